@@ -1,1 +1,30 @@
-//! Placeholder.
+//! The nouns of Millrace and what they stand on. In reading order:
+//!
+//! - [`error`]: the closed list of codes that anything may fail with; knows no HTTP.
+//! - [`ids`], [`clock`], [`page`], [`text`]: the small types every noun is made of.
+//! - [`caller`]: who asks, and what they may do.
+//! - [`config`]: every setting, its layers and its checks; the only reader of the environment.
+//! - [`context`]: what an operation is given: settings, PostgreSQL, Redis, time.
+//! - [`pg`], [`redis`], [`keys`]: the two servers, and the names of everything kept in Redis.
+//! - [`telemetry`]: logs and the one list of metrics.
+//!
+//! `testing` gives tests a database and a key prefix of their own. Edges (HTTP, command line, apalis workers) live in the binaries and only call downwards into here.
+
+pub mod caller;
+pub mod clock;
+pub mod config;
+pub mod context;
+pub mod error;
+pub mod ids;
+pub mod keys;
+pub mod page;
+pub mod pg;
+pub mod redis;
+pub mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
+pub mod text;
+
+pub use caller::{Caller, Role, Scope};
+pub use context::Context;
+pub use error::{Code, Error, FieldError, Result};

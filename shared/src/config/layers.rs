@@ -1,0 +1,121 @@
+//! The layers a setting is read from, and the list of what was wrong with them.
+
+use super::{profile::Profile, values::Value};
+use config::{Config, File, FileFormat, Map};
+use std::{env, fmt, fs};
+
+/// One setting that could not be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    pub name: String,
+    /// As found; secrets are masked.
+    pub value: String,
+    pub allowed: String,
+}
+
+/// Everything wrong with a configuration, told at once.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Problems(pub Vec<Problem>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "The configuration has {} problem(s):", self.0.len())?;
+        for Problem { name, value, allowed } in &self.0 {
+            writeln!(f, "  {name}={value}: must be {allowed}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+impl Problems {
+    pub fn add(&mut self, name: &str, value: impl Into<String>, allowed: impl Into<String>) {
+        self.0.push(Problem { name: name.to_owned(), value: value.into(), allowed: allowed.into() });
+    }
+}
+
+/// Names that other stacks use for a setting of ours; each use is noted at start.
+const ALIASES: &[(&str, &str)] = &[("UVICORN_WORKERS", "API_WORKERS"), ("WORKERS", "API_WORKERS")];
+
+/// The merged text of all layers.
+#[derive(Debug)]
+pub struct Layers {
+    merged: Config,
+    /// Deprecation notices to log once logging is up.
+    pub notices: Vec<String>,
+}
+
+impl Layers {
+    /// Profile file, then the process environment, then `flags` (name → value).
+    pub fn from_process(flags: &[(&str, String)]) -> Result<Self, Problems> {
+        let environment = env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Self::new(environment, flags)
+    }
+
+    pub fn new(environment: impl IntoIterator<Item = (String, String)>, flags: &[(&str, String)]) -> Result<Self, Problems> {
+        let mut variables: Map<String, String> = environment.into_iter().collect();
+        variables.extend(flags.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        let notices = rename_aliases(&mut variables);
+        let mut problems = Problems::default();
+        let profile =
+            match variables.get("APP_PROFILE").filter(|name| !name.is_empty()).map_or(Ok(Profile::Development), |name| name.parse()) {
+                Ok(profile) => profile,
+                Err(allowed) => {
+                    problems.add("APP_PROFILE", variables["APP_PROFILE"].clone(), allowed);
+                    return Err(problems);
+                }
+            };
+        // The crate lower-cases keys of its sources; settings are looked up by their lower-case names.
+        let mut builder = Config::builder().add_source(File::from_str(profile.toml(), FileFormat::Toml));
+        for (name, value) in variables {
+            if super::SETTINGS.iter().any(|setting| setting.answers_to(&name)) {
+                builder = builder.set_override(name.to_lowercase(), value).expect("a flat name is a valid key");
+            }
+        }
+        let merged = builder.build().map_err(|error| {
+            Problems(vec![Problem { name: "APP_PROFILE".into(), value: profile.to_string(), allowed: error.to_string() }])
+        })?;
+        Ok(Self { merged, notices })
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        self.merged.get_string(&name.to_lowercase()).ok()
+    }
+
+    /// Reads one setting; a problem is noted and gives `None`. A set but empty variable counts as absent.
+    pub(super) fn read<T: Value>(&self, name: &str, default: &str, problems: &mut Problems) -> Option<T> {
+        let mut text = self.text(name).filter(|text| !text.is_empty());
+        if T::SECRET
+            && text.is_none()
+            && let Some(path) = self.text(&format!("{name}_FILE")).filter(|path| !path.is_empty())
+        {
+            match fs::read_to_string(&path) {
+                Ok(secret) => text = Some(secret.trim_end_matches(['\r', '\n']).to_owned()),
+                Err(error) => {
+                    problems.add(&format!("{name}_FILE"), path, format!("a readable file ({error})"));
+                    return None;
+                }
+            }
+        }
+        let text = text.unwrap_or_else(|| default.to_owned());
+        match T::parse(&text) {
+            Ok(value) => Some(value),
+            Err(allowed) => {
+                problems.add(name, if T::SECRET { "***".to_owned() } else { text }, allowed);
+                None
+            }
+        }
+    }
+}
+
+fn rename_aliases(variables: &mut Map<String, String>) -> Vec<String> {
+    let mut notices = Vec::new();
+    for (alias, name) in ALIASES {
+        if let Some(value) = variables.remove(*alias) {
+            notices.push(format!("{alias} is an old name: use {name}"));
+            variables.entry((*name).to_owned()).or_insert(value);
+        }
+    }
+    notices
+}

@@ -1,0 +1,342 @@
+//! Every setting on one screen: variable, type, default, range. The only list; `.env.example` is tested against it.
+
+use super::{
+    Layers, Problems, Profile,
+    values::{Auto, Bytes, Exposure, JwtAlgorithm, LogFormat, Origins, Rate, Registration, Value},
+};
+use ipnet::IpNet;
+use secrecy::{ExposeSecret, SecretString};
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::RangeBounds,
+    path::PathBuf,
+    thread,
+};
+
+/// What is known of a setting without reading it.
+#[derive(Debug)]
+pub struct Setting {
+    pub name: &'static str,
+    pub default: &'static str,
+    pub meaning: &'static str,
+    pub secret: bool,
+}
+
+impl Setting {
+    /// Whether `variable` is this setting, or the file its secret is kept in.
+    pub fn answers_to(&self, variable: &str) -> bool {
+        variable == self.name || (self.secret && variable.strip_suffix("_FILE") == Some(self.name))
+    }
+}
+
+macro_rules! settings {
+    ($($(#[doc = $meaning:literal])+ $name:ident $field:ident: $ty:ty = $default:literal $(in $range:expr)?;)*) => {
+        #[derive(Debug, Clone)]
+        pub struct Settings { $($(#[doc = $meaning])+ pub $field: $ty,)* }
+
+        pub static SETTINGS: &[Setting] = &[$(Setting {
+            name: stringify!($name),
+            default: $default,
+            meaning: concat!($($meaning),+),
+            secret: <$ty as Value>::SECRET,
+        },)*];
+
+        impl Settings {
+            fn read(layers: &Layers, problems: &mut Problems) -> Option<Self> {
+                $(
+                    let $field = layers.read::<$ty>(stringify!($name), $default, problems);
+                    $(let $field = $field.filter(|value| in_range(stringify!($name), value, $range, problems));)?
+                )*
+                Some(Self { $($field: $field?,)* })
+            }
+        }
+    };
+}
+
+settings! {
+    /// Named set of defaults: development, staging, production, high-traffic or maximum.
+    APP_PROFILE profile: Profile = "development";
+
+    // The API's server.
+    /// Address the API listens on.
+    API_HOST api_host: IpAddr = "127.0.0.1";
+    /// Port the API listens on; 0 takes a free one.
+    API_PORT api_port: u16 = "8000";
+    /// Worker threads of the API; auto = cores.
+    API_WORKERS api_workers: Auto<usize> = "auto";
+    /// Connections that wait to be accepted.
+    API_BACKLOG api_backlog: u32 = "2048" in 1..=65_535;
+    /// Seconds an idle connection is kept.
+    API_KEEP_ALIVE_S api_keep_alive_s: u64 = "65" in 1..=3_600;
+    /// Seconds a client has to send its request head.
+    API_CLIENT_TIMEOUT_S api_client_timeout_s: u64 = "10" in 1..=600;
+    /// Requests in flight per worker; more wait shortly, then get 503.
+    API_CONCURRENCY_LIMIT api_concurrency_limit: usize = "1000" in 1..=100_000;
+    /// Requests that may wait with `Prefer: wait`, per process.
+    WAIT_MAX wait_max: usize = "1000" in 0..=100_000;
+    /// Threads for password hashing and other blocking work, per process; auto = min(32, cores + 4).
+    BLOCKING_THREADS blocking_threads: Auto<usize> = "auto";
+    /// Milliseconds a request may take.
+    REQUEST_TIMEOUT_MS request_timeout_ms: u64 = "10000" in 100..=600_000;
+    /// Largest body of an ordinary request.
+    MAX_BODY_BYTES max_body_bytes: Bytes = "1MiB";
+    /// Largest body of a bulk request.
+    MAX_BULK_BYTES max_bulk_bytes: Bytes = "16MiB";
+    /// Largest payload or result of one job.
+    MAX_PAYLOAD_BYTES max_payload_bytes: Bytes = "256KiB";
+    /// Proxies whose Forwarded and X-Forwarded-For are believed.
+    TRUSTED_PROXIES trusted_proxies: Vec<IpNet> = "";
+    /// Web origins that may call from a browser.
+    CORS_ORIGINS cors_origins: Origins = "";
+    /// Who may read /docs and the OpenAPI document: public, operator or off.
+    DOCS docs: Exposure = "operator";
+    /// Who may read /metrics on the API's port: public, operator or off.
+    METRICS metrics: Exposure = "operator";
+    /// Own address for /metrics, besides the API's port; empty = none.
+    METRICS_ADDR metrics_addr: Option<SocketAddr> = "";
+
+    // PostgreSQL.
+    /// PostgreSQL as a URL.
+    DATABASE_URL database_url: SecretString = "";
+    /// The same database past any pooler, for migrations and advisory locks; empty = DATABASE_URL.
+    DATABASE_DIRECT_URL database_direct_url: Option<SecretString> = "";
+    /// Connections kept open per process; auto = 2 × workers.
+    DB_POOL_MIN db_pool_min: Auto<u32> = "auto";
+    /// Most connections per process; auto = 10 × workers.
+    DB_POOL_MAX db_pool_max: Auto<u32> = "auto";
+    /// Milliseconds a caller waits for a pooled connection.
+    DB_ACQUIRE_TIMEOUT_MS db_acquire_timeout_ms: u64 = "1000" in 10..=60_000;
+    /// Milliseconds one statement may take.
+    DB_STATEMENT_TIMEOUT_MS db_statement_timeout_ms: u64 = "5000" in 10..=600_000;
+    /// Milliseconds a statement may wait for a lock.
+    DB_LOCK_TIMEOUT_MS db_lock_timeout_ms: u64 = "2000" in 10..=600_000;
+
+    // Redis.
+    /// Redis as a URL: redis, rediss or redis+unix.
+    REDIS_URL redis_url: SecretString = "";
+    /// Most connections of one process, multiplexed ones included.
+    REDIS_MAX_CONNECTIONS redis_max_connections: usize = "50" in 4..=10_000;
+    /// Milliseconds a caller waits for Redis to answer.
+    REDIS_ACQUIRE_TIMEOUT_MS redis_acquire_timeout_ms: u64 = "500" in 10..=60_000;
+    /// First part of every key.
+    REDIS_PREFIX redis_prefix: String = "mr";
+
+    // Accounts.
+    /// Signature of access tokens: EdDSA or HS256.
+    JWT_ALG jwt_alg: JwtAlgorithm = "EdDSA";
+    /// Folder of the signing keys, for EdDSA.
+    JWT_KEYS_DIR jwt_keys_dir: PathBuf = ".data/keys";
+    /// Shared secret for HS256, at least 32 bytes.
+    JWT_SECRET jwt_secret: Option<SecretString> = "";
+    /// `iss` of our tokens.
+    JWT_ISSUER jwt_issuer: String = "millrace";
+    /// `aud` of our tokens.
+    JWT_AUDIENCE jwt_audience: String = "millrace";
+    /// Seconds an access token lives.
+    JWT_ACCESS_TTL_S jwt_access_ttl_s: u64 = "900" in 5..=86_400;
+    /// Seconds a session lives without being refreshed.
+    JWT_REFRESH_TTL_S jwt_refresh_ttl_s: u64 = "2592000" in 60..=31_536_000;
+    /// Verified access tokens and API keys kept in memory.
+    TOKEN_CACHE token_cache: usize = "10000" in 0..=10_000_000;
+    /// Whether strangers may make accounts: open or closed.
+    REGISTRATION registration: Registration = "closed";
+    /// Sessions one user may have; the oldest goes when it is passed.
+    SESSIONS_MAX sessions_max: u32 = "100" in 1..=10_000;
+    /// API keys one user may have.
+    API_KEYS_MAX api_keys_max: u32 = "100" in 1..=10_000;
+    /// Password hashes computed at once; auto = half of the cores, at least 1. Each takes 19 MiB.
+    PASSWORD_HASHES_MAX password_hashes_max: Auto<usize> = "auto";
+
+    // Limits.
+    /// Whether rate limits are applied.
+    RATE_LIMITS rate_limits: bool = "on";
+    /// Sign-ins per account.
+    RATE_LIMIT_LOGIN rate_limit_login: Rate = "10/m";
+    /// Sign-ins and registrations per address.
+    RATE_LIMIT_LOGIN_ADDRESS rate_limit_login_address: Rate = "30/m";
+    /// Writing requests per caller.
+    RATE_LIMIT_WRITE rate_limit_write: Rate = "600/m";
+    /// Reading requests per caller.
+    RATE_LIMIT_READ rate_limit_read: Rate = "3000/m";
+    /// Bulk requests per caller.
+    RATE_LIMIT_BULK rate_limit_bulk: Rate = "120/m";
+
+    // Jobs.
+    /// Queues a worker consumes; empty = all.
+    WORKER_QUEUES worker_queues: Vec<String> = "";
+    /// Child processes of a worker.
+    WORKER_CHILDREN worker_children: Auto<usize> = "auto";
+    /// Jobs that run at once in one worker instance, over all children.
+    WORKER_CONCURRENCY worker_concurrency: usize = "8" in 1..=10_000;
+    /// Jobs leased at most, as a multiple of the concurrency.
+    WORKER_PREFETCH_MULTIPLIER worker_prefetch_multiplier: usize = "4" in 1..=1_000;
+    /// Seconds an attempt may take before its handler is asked to stop; 0 = no limit.
+    WORKER_SOFT_TIME_LIMIT_S worker_soft_time_limit_s: u64 = "0" in 0..=604_800;
+    /// Seconds an attempt may take before it is stopped; 0 = no limit.
+    WORKER_TIME_LIMIT_S worker_time_limit_s: u64 = "0" in 0..=604_800;
+    /// Seconds running jobs get to finish when the worker stops.
+    WORKER_GRACE_S worker_grace_s: u64 = "20" in 0..=3_600;
+    /// Milliseconds a lease lasts without a heartbeat.
+    WORKER_LEASE_MS worker_lease_ms: u64 = "30000" in 500..=600_000;
+    /// Milliseconds between heartbeats; at most a third of the lease.
+    WORKER_HEARTBEAT_MS worker_heartbeat_ms: u64 = "10000" in 100..=200_000;
+    /// Milliseconds between polls when nothing rings.
+    WORKER_POLL_MS worker_poll_ms: u64 = "1000" in 10..=60_000;
+    /// Outcomes settled in one batch.
+    WORKER_SETTLE_BATCH worker_settle_batch: usize = "256" in 1..=1_000;
+    /// Milliseconds between sweeps for due jobs and expired leases.
+    WORKER_SWEEP_MS worker_sweep_ms: u64 = "100" in 10..=10_000;
+    /// Milliseconds between reconciler passes over recent rows.
+    WORKER_RECONCILE_MS worker_reconcile_ms: u64 = "5000" in 100..=600_000;
+    /// Submits that wait to be written together, per process; more get 503.
+    SUBMIT_QUEUE_MAX submit_queue_max: usize = "10000" in 1..=1_000_000;
+    /// Address of the worker's health and metrics; empty = none.
+    WORKER_METRICS_ADDR worker_metrics_addr: Option<SocketAddr> = "127.0.0.1:9101";
+    /// Days that rows of succeeded, cancelled and expired jobs are kept.
+    JOB_RETENTION_DAYS job_retention_days: u32 = "7" in 1..=3_650;
+
+    // Running.
+    /// Seconds between saying not ready and stopping to accept.
+    DRAIN_DELAY_S drain_delay_s: u64 = "5" in 0..=600;
+    /// Seconds the whole shutdown may take.
+    SHUTDOWN_TIMEOUT_S shutdown_timeout_s: u64 = "30" in 1..=3_600;
+    /// Log filter: a level, or directives such as info,sqlx=warn.
+    LOG_LEVEL log_level: String = "info";
+    /// json or pretty.
+    LOG_FORMAT log_format: LogFormat = "json";
+}
+
+fn in_range<T: PartialOrd + std::fmt::Display>(
+    name: &str,
+    value: &T,
+    range: impl RangeBounds<T> + std::fmt::Debug,
+    problems: &mut Problems,
+) -> bool {
+    let inside = range.contains(value);
+    if !inside {
+        problems.add(name, value.to_string(), format!("in {range:?}"));
+    }
+    inside
+}
+
+impl Settings {
+    /// Reads and checks everything; the error lists all that is wrong.
+    pub fn load(layers: &Layers) -> Result<Self, Problems> {
+        let mut problems = Problems::default();
+        let settings = Self::read(layers, &mut problems);
+        if let Some(settings) = &settings {
+            settings.check(&mut problems);
+        }
+        settings.filter(|_| problems.0.is_empty()).ok_or(problems)
+    }
+
+    /// Rules that span more than one setting.
+    fn check(&self, problems: &mut Problems) {
+        let database_url = self.database_url.expose_secret();
+        if !database_url.starts_with("postgres://") && !database_url.starts_with("postgresql://") {
+            problems.add(
+                "DATABASE_URL",
+                if database_url.is_empty() { "" } else { "***" },
+                "a URL such as postgres://user:password@host:5432/database",
+            );
+        }
+        let redis_url = self.redis_url.expose_secret();
+        if !["redis://", "rediss://", "redis+unix://", "unix://"].iter().any(|scheme| redis_url.starts_with(scheme)) {
+            problems.add("REDIS_URL", if redis_url.is_empty() { "" } else { "***" }, "a URL such as redis://:password@host:6379/0");
+        }
+        if self.redis_prefix.is_empty()
+            || self.redis_prefix.len() > 32
+            || !self.redis_prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        {
+            problems.add("REDIS_PREFIX", self.redis_prefix.clone(), "1 to 32 letters, digits, -, _ or .");
+        }
+        if self.jwt_alg == JwtAlgorithm::Hs256 && self.jwt_secret.as_ref().is_none_or(|secret| secret.expose_secret().len() < 32) {
+            problems.add("JWT_SECRET", "***", "at least 32 bytes when JWT_ALG is HS256");
+        }
+        if !self.profile.is_development() && self.jwt_secret.as_ref().is_some_and(|secret| secret.expose_secret().contains("development")) {
+            problems.add("JWT_SECRET", "***", "a secret of your own outside development");
+        }
+        if self.worker_heartbeat_ms * 3 > self.worker_lease_ms {
+            problems.add("WORKER_HEARTBEAT_MS", self.worker_heartbeat_ms.to_string(), "at most a third of WORKER_LEASE_MS");
+        }
+        if self.db_pool_min() > self.db_pool_max() {
+            problems.add("DB_POOL_MIN", self.db_pool_min().to_string(), format!("at most DB_POOL_MAX ({})", self.db_pool_max()));
+        }
+        if self.shutdown_timeout_s <= self.drain_delay_s {
+            problems.add("SHUTDOWN_TIMEOUT_S", self.shutdown_timeout_s.to_string(), "more than DRAIN_DELAY_S");
+        }
+        if self.max_payload_bytes.0 > self.max_body_bytes.0 || self.max_body_bytes.0 > self.max_bulk_bytes.0 {
+            problems.add(
+                "MAX_PAYLOAD_BYTES",
+                self.max_payload_bytes.0.to_string(),
+                "at most MAX_BODY_BYTES, and that at most MAX_BULK_BYTES",
+            );
+        }
+    }
+
+    /// What SIGHUP brings in: log level, limits and tokens' lifetimes. Keys are re-read beside it.
+    pub(crate) fn take_reloadable(&mut self, fresh: &Self) {
+        let Self {
+            log_level,
+            rate_limits,
+            rate_limit_login,
+            rate_limit_login_address,
+            rate_limit_write,
+            rate_limit_read,
+            rate_limit_bulk,
+            registration,
+            jwt_access_ttl_s,
+            jwt_refresh_ttl_s,
+            sessions_max,
+            api_keys_max,
+            ..
+        } = fresh.clone();
+        *self = Self {
+            log_level,
+            rate_limits,
+            rate_limit_login,
+            rate_limit_login_address,
+            rate_limit_write,
+            rate_limit_read,
+            rate_limit_bulk,
+            registration,
+            jwt_access_ttl_s,
+            jwt_refresh_ttl_s,
+            sessions_max,
+            api_keys_max,
+            ..self.clone()
+        };
+    }
+
+    pub fn api_workers(&self) -> usize {
+        self.api_workers.unwrap_or_else(cores).clamp(1, 1_024)
+    }
+
+    pub fn blocking_threads(&self) -> usize {
+        self.blocking_threads.unwrap_or_else(|| cores() + 4).clamp(1, 512).min(if self.blocking_threads == Auto::Auto { 32 } else { 512 })
+    }
+
+    pub fn password_hashes_max(&self) -> usize {
+        self.password_hashes_max.unwrap_or_else(|| cores() / 2).max(1)
+    }
+
+    pub fn worker_children(&self) -> usize {
+        self.worker_children.unwrap_or_else(|| cores().min(4)).clamp(1, self.worker_concurrency)
+    }
+
+    pub fn db_pool_min(&self) -> u32 {
+        self.db_pool_min.unwrap_or_else(|| 2 * self.workers_u32()).min(1_000)
+    }
+
+    pub fn db_pool_max(&self) -> u32 {
+        self.db_pool_max.unwrap_or_else(|| 10 * self.workers_u32()).clamp(1, 1_000)
+    }
+
+    fn workers_u32(&self) -> u32 {
+        u32::try_from(self.api_workers()).expect("workers are at most 1024")
+    }
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}

@@ -1,0 +1,55 @@
+//! Layers, ranges, masking, and that all problems are told at once.
+
+use super::{Layers, Profile, Settings};
+
+fn load(variables: &[(&str, &str)]) -> Result<Settings, super::Problems> {
+    let servers = [("DATABASE_URL", "postgres://u@h/d"), ("REDIS_URL", "redis://h")];
+    let environment = servers.iter().chain(variables).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Settings::load(&Layers::new(environment, &[])?)
+}
+
+#[test]
+fn every_profile_loads() {
+    for profile in Profile::ALL {
+        let settings = load(&[("APP_PROFILE", profile.as_str())]).expect("a profile's own values pass the checks");
+        assert_eq!(settings.profile, *profile);
+    }
+}
+
+#[test]
+fn the_environment_overrides_the_profile() {
+    assert_eq!(load(&[("APP_PROFILE", "maximum")]).unwrap().api_workers(), 12);
+    assert_eq!(load(&[("APP_PROFILE", "maximum"), ("API_WORKERS", "3")]).unwrap().api_workers(), 3);
+}
+
+#[test]
+fn a_name_of_another_stack_is_taken_with_a_notice() {
+    let environment = [("UVICORN_WORKERS", "5"), ("DATABASE_URL", "postgres://u@h/d"), ("REDIS_URL", "redis://h")];
+    let layers = Layers::new(environment.map(|(n, v)| (n.to_owned(), v.to_owned())), &[]).unwrap();
+    assert_eq!(Settings::load(&layers).unwrap().api_workers(), 5);
+    assert_eq!(layers.notices, ["UVICORN_WORKERS is an old name: use API_WORKERS"]);
+}
+
+#[test]
+fn all_problems_are_listed_and_secrets_masked() {
+    let problems =
+        load(&[("API_PORT", "eighty"), ("API_BACKLOG", "0"), ("DATABASE_URL", "mysql://u:hunter2@h/d"), ("RATE_LIMIT_READ", "many")])
+            .unwrap_err();
+    let text = problems.to_string();
+    for name in ["API_PORT=eighty", "API_BACKLOG=0", "RATE_LIMIT_READ=many"] {
+        assert!(text.contains(name), "{text}");
+    }
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn rules_across_settings_are_checked() {
+    let problems = load(&[("WORKER_LEASE_MS", "1000"), ("WORKER_HEARTBEAT_MS", "900")]).unwrap_err();
+    assert_eq!(problems.0[0].name, "WORKER_HEARTBEAT_MS");
+}
+
+#[test]
+fn a_short_secret_is_refused_for_hs256_without_showing_it() {
+    let problems = load(&[("JWT_ALG", "HS256"), ("JWT_SECRET", "short-one")]).unwrap_err().to_string();
+    assert!(problems.contains("JWT_SECRET=***") && !problems.contains("short-one"), "{problems}");
+}

@@ -1,0 +1,38 @@
+//! What an operation is given to work with: the settings, both servers, the names in Redis, and time.
+
+use crate::{Result, clock::Clock, config::Settings, keys::Keys, pg, redis::Redis};
+use arc_swap::{ArcSwap, Guard};
+use sqlx::PgPool;
+use std::sync::Arc;
+
+/// Cheap to clone; one per process, handed down to every operation.
+#[derive(Debug, Clone)]
+pub struct Context {
+    settings: Arc<ArcSwap<Settings>>,
+    pub pg: PgPool,
+    pub redis: Redis,
+    pub keys: Keys,
+    pub clock: Clock,
+}
+
+impl Context {
+    /// Opens pools lazily: it succeeds with both servers down, and readiness tells the rest.
+    pub fn open(settings: Settings) -> Result<Self> {
+        let pg = pg::open_pool(&settings)?;
+        let redis = Redis::open(&settings)?;
+        let keys = Keys::new(&settings.redis_prefix);
+        Ok(Self { settings: Arc::new(ArcSwap::from_pointee(settings)), pg, redis, keys, clock: Clock::default() })
+    }
+
+    /// The settings as they stand now; hold the guard briefly, a reload replaces what is behind it.
+    pub fn settings(&self) -> Guard<Arc<Settings>> {
+        self.settings.load()
+    }
+
+    /// Takes over what may change while running; the rest of `fresh` is ignored until a restart.
+    pub fn reload(&self, fresh: &Settings) {
+        let mut settings = Settings::clone(&self.settings());
+        settings.take_reloadable(fresh);
+        self.settings.store(Arc::new(settings));
+    }
+}

@@ -1,0 +1,68 @@
+//! The name of everything kept in Redis. No other file spells a key.
+//!
+//! All keys start with `REDIS_PREFIX`. What belongs to one queue carries its name as hash tag, `{q:<queue>}`, so that a
+//! script touches one slot of a cluster. The `1` is the layout's version: a new layout takes a new number, and an old
+//! process beside a new one never reads what it does not know.
+
+use std::sync::Arc;
+
+#[derive(Debug, Clone)]
+pub struct Keys {
+    prefix: Arc<str>,
+}
+
+impl Keys {
+    pub fn new(prefix: &str) -> Self {
+        Self { prefix: prefix.into() }
+    }
+
+    /// Pattern of every key of this platform; only tests and `make reset` look by it.
+    pub fn everything(&self) -> String {
+        format!("{}:*", self.prefix)
+    }
+
+    /// Hash of one rate-limit bucket.
+    pub fn rate_limit(&self, class: &str, principal: &str) -> String {
+        format!("{}:rl:{class}:{{{principal}}}", self.prefix)
+    }
+
+    /// Pub/sub channel on which revoked sessions, keys and users are announced.
+    pub fn revocations(&self) -> String {
+        format!("{}:revocations", self.prefix)
+    }
+
+    /// Hash of the running node `node_id`; expires unless its heartbeat goes on.
+    pub fn node(&self, node_id: &str) -> String {
+        format!("{}:node:{node_id}", self.prefix)
+    }
+
+    /// Sorted set of node ids by last heartbeat.
+    pub fn nodes(&self) -> String {
+        format!("{}:nodes", self.prefix)
+    }
+
+    /// `<prefix>:{q:<queue>}:1:<part>`: the lists, hashes and sorted sets of one queue. The parts are listed beside the scripts.
+    pub fn queue(&self, queue: &str, part: &str) -> String {
+        format!("{}:{{q:{queue}}}:1:{part}", self.prefix)
+    }
+
+    /// Pub/sub channel that rings when a queue has something to lease, cancel or pause. The message is the queue's name.
+    pub fn doorbell(&self) -> String {
+        format!("{}:doorbell", self.prefix)
+    }
+
+    /// Pub/sub channel on which ended jobs are announced to callers that wait for them.
+    pub fn job_ends(&self) -> String {
+        format!("{}:job-ends", self.prefix)
+    }
+
+    /// Hash of worker `worker_id`; expires unless its heartbeat goes on.
+    pub fn worker(&self, worker_id: &str) -> String {
+        format!("{}:worker:{worker_id}", self.prefix)
+    }
+
+    /// Sorted set of worker ids by last heartbeat.
+    pub fn workers(&self) -> String {
+        format!("{}:workers", self.prefix)
+    }
+}

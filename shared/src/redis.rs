@@ -1,0 +1,62 @@
+//! Redis: one multiplexed connection that heals by itself, and separate ones for what blocks or listens.
+
+use crate::{Error, Result, config::Settings};
+use redis::{
+    Client,
+    aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection, PubSub},
+};
+use secrecy::ExposeSecret;
+use std::time::Duration;
+
+/// Cheap to clone. Commands of all clones share one connection, which pipelines them.
+#[derive(Clone)]
+pub struct Redis {
+    client: Client,
+    shared: ConnectionManager,
+}
+
+impl std::fmt::Debug for Redis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The client's own form would show the password of the URL.
+        f.debug_struct("Redis").finish_non_exhaustive()
+    }
+}
+
+impl Redis {
+    /// Connects at first use; must be called inside a tokio runtime.
+    pub fn open(settings: &Settings) -> Result<Self> {
+        let client = Client::open(settings.redis_url.expose_secret()).map_err(Error::internal)?;
+        let shared = ConnectionManager::new_lazy_with_config(client.clone(), manager_config(settings)).map_err(Error::internal)?;
+        Ok(Self { client, shared })
+    }
+
+    /// The shared connection. A command fails within the response timeout (500 ms) while Redis is away.
+    pub fn connection(&self) -> ConnectionManager {
+        self.shared.clone()
+    }
+
+    /// A healing connection of its own, for a task whose traffic should not queue behind everyone's.
+    pub fn own_connection(&self, settings: &Settings) -> Result<ConnectionManager> {
+        ConnectionManager::new_lazy_with_config(self.client.clone(), manager_config(settings)).map_err(Error::internal)
+    }
+
+    /// A connection that only listens. It ends when Redis goes: listen in a loop.
+    pub async fn pubsub(&self) -> Result<PubSub> {
+        Ok(self.client.get_async_pubsub().await?)
+    }
+
+    /// A plain connection that ends when Redis goes, for probes that must not see a healed one.
+    pub async fn fresh_connection(&self) -> Result<MultiplexedConnection> {
+        Ok(self.client.get_multiplexed_async_connection().await?)
+    }
+}
+
+fn manager_config(settings: &Settings) -> ConnectionManagerConfig {
+    ConnectionManagerConfig::new()
+        .set_number_of_retries(0)
+        .set_min_delay(Duration::from_millis(50))
+        .set_max_delay(Duration::from_millis(500))
+        .set_connection_timeout(Some(Duration::from_millis(settings.redis_acquire_timeout_ms)))
+        .set_response_timeout(Some(Duration::from_millis(settings.redis_acquire_timeout_ms)))
+        .set_concurrency_limit(4_096)
+}

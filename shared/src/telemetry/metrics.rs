@@ -1,0 +1,64 @@
+//! Every metric on one screen, and the recorder that renders them for Prometheus.
+//! Labels are bounded: route templates, kinds, queues and codes, never ids.
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use std::sync::OnceLock;
+
+macro_rules! metrics_list {
+    ($($shape:ident $name:ident = $text:literal, $meaning:literal;)*) => {
+        $(#[doc = $meaning] pub const $name: &str = $text;)*
+
+        fn describe() {
+            $(metrics_list!(@describe $shape $text $meaning);)*
+        }
+    };
+    (@describe counter $text:literal $meaning:literal) => { metrics::describe_counter!($text, $meaning) };
+    (@describe gauge $text:literal $meaning:literal) => { metrics::describe_gauge!($text, $meaning) };
+    (@describe histogram $text:literal $meaning:literal) => { metrics::describe_histogram!($text, $meaning) };
+}
+
+metrics_list! {
+    gauge APP_ACTIVE_CONNECTIONS = "app_active_connections", "Open connections by worker thread.";
+    counter APP_MESSAGES = "app_messages_total", "Messages accepted: jobs, publications and points.";
+    counter APP_ERRORS = "app_errors_total", "Problems answered, by kind (the problem's code).";
+    histogram HTTP_DURATION = "http_server_request_duration_seconds", "Time from request head to response head, by route, method and status.";
+    gauge HTTP_IN_FLIGHT = "http_server_active_requests", "Requests in flight, by worker thread.";
+    counter HTTP_SHED = "http_server_shed_total", "Requests refused before their body was read, by reason.";
+    counter RATE_LIMITED = "rate_limited_total", "Requests refused by a rate limit, by class.";
+    gauge RATE_LIMIT_LOCAL = "rate_limit_local", "1 while rate limits are counted in this process alone because Redis is away.";
+    gauge DB_POOL_SIZE = "db_pool_connections", "PostgreSQL connections of this process, by state (idle, used).";
+    counter LOGINS = "account_logins_total", "Sign-ins, by outcome.";
+    gauge PASSWORD_HASHES = "account_password_hashes", "Password hashes being computed.";
+    counter REVOCATIONS = "account_revocations_total", "Revocations heard, by source (redis, poll).";
+    counter JOB_SUBMITTED = "job_submitted_total", "Jobs accepted, by queue.";
+    counter JOB_STARTED = "job_started_total", "Attempts started, by queue and kind.";
+    counter JOB_FINISHED = "job_finished_total", "Attempts concluded, by queue, kind and outcome.";
+    histogram JOB_RUN = "job_run_seconds", "Time an attempt ran, by queue and kind.";
+    histogram JOB_PICKUP = "job_pickup_seconds", "Time from due to started, by queue.";
+    gauge JOB_RUNNING = "job_running", "Jobs running in this process.";
+    gauge JOB_RESERVED = "job_reserved", "Jobs leased and not started in this process.";
+    gauge JOB_LAST_PROCESSED = "job_last_processed_timestamp_seconds", "When a job last finished in this process.";
+    histogram JOB_SETTLE = "job_settle_seconds", "Time of one settle batch in PostgreSQL.";
+    counter JOB_RECONCILED = "job_reconciled_total", "Repairs by the reconciler, by repair.";
+    counter JOB_LEASES_LOST = "job_leases_lost_total", "Leases that expired or were refused.";
+    gauge PROCESS_RSS = "process_resident_memory_bytes", "Resident memory.";
+    counter PROCESS_CPU = "process_cpu_seconds_total", "CPU time used.";
+    gauge PROCESS_FDS = "process_open_fds", "Open file descriptors.";
+    gauge PROCESS_START = "process_start_time_seconds", "When the process started.";
+}
+
+/// Installs the recorder; the first caller of the process does it, later ones share the handle.
+pub fn install() -> PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    HANDLE
+        .get_or_init(|| {
+            let buckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+            let builder = PrometheusBuilder::new()
+                .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &buckets)
+                .expect("the list of buckets is not empty");
+            let handle = builder.install_recorder().expect("nothing else in this program installs a recorder");
+            describe();
+            handle
+        })
+        .clone()
+}

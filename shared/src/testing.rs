@@ -1,0 +1,150 @@
+//! For tests only: a database and a key prefix of one's own on the real servers that `DATABASE_URL` and `REDIS_URL` name.
+//!
+//! A database is copied from a migrated template, so a test pays for the copy and not for the migrations. Dropping a
+//! [`TestStores`] drops the database and the keys.
+
+use crate::{
+    Context,
+    config::{Layers, Settings},
+    pg,
+};
+use secrecy::ExposeSecret;
+use sqlx::{Connection, Executor, PgConnection, postgres::PgConnectOptions};
+use std::{str::FromStr, thread};
+use tokio::{runtime::Runtime, sync::OnceCell};
+use uuid::Uuid;
+
+/// A database and a key prefix that vanish with this value.
+#[derive(Debug)]
+pub struct TestStores {
+    /// What a process needs in its environment to work on these stores.
+    pub variables: Vec<(String, String)>,
+    admin_url: String,
+    redis_url: String,
+    database: String,
+    prefix: String,
+}
+
+impl TestStores {
+    pub async fn create() -> Self {
+        let settings = process_settings();
+        let admin_url = settings.database_url.expose_secret().to_owned();
+        let redis_url = settings.redis_url.expose_secret().to_owned();
+        let template = template(&admin_url).await;
+        let id = Uuid::new_v4().simple().to_string();
+        let (database, prefix) = (format!("mr_test_{id}"), format!("t{id}"));
+        let mut admin = PgConnection::connect(&admin_url).await.expect("the test database server answers");
+        admin
+            .execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {database} TEMPLATE {template}")))
+            .await
+            .expect("a test may create databases");
+        let variables = [
+            ("DATABASE_URL", with_database(&admin_url, &database)),
+            ("REDIS_URL", redis_url.clone()),
+            ("REDIS_PREFIX", prefix.clone()),
+            ("DB_POOL_MIN", "0".to_owned()),
+            ("DB_POOL_MAX", "8".to_owned()),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        Self { variables, admin_url, redis_url, database, prefix }
+    }
+
+    /// A context on these stores, with `overrides` (variable, value) on top.
+    pub fn context(&self, overrides: &[(&str, &str)]) -> Context {
+        Context::open(self.settings(overrides)).expect("the pools open lazily")
+    }
+
+    pub fn settings(&self, overrides: &[(&str, &str)]) -> Settings {
+        let overrides = overrides.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let layers = Layers::new(self.variables.iter().cloned().chain(overrides), &[]).expect("a test names a known profile");
+        Settings::load(&layers).expect("a test's settings are valid")
+    }
+}
+
+impl Drop for TestStores {
+    fn drop(&mut self) {
+        let (admin_url, redis_url) = (self.admin_url.clone(), self.redis_url.clone());
+        let (database, prefix) = (self.database.clone(), self.prefix.clone());
+        // A thread of its own, because a test's runtime may already be shutting down.
+        let cleaner = thread::spawn(move || {
+            Runtime::new().expect("a runtime starts").block_on(async {
+                if let Ok(mut admin) = PgConnection::connect(&admin_url).await {
+                    drop(admin.execute(sqlx::AssertSqlSafe(format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)"))).await);
+                }
+                drop(delete_keys(&redis_url, &prefix).await);
+            });
+        });
+        drop(cleaner.join());
+    }
+}
+
+fn process_settings() -> Settings {
+    let layers = Layers::from_process(&[]).expect("the environment names a known profile");
+    Settings::load(&layers).expect("tests need DATABASE_URL and REDIS_URL: run `make test`, or infra/local/with-servers cargo test")
+}
+
+/// The migrated database that tests copy; made by the first test to come, whichever process it is in.
+async fn template(admin_url: &str) -> String {
+    static TEMPLATE: OnceCell<String> = OnceCell::const_new();
+    TEMPLATE.get_or_init(|| make_template(admin_url)).await.clone()
+}
+
+async fn make_template(admin_url: &str) -> String {
+    let fingerprint = pg::MIGRATIONS
+        .iter()
+        .flat_map(|m| m.checksum.iter())
+        .fold(0u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    let name = format!("mr_template_{fingerprint:016x}");
+    let mut admin = PgConnection::connect(admin_url).await.expect("the test database server answers");
+    admin.execute("SELECT pg_advisory_lock(7205759)").await.expect("advisory locks work");
+    let exists = sqlx::query("SELECT 1 FROM pg_database WHERE datname = $1")
+        .bind(&name)
+        .fetch_optional(&mut admin)
+        .await
+        .expect("the catalogue can be read")
+        .is_some();
+    if !exists {
+        let draft = format!("{name}_draft");
+        for statement in [format!("DROP DATABASE IF EXISTS {draft} WITH (FORCE)"), format!("CREATE DATABASE {draft}")] {
+            admin.execute(sqlx::AssertSqlSafe(statement)).await.expect("a test may create databases");
+        }
+        let options = PgConnectOptions::from_str(&with_database(admin_url, &draft)).expect("the URL was good before");
+        let mut connection = PgConnection::connect_with(&options).await.expect("the new database answers");
+        pg::MIGRATIONS.run(&mut connection).await.expect("the migrations apply to an empty database");
+        connection.close().await.expect("the connection closes");
+        admin.execute(sqlx::AssertSqlSafe(format!("ALTER DATABASE {draft} RENAME TO {name}"))).await.expect("nobody uses the draft");
+    }
+    admin.close().await.expect("closing frees the lock");
+    name
+}
+
+/// The same URL with another database's name in its path.
+fn with_database(url: &str, database: &str) -> String {
+    let (base, query) = url.split_once('?').map_or((url, None), |(base, query)| (base, Some(query)));
+    let authority_at = base.find("://").map_or(0, |at| at + 3);
+    let path_at = base[authority_at..].find('/').map_or(base.len(), |at| authority_at + at);
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    format!("{}/{database}{query}", &base[..path_at])
+}
+
+async fn delete_keys(redis_url: &str, prefix: &str) -> redis::RedisResult<()> {
+    let mut connection = redis::Client::open(redis_url)?.get_multiplexed_async_connection().await?;
+    let mut cursor = 0u64;
+    loop {
+        let (next, keys): (u64, Vec<String>) = redis::cmd("SCAN")
+            .arg(cursor)
+            .arg("MATCH")
+            .arg(format!("{prefix}:*"))
+            .arg("COUNT")
+            .arg(1_000)
+            .query_async(&mut connection)
+            .await?;
+        if !keys.is_empty() {
+            redis::cmd("UNLINK").arg(keys).exec_async(&mut connection).await?;
+        }
+        cursor = next;
+        if cursor == 0 {
+            return Ok(());
+        }
+    }
+}
