@@ -6,6 +6,7 @@
 //! - [`config`]: every setting, its layers and its checks; the only reader of the environment.
 //! - [`context`]: what an operation is given: settings, PostgreSQL, Redis, time.
 //! - [`pg`], [`redis`], [`keys`]: the two servers, and the names of everything kept in Redis.
+//! - [`jobs`]: what is done later, at least once.
 //! - [`telemetry`]: logs and the one list of metrics.
 //!
 //! `testing` gives tests a database and a key prefix of their own. Edges (HTTP, command line, apalis workers) live in the binaries and only call downwards into here.
@@ -16,6 +17,7 @@ pub mod config;
 pub mod context;
 pub mod error;
 pub mod ids;
+pub mod jobs;
 pub mod keys;
 pub mod page;
 pub mod pg;
@@ -24,6 +26,7 @@ pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod text;
+mod validation;
 
 pub use caller::{Caller, Role, Scope};
 pub use context::Context;

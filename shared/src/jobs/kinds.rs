@@ -1,0 +1,69 @@
+//! The kinds that run in our own workers, one line each.
+//!
+//! To add one: its line here, its payload and handler in `jobs/src/handlers/`, and its line in the worker's registry.
+
+use super::{JobKind, RetryPolicy};
+use crate::{Caller, Code, Error, Result, config::Profile};
+use std::time::Duration;
+
+/// Who may submit a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Submitters {
+    /// Anyone with `jobs:write`.
+    Everyone,
+    /// Everyone in development, operators elsewhere.
+    OperatorsOutsideDevelopment,
+    /// Everyone in development; elsewhere the kind does not exist.
+    DevelopmentOnly,
+}
+
+/// What is known of a kind without running it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kind {
+    pub name: &'static str,
+    pub submitters: Submitters,
+    /// Longest an attempt may run unless the submit says otherwise; `None` leaves it to the worker's limit.
+    pub timeout: Option<Duration>,
+    /// The kind's own retry policy; `None` leaves it to the queue.
+    pub retry: Option<RetryPolicy>,
+}
+
+const fn debug(name: &'static str, submitters: Submitters) -> Kind {
+    Kind { name, submitters, timeout: None, retry: None }
+}
+
+pub static KINDS: &[Kind] = &[
+    debug("debug.echo", Submitters::OperatorsOutsideDevelopment),
+    debug("debug.sleep", Submitters::OperatorsOutsideDevelopment),
+    debug("debug.fail", Submitters::OperatorsOutsideDevelopment),
+    debug("debug.crash", Submitters::DevelopmentOnly),
+];
+
+/// The kind called `name`, if our workers run it.
+pub fn find(name: &JobKind) -> Option<&'static Kind> {
+    KINDS.iter().find(|kind| kind.name == name.as_str())
+}
+
+/// Checks that `caller` may submit `name`. A kind we do not run (`None`) is legal only where remote workers may lease.
+pub fn admit(name: &JobKind, caller: &Caller, profile: Profile, queue_is_remote: bool) -> Result<Option<&'static Kind>> {
+    let Some(kind) = find(name).filter(|kind| exists_in(kind, profile)) else {
+        return if queue_is_remote { Ok(None) } else { Err(unknown(name, profile)) };
+    };
+    if kind.submitters == Submitters::OperatorsOutsideDevelopment && !profile.is_development() && !caller.sees_all() {
+        return Err(Error::new(Code::Forbidden, format!("Only operators may submit `{name}` here.")));
+    }
+    Ok(Some(kind))
+}
+
+fn exists_in(kind: &Kind, profile: Profile) -> bool {
+    kind.submitters != Submitters::DevelopmentOnly || profile.is_development()
+}
+
+fn unknown(name: &JobKind, profile: Profile) -> Error {
+    let known = KINDS.iter().filter(|kind| exists_in(kind, profile)).map(|kind| kind.name).collect::<Vec<_>>().join(", ");
+    Error::new(Code::UnknownKind, "No worker of this platform runs that kind, and the queue does not allow remote workers.").with_field(
+        "/kind",
+        "unknown_kind",
+        format!("`{name}` is not one of {known}"),
+    )
+}

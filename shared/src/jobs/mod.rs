@@ -1,0 +1,169 @@
+//! Jobs: what callers hand over to be done later, at least once. PostgreSQL holds the truth, Redis holds the race.
+//!
+//! In reading order: [`names`] and [`kinds`] (what a job may be called), [`raw_json`] (what a payload may hold),
+//! [`new_job`] (a submit, checked), then one file per operation; `store` holds the SQL.
+
+pub mod kinds;
+pub mod names;
+pub mod new_job;
+pub mod raw_json;
+
+pub use names::{JobKind, QueueName};
+pub use new_job::{NewJob, SubmitJob, Unique};
+
+use crate::{
+    Code, Error,
+    ids::{JobId, UserId},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+
+macro_rules! states {
+    ($($(#[$doc:meta])* $variant:ident = $text:literal,)*) => {
+        /// Where a job is in its life.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+        #[serde(rename_all = "lowercase")]
+        pub enum JobState { $($(#[$doc])* $variant,)* }
+
+        impl JobState {
+            pub const ALL: &[JobState] = &[$(JobState::$variant,)*];
+
+            pub const fn as_str(self) -> &'static str {
+                match self { $(JobState::$variant => $text,)* }
+            }
+        }
+
+        impl std::str::FromStr for JobState {
+            type Err = Error;
+
+            fn from_str(text: &str) -> Result<Self, Error> {
+                match text {
+                    $($text => Ok(JobState::$variant),)*
+                    _ => Err(Error::new(Code::InvalidQuery, format!("There is no job state `{}`.", text.escape_debug()))),
+                }
+            }
+        }
+    };
+}
+
+states! {
+    /// Runs at `run_at`, which is to come.
+    Scheduled = "scheduled",
+    /// Due, and waits for a worker.
+    Queued = "queued",
+    /// A worker holds its lease.
+    Running = "running",
+    /// Failed at least once; runs again at `run_at`.
+    Retrying = "retrying",
+    /// Parked until something else happens.
+    Waiting = "waiting",
+    Succeeded = "succeeded",
+    /// The dead letter: it failed for good and is kept with its error.
+    Dead = "dead",
+    Cancelled = "cancelled",
+    /// `expires_at` passed before it ran.
+    Expired = "expired",
+}
+
+impl JobState {
+    /// Whether the job is over; only a requeue brings a dead one back.
+    pub const fn is_ended(self) -> bool {
+        match self {
+            Self::Succeeded | Self::Dead | Self::Cancelled | Self::Expired => true,
+            Self::Scheduled | Self::Queued | Self::Running | Self::Retrying | Self::Waiting => false,
+        }
+    }
+}
+
+impl std::fmt::Display for JobState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How often and how late a failed job is tried again: `min(max_ms, base_ms · 2^(n-1))` with full jitter after failure n.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RetryPolicy {
+    /// Tries in all, the first included.
+    #[schema(example = 4, minimum = 1, maximum = 100)]
+    pub max_attempts: i32,
+    /// Longest wait after the first failure.
+    #[schema(example = 1_000, minimum = 1)]
+    pub base_ms: i32,
+    /// Longest wait after any failure.
+    #[schema(example = 600_000, minimum = 1)]
+    pub max_ms: i32,
+}
+
+impl RetryPolicy {
+    /// Three retries after the first try, 1 s to 10 min apart.
+    pub const DEFAULT: Self = Self { max_attempts: 4, base_ms: 1_000, max_ms: 600_000 };
+}
+
+/// Why the last attempt did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JobError {
+    #[schema(example = "handler_failed")]
+    pub code: String,
+    #[schema(example = "the mail server refused the recipient")]
+    pub message: String,
+}
+
+/// How far a running attempt says it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Progress {
+    /// 0 to 100.
+    #[schema(example = 40.0, minimum = 0, maximum = 100)]
+    pub percent: f64,
+    pub message: Option<String>,
+}
+
+/// A job as callers see it. Payload and result are the bytes that came in, never re-parsed.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Job {
+    pub id: JobId,
+    pub kind: JobKind,
+    pub queue: QueueName,
+    pub state: JobState,
+    /// 0 to 9, 9 is most urgent.
+    #[schema(minimum = 0, maximum = 9)]
+    pub priority: i16,
+    #[schema(value_type = serde_json::Value)]
+    pub payload: Box<RawValue>,
+    /// What the handler returned, once succeeded.
+    #[schema(value_type = Option<serde_json::Value>, required)]
+    pub result: Option<Box<RawValue>>,
+    #[schema(required)]
+    pub error: Option<JobError>,
+    #[schema(required)]
+    pub progress: Option<Progress>,
+    /// The running or last concluded delivery; 0 before the first.
+    pub attempt: i32,
+    pub max_attempts: i32,
+    #[serde(with = "time::serde::rfc3339")]
+    pub run_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+    #[schema(required)]
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub started_at: Option<OffsetDateTime>,
+    #[schema(required)]
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub finished_at: Option<OffsetDateTime>,
+    #[schema(required)]
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub expires_at: Option<OffsetDateTime>,
+    pub tags: Vec<String>,
+    #[schema(required)]
+    pub unique_key: Option<String>,
+    pub owner_id: UserId,
+    #[schema(required)]
+    pub worker_id: Option<String>,
+    #[schema(required)]
+    pub request_id: Option<String>,
+    /// `true` when a submit met this job by its unique key and made no new one; absent otherwise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub duplicate: bool,
+}

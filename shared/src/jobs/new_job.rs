@@ -1,0 +1,278 @@
+//! A submit: as it arrives ([`SubmitJob`]), and checked and complete ([`NewJob`]).
+
+use super::{JobKind, QueueName, RetryPolicy, kinds::Kind, names, raw_json};
+use crate::{
+    Error, Result,
+    clock::Clock,
+    ids::{JobId, UserId},
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::time::Duration as StdDuration;
+use time::{Duration, OffsetDateTime};
+use utoipa::ToSchema;
+use uuid::Uuid;
+use validator::{Validate, ValidationError};
+
+const WEEK_MS: i64 = 7 * 24 * 3_600 * 1_000;
+const TEN_YEARS_MS: i64 = 3_653 * 24 * 3_600 * 1_000;
+const TAGS_MAX: usize = 20;
+const TAG_LENGTH_MAX: usize = 64;
+
+/// A job to be done. Only `kind` is required.
+#[derive(Debug, Clone, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"kind": "debug.echo", "payload": {"hello": "world"}, "priority": 4, "tags": ["greeting"]}))]
+pub struct SubmitJob {
+    #[validate(custom(function = "name"))]
+    #[schema(min_length = 1, max_length = 100, pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]*$", example = "debug.echo")]
+    pub kind: String,
+    /// Where it waits; `default` when absent. A queue comes to be on first use.
+    #[validate(custom(function = "name"))]
+    #[schema(min_length = 1, max_length = 100, pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]*$", example = "default")]
+    pub queue: Option<String>,
+    /// Any JSON, handed to the handler as it is; `{}` when absent.
+    #[schema(value_type = Option<serde_json::Value>)]
+    pub payload: Option<Box<RawValue>>,
+    /// 0 to 9, 9 is most urgent; 4 when absent.
+    #[validate(range(min = 0, max = 9))]
+    #[schema(minimum = 0, maximum = 9)]
+    pub priority: Option<i64>,
+    /// Not before this time. Excludes `delay_ms`.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub run_at: Option<OffsetDateTime>,
+    /// Not before so many milliseconds from now. Excludes `run_at`.
+    #[validate(range(min = 0, max = TEN_YEARS_MS))]
+    #[schema(minimum = 0, maximum = 315_619_200_000_i64)]
+    pub delay_ms: Option<i64>,
+    /// A job that has not started by then never will.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub expires_at: Option<OffsetDateTime>,
+    /// Longest one attempt may run; at most a week.
+    #[validate(range(min = 1, max = WEEK_MS))]
+    #[schema(minimum = 1, maximum = 604_800_000)]
+    pub timeout_ms: Option<i64>,
+    #[validate(nested)]
+    pub retry: Option<SubmitRetry>,
+    #[validate(nested)]
+    pub unique: Option<SubmitUnique>,
+    /// Up to 20 labels of up to 64 characters, to find the job by.
+    #[validate(custom(function = "tag_list"))]
+    #[schema(max_items = 20)]
+    pub tags: Option<Vec<String>>,
+    /// Not supported yet.
+    #[validate(length(max = 200))]
+    #[schema(max_length = 200)]
+    pub concurrency_key: Option<String>,
+    /// Not supported yet.
+    #[schema(value_type = Option<Object>)]
+    pub target: Option<Box<RawValue>>,
+    /// Not supported yet.
+    pub batch_id: Option<Uuid>,
+    /// Not supported yet.
+    #[validate(length(max = 100))]
+    #[schema(max_items = 100)]
+    pub depends_on: Option<Vec<Uuid>>,
+}
+
+/// Retry policy of one job; what is absent comes from its kind, then from its queue.
+#[derive(Debug, Clone, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SubmitRetry {
+    #[validate(range(min = 1, max = 100))]
+    #[schema(minimum = 1, maximum = 100)]
+    pub max_attempts: Option<i64>,
+    #[validate(range(min = 1, max = WEEK_MS))]
+    #[schema(minimum = 1, maximum = 604_800_000)]
+    pub base_ms: Option<i64>,
+    #[validate(range(min = 1, max = WEEK_MS))]
+    #[schema(minimum = 1, maximum = 604_800_000)]
+    pub max_ms: Option<i64>,
+}
+
+/// Keeps a second job of the same kind and key out for a while.
+#[derive(Debug, Clone, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SubmitUnique {
+    #[validate(length(min = 1, max = 200))]
+    #[schema(min_length = 1, max_length = 200)]
+    pub key: String,
+    /// Seconds from the submit; a day when absent.
+    #[validate(range(min = 1, max = 31_536_000))]
+    #[schema(minimum = 1, maximum = 31_536_000)]
+    pub ttl_s: Option<i64>,
+    #[serde(default)]
+    pub on_conflict: OnConflict,
+}
+
+/// What a submit gets that meets an earlier job of its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnConflict {
+    /// The earlier job.
+    #[default]
+    ReturnExisting,
+    /// 409 `duplicate_job`.
+    Reject,
+    /// Its own job, the earlier one being cancelled; the earlier one if that already runs.
+    Replace,
+}
+
+/// What the submit's key asks for, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unique {
+    pub key: String,
+    pub expires_at: OffsetDateTime,
+    pub on_conflict: OnConflict,
+}
+
+/// A job that may be written: every rule is checked and every default filled in.
+#[derive(Debug, Clone)]
+pub struct NewJob {
+    pub id: JobId,
+    pub owner_id: UserId,
+    pub kind: JobKind,
+    pub queue: QueueName,
+    pub priority: i16,
+    pub payload: Box<RawValue>,
+    pub run_at: OffsetDateTime,
+    pub expires_at: Option<OffsetDateTime>,
+    pub timeout_ms: Option<i32>,
+    pub retry: RetryPolicy,
+    pub unique: Option<Unique>,
+    pub tags: Vec<String>,
+    pub request_id: Option<String>,
+    pub traceparent: Option<String>,
+    pub created_at: OffsetDateTime,
+}
+
+/// Where a submit came from.
+#[derive(Debug, Clone, Default)]
+pub struct Origin {
+    pub request_id: Option<String>,
+    /// W3C trace context, carried to the attempt.
+    pub traceparent: Option<String>,
+}
+
+/// What the kind and the queue say where the submit is silent.
+#[derive(Debug, Clone, Copy)]
+pub struct Defaults {
+    pub kind: Option<&'static Kind>,
+    pub queue_retry: RetryPolicy,
+}
+
+impl SubmitJob {
+    /// The rules of single fields, then those between fields; the error names all that are broken.
+    pub fn check(&self, now: OffsetDateTime, max_payload_bytes: usize) -> Result<()> {
+        self.validate()?;
+        self.refuse_unsupported()?;
+        let mut error = Error::new(crate::Code::ValidationFailed, "The body breaks a rule.");
+        if self.run_at.is_some() && self.delay_ms.is_some() {
+            error = error.with_field("/delay_ms", "exclusive", "excludes `run_at`");
+        }
+        if self.run_at.is_some_and(|at| at > now + Duration::milliseconds(TEN_YEARS_MS)) {
+            error = error.with_field("/run_at", "range", "must be within ten years");
+        }
+        if self.expires_at.is_some_and(|at| at <= self.run_at(now)) {
+            error = error.with_field("/expires_at", "range", "must be later than now and than the time it is to run at");
+        }
+        if let Some(SubmitRetry { base_ms: Some(base), max_ms: Some(max), .. }) = self.retry
+            && base > max
+        {
+            error = error.with_field("/retry/base_ms", "range", "must not be more than `max_ms`");
+        }
+        if !error.fields.is_empty() {
+            return Err(error);
+        }
+        self.payload.as_deref().map_or(Ok(()), |payload| raw_json::check(payload.get(), "payload", max_payload_bytes))
+    }
+
+    /// The job that this submit makes; [`SubmitJob::check`] has passed.
+    pub fn into_job(self, owner_id: UserId, clock: &Clock, defaults: Defaults, origin: Origin) -> Result<NewJob> {
+        let now = clock.now();
+        Ok(NewJob {
+            id: JobId::new(),
+            owner_id,
+            kind: JobKind::new(&self.kind)?,
+            queue: self.queue_name()?,
+            priority: self.priority.map_or(4, |priority| i16::try_from(priority).expect("checked to be 0 to 9")),
+            run_at: self.run_at(now),
+            expires_at: self.expires_at,
+            timeout_ms: self.timeout_ms.map(checked_i32).or_else(|| defaults.kind.and_then(|kind| kind.timeout).map(whole_ms)),
+            retry: self.retry_policy(defaults),
+            unique: self.unique.map(|unique| Unique {
+                key: unique.key,
+                expires_at: now + Duration::seconds(unique.ttl_s.unwrap_or(86_400)),
+                on_conflict: unique.on_conflict,
+            }),
+            payload: self.payload.unwrap_or_else(empty_object),
+            tags: self.tags.unwrap_or_default(),
+            request_id: origin.request_id,
+            traceparent: origin.traceparent,
+            created_at: now,
+        })
+    }
+
+    pub fn queue_name(&self) -> Result<QueueName> {
+        self.queue.as_deref().map_or_else(|| Ok(QueueName::default()), QueueName::new)
+    }
+
+    /// When it may first run: never before now.
+    fn run_at(&self, now: OffsetDateTime) -> OffsetDateTime {
+        let delayed = now + Duration::milliseconds(self.delay_ms.unwrap_or(0));
+        self.run_at.map_or(delayed, |at| at.max(now))
+    }
+
+    fn retry_policy(&self, defaults: Defaults) -> RetryPolicy {
+        let base = defaults.kind.and_then(|kind| kind.retry).unwrap_or(defaults.queue_retry);
+        let Some(own) = &self.retry else { return base };
+        let own_base = own.base_ms.map_or(base.base_ms, checked_i32);
+        let own_max = own.max_ms.map_or(base.max_ms, checked_i32);
+        RetryPolicy {
+            max_attempts: own.max_attempts.map_or(base.max_attempts, checked_i32),
+            // One of the two alone may cross the other's default; the one that was asked for wins.
+            base_ms: if own.base_ms.is_some() { own_base } else { own_base.min(own_max) },
+            max_ms: if own.max_ms.is_some() { own_max } else { own_max.max(own_base) },
+        }
+    }
+
+    /// Fields that the contract names and that nothing acts on yet are refused, never ignored.
+    fn refuse_unsupported(&self) -> Result<()> {
+        let fields = [
+            ("/concurrency_key", self.concurrency_key.is_some()),
+            ("/target", self.target.is_some()),
+            ("/batch_id", self.batch_id.is_some()),
+            ("/depends_on", self.depends_on.as_ref().is_some_and(|parents| !parents.is_empty())),
+            ("/unique", self.unique.is_some()),
+        ];
+        let used = fields.into_iter().filter(|(_, used)| *used);
+        let error = used.fold(Error::new(crate::Code::ValidationFailed, "The body breaks a rule."), |error, (pointer, _)| {
+            error.with_field(pointer, "not_supported", "is not supported by this release")
+        });
+        if error.fields.is_empty() { Ok(()) } else { Err(error) }
+    }
+}
+
+fn name(text: &str) -> Result<(), ValidationError> {
+    if names::is_name(text) { Ok(()) } else { Err(ValidationError::new("name").with_message(names::NAME_RULE.into())) }
+}
+
+fn tag_list(tags: &[String]) -> Result<(), ValidationError> {
+    let well_formed = |tag: &String| (1..=TAG_LENGTH_MAX).contains(&tag.chars().count());
+    if tags.len() <= TAGS_MAX && tags.iter().all(well_formed) {
+        return Ok(());
+    }
+    Err(ValidationError::new("tags").with_message("must be at most 20 tags of 1 to 64 characters each".into()))
+}
+
+fn checked_i32(value: i64) -> i32 {
+    i32::try_from(value).expect("checked to be at most a week of milliseconds")
+}
+
+fn whole_ms(duration: StdDuration) -> i32 {
+    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
+}
+
+fn empty_object() -> Box<RawValue> {
+    RawValue::from_string("{}".to_owned()).expect("an empty object is JSON")
+}
