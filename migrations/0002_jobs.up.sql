@@ -83,6 +83,13 @@ CREATE INDEX jobs_ended_queue_state_id ON jobs_ended (queue, state, id);
 -- The net under the daily partitions: a row of a day that has none yet is kept all the same.
 CREATE TABLE jobs_ended_default PARTITION OF jobs_ended DEFAULT;
 
+-- Every job, to do or over. The planner takes it apart: a key is looked up in both indexes, a page is merged from both.
+CREATE VIEW jobs_all AS
+    SELECT *, NULL::json AS result, NULL::text AS worker_id, NULL::timestamptz AS started_at, NULL::timestamptz AS finished_at
+    FROM jobs
+    UNION ALL
+    SELECT * FROM jobs_ended;
+
 -- The lowest UUIDv7 of an instant.
 CREATE FUNCTION uuid_v7_floor(instant timestamptz) RETURNS uuid
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
