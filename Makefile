@@ -1,0 +1,43 @@
+# Every task of this repository. `make` alone lists them; the work itself is in infra/local/.
+# API_PORT (8000), DATABASE_URL, REDIS_URL and the other settings of .env.example are taken from the environment or .env.
+.DEFAULT_GOAL := help
+.PHONY: help up start stop status dev demo test check sqlx openapi fuzz-api reset
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
+
+up: ## build, start everything, run the demo, stay up; Ctrl-C stops it all and keeps the data
+	@infra/local/platform up
+
+start: ## the same in the background; run it again to revive whatever died
+	@infra/local/platform start
+
+stop: ## stop what `make start` started; the data stays
+	@infra/local/platform stop
+
+status: ## what runs, where, and whether it is ready
+	@infra/local/platform status
+
+dev: ## start with debug builds, rebuild and restart when a source file changes
+	@infra/local/platform dev
+
+demo: ## a guided ten-second tour of the running platform
+	@infra/local/demo
+
+test: ## the whole test suite against throw-away PostgreSQL and Redis
+	@infra/local/with-servers --ephemeral cargo test --locked --workspace $(TEST_ARGS)
+
+check: ## everything CI checks, `make test` included
+	@infra/local/check
+
+sqlx: ## refresh .sqlx after a change to a query or a migration
+	@infra/local/sqlx-prepare
+
+openapi: ## refresh docs/openapi.json after a change to the REST API
+	@cargo run --quiet --locked --bin millrace-api -- openapi >docs/openapi.json.new && mv docs/openapi.json.new docs/openapi.json
+
+fuzz-api: ## schemathesis against a throw-away platform: anonymous, user and admin
+	@infra/local/fuzz-api
+
+reset: ## stop, then delete all data of this checkout (asks first; FORCE=1 does not)
+	@infra/local/platform reset
