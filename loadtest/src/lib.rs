@@ -1,1 +1,30 @@
-//! Placeholder.
+//! Load on a running Millrace, measured without coordinated omission. It speaks to the platform
+//! only over the network and shares no code with it.
+//!
+//! In reading order: `cli` is the command line · `http` measures requests · `generator` makes the
+//! load · `client` speaks HTTP/1.1 · `control` and `session` set up over the API · `address` says
+//! where load may go · `process`, `machine` and `progress` tell of server, machine and run ·
+//! `output` and `error` are how a command speaks and fails.
+//!
+//! A further kind of load is a folder beside `http` and a subcommand in `cli`; it brings its own
+//! `run`, and uses `generator` where it sends HTTP.
+
+mod address;
+pub mod cli;
+mod client;
+mod control;
+mod error;
+mod generator;
+pub mod http;
+mod machine;
+mod output;
+mod process;
+mod progress;
+mod session;
+
+pub use address::HttpUrl;
+pub use client::Method;
+pub use error::Error;
+pub use machine::Machine;
+pub use output::Output;
+pub use process::Usage;

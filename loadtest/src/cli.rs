@@ -1,0 +1,30 @@
+//! The command line. To add a kind of load: a subcommand here, a folder beside `http`.
+
+use clap::{Parser, Subcommand};
+
+use crate::error::Error;
+use crate::http::{self, HttpArgs};
+use crate::output::Output;
+
+/// Load tests for Millrace: open and closed loop, on this machine unless told otherwise.
+#[derive(Debug, Parser)]
+#[command(name = "millrace-loadtest", version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    // Boxed: the options of one subcommand are large, and moved about once per process.
+    Http(Box<HttpArgs>),
+}
+
+impl Cli {
+    /// Does what the command line says.
+    pub fn run(&self, output: &mut Output<'_>) -> Result<(), Error> {
+        match &self.command {
+            Command::Http(args) => http::run(args, output).map(drop),
+        }
+    }
+}

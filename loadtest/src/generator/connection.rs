@@ -1,0 +1,56 @@
+//! The loop of one connection: wait for a turn, send, read, record.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::pace::Pacer;
+use super::plan::Plan;
+use super::recorder::Recorder;
+use crate::client::{Failure, Link, Scratch};
+
+/// Pause after a refused connection, so that a server that is down is not hammered.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the connections of one thread share.
+#[derive(Debug)]
+pub(super) struct ThreadContext {
+    pub(super) plan: Arc<Plan>,
+    pub(super) pacer: Pacer,
+    pub(super) scratch: Rc<Scratch>,
+    pub(super) recorder: RefCell<Recorder>,
+    /// Responses so far, for the progress bar; written by this thread alone.
+    pub(super) answered: Arc<AtomicU64>,
+}
+
+/// Runs one connection until its pacer says that the run is over.
+pub(super) async fn drive(ctx: Rc<ThreadContext>, mut link: Link, slot: usize, first: usize) {
+    let requests = &ctx.plan.requests;
+    let mut request_idx = first % requests.len();
+    let mut free_since = Instant::now();
+    while let Some(departure) = ctx.pacer.next(slot, free_since).await {
+        let request = &requests[request_idx];
+        request_idx = (request_idx + 1) % requests.len();
+        let outcome = link.exchange(request, &ctx.scratch, |_| ()).await;
+        free_since = Instant::now();
+        match outcome {
+            Ok(response) => {
+                let mut recorder = ctx.recorder.borrow_mut();
+                recorder.response(response.status, departure, free_since);
+                // One writer: a plain store is cheaper than an atomic addition.
+                let n_answered = ctx.answered.load(Ordering::Relaxed) + 1;
+                ctx.answered.store(n_answered, Ordering::Relaxed);
+            }
+            Err(failure) => {
+                ctx.recorder.borrow_mut().failure(&failure, departure);
+                if let Failure::Connect(_) = failure {
+                    tokio::time::sleep(RECONNECT_PAUSE).await;
+                    free_since = Instant::now();
+                }
+            }
+        }
+    }
+    ctx.recorder.borrow_mut().reconnects += link.reconnects();
+}

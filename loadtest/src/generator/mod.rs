@@ -1,0 +1,17 @@
+//! Load on one address: threads, each with its own event loop, connections and histograms, so
+//! that nothing is shared while requests fly.
+//!
+//! `plan` says what to send and how fast · `threads` runs one plan, a `worker` on each · `connection` is the loop of
+//! one connection · `pace` decides when it sends next · `timer` wakes the open loop on time ·
+//! `recorder` counts and measures.
+
+mod connection;
+mod pace;
+mod plan;
+mod recorder;
+mod threads;
+mod timer;
+mod worker;
+
+pub(crate) use plan::{Pace, Plan, SourceAddresses};
+pub(crate) use threads::{Load, Progress, run};
