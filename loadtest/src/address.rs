@@ -64,6 +64,11 @@ impl HttpUrl {
         }
     }
 
+    /// False when there is a path beyond the root.
+    pub(crate) fn is_root(&self) -> bool {
+        self.path == "/"
+    }
+
     pub(crate) fn path(&self) -> &str {
         &self.path
     }

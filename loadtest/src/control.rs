@@ -80,6 +80,7 @@ impl Control {
 
     /// Lets `pause` pass.
     pub(crate) fn pause(&self, pause: Duration) {
-        self.runtime.block_on(tokio::time::sleep(pause));
+        // Made inside the runtime: a timer belongs to one.
+        self.runtime.block_on(async { tokio::time::sleep(pause).await });
     }
 }

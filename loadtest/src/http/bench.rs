@@ -1,0 +1,172 @@
+//! Measures row after row: sets up both aims, then runs them in turns.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::aim::Aim;
+use super::args::HttpArgs;
+use super::figures::{Figures, Usages};
+use super::report::{Mode, Reference, Row};
+use super::steps::{self, Step};
+use super::threads;
+use crate::address::{HttpUrl, Ownership};
+use crate::error::Error;
+use crate::generator::{self, Pace, Plan, Progress, SourceAddresses};
+use crate::output::Output;
+use crate::process::Watch;
+use crate::progress::{ProgressDisplay, Visibility};
+
+/// Time that the token for setting up must last.
+const SET_UP_WITHIN: Duration = Duration::from_secs(60);
+
+/// Both aims, ready to be measured.
+pub(super) struct Bench<'a> {
+    args: &'a HttpArgs,
+    target: Aim,
+    reference: Option<Aim>,
+    progress: ProgressDisplay,
+    n_runs_done: u32,
+}
+
+impl<'a> Bench<'a> {
+    pub(super) fn set_up(args: &'a HttpArgs, steps: &[Step], output: &mut Output<'_>) -> Result<Self, Error> {
+        check_pids(args)?;
+        if !args.url.is_root() {
+            return Err(Error::usage("--url names the server alone: give the rest as --path"));
+        }
+        let n_runs = steps::runs_per_step(args) * u32::try_from(steps.len()).unwrap_or(u32::MAX);
+        let planned = steps::run_time(args) * n_runs;
+        let peer = resolve(&args.url, args)?;
+        let reference = match &args.reference_url {
+            Some(url) => Some(Aim::at_reference(url, resolve(url, args)?)?),
+            None => None,
+        };
+        let target = Aim::at_target(args, peer, SET_UP_WITHIN)?;
+        let planned_s = planned.as_secs_f64();
+        output.note(&format!("{n_runs} runs, about {planned_s:.0} s"))?;
+        let visibility = match output.is_quiet() {
+            true => Visibility::Hidden,
+            false => Visibility::Terminal,
+        };
+        Ok(Self { args, target, reference, progress: ProgressDisplay::new(n_runs, steps::run_time(args), visibility), n_runs_done: 0 })
+    }
+
+    /// The rows in order, up to the first that fails.
+    pub(super) fn measure_all(&mut self, steps: &[Step]) -> (Vec<Row>, Option<Error>) {
+        let mut rows: Vec<Row> = Vec::with_capacity(steps.len());
+        let mut failure = None;
+        for step in steps {
+            let peak = rows.iter().rev().find(|row| row.mode == Mode::Closed);
+            let rate = steps::rate_per_s(*step, peak.map(|row| row.median.per_second));
+            match rate.and_then(|rate_per_s| self.measure_row(step.connections, rate_per_s)) {
+                Ok(row) => rows.push(row),
+                Err(error) => {
+                    failure = Some(error);
+                    break;
+                }
+            }
+        }
+        self.progress.finish();
+        (rows, failure)
+    }
+
+    /// Target and reference in turns, so that a change of the machine's mood meets both.
+    fn measure_row(&mut self, connections: u32, rate_per_s: Option<f64>) -> Result<Row, Error> {
+        let mut runs = Vec::new();
+        let mut reference_runs = Vec::new();
+        for _ in 0..self.args.repeat {
+            runs.push(self.measure(Side::Target, connections, rate_per_s)?);
+            if self.reference.is_some() {
+                reference_runs.push(self.measure(Side::Reference, connections, rate_per_s)?);
+            }
+        }
+        let median = Figures::median(&runs);
+        let reference = (!reference_runs.is_empty()).then(|| {
+            let of_reference = Figures::median(&reference_runs);
+            let ratio = median.per_second / of_reference.per_second;
+            Reference { ratio: ratio.is_finite().then_some(ratio), median: of_reference, runs: reference_runs }
+        });
+        Ok(Row {
+            target: self.target.label.clone(),
+            connections,
+            mode: rate_per_s.map_or(Mode::Closed, |_| Mode::Open),
+            rate_per_s,
+            median,
+            runs,
+            reference,
+        })
+    }
+
+    fn measure(&mut self, side: Side, connections: u32, rate_per_s: Option<f64>) -> Result<Figures, Error> {
+        let run_time = steps::run_time(self.args) + self.args.timeout;
+        let (aim, pids) = match (side, &mut self.reference) {
+            (Side::Reference, Some(reference)) => (reference, &self.args.reference_pid),
+            (Side::Target, _) | (Side::Reference, None) => (&mut self.target, &self.args.server_pid),
+        };
+        let plan = Arc::new(Plan {
+            peer: aim.peer,
+            requests: aim.request_bytes(run_time)?,
+            body_rule: aim.body_rule,
+            connections,
+            threads: threads(self.args),
+            pace: rate_per_s.map_or(Pace::Closed, |rate_per_s| Pace::Open { rate_per_s, max_waiting: self.args.max_waiting }),
+            warmup: self.args.warmup,
+            duration: self.args.duration,
+            timeout: self.args.timeout,
+            sources: SourceAddresses::for_run(aim.peer, connections, self.n_runs_done),
+        });
+        self.n_runs_done += 1;
+        self.progress.begin_run(&aim.label);
+        let figures = run_once(&plan, &aim.label, pids, &self.progress)?;
+        self.progress.end_run();
+        Ok(figures)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Side {
+    Target,
+    Reference,
+}
+
+/// One run, with the CPU and memory of server and generator over its measured time.
+fn run_once(plan: &Arc<Plan>, label: &str, pids: &[u32], progress: &ProgressDisplay) -> Result<Figures, Error> {
+    let mut watches = Some((Watch::new(pids), Watch::own()));
+    let mut usages = Usages { server: None, generator: None };
+    let mut n_before = 0;
+    let mut observe = |seen: Progress| match (seen, &mut watches) {
+        (Progress::Measuring { answered }, Some((server, generator))) => {
+            n_before = answered;
+            server.begin();
+            generator.begin();
+        }
+        (Progress::Running { elapsed, answered }, Some((server, _))) => {
+            server.sample();
+            let per_second = (answered - n_before) as f64 / elapsed.as_secs_f64().max(0.001);
+            progress.update(label, plan.warmup + elapsed, per_second);
+        }
+        (Progress::Ended, watches) => {
+            let ended = watches.take();
+            (usages.server, usages.generator) = ended.map_or((None, None), |(server, generator)| (server.finish(), generator.finish()));
+        }
+        (Progress::Measuring { .. } | Progress::Running { .. }, None) => {}
+    };
+    let load = generator::run(plan, &mut observe).map_err(Error::failed)?;
+    Ok(Figures::of(plan, load, usages))
+}
+
+fn resolve(url: &HttpUrl, args: &HttpArgs) -> Result<SocketAddr, Error> {
+    url.resolve(match args.i_own_this_host {
+        true => Ownership::Claimed,
+        false => Ownership::Unclaimed,
+    })
+}
+
+fn check_pids(args: &HttpArgs) -> Result<(), Error> {
+    let pids = [args.server_pid.as_slice(), args.reference_pid.as_slice()].concat();
+    match Watch::new(&pids).missing_pid() {
+        Some(pid) => Err(Error::usage(format!("there is no process {pid}"))),
+        None => Ok(()),
+    }
+}
