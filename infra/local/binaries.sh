@@ -17,14 +17,15 @@ postgres_bindirs() {
 
 # find_postgres [MAJOR]: sets PG_BIN. With a version only that one will do: data of one major is closed to all others.
 find_postgres() {
-  local dir version
+  local dir dirs version
+  dirs=$(postgres_bindirs)
   while IFS= read -r dir; do
     complete_bindir "$dir" || continue
     version=$("$dir/postgres" -V | sed 's/.*) \([0-9]*\).*/\1/')
     [ "${version:-0}" -ge 14 ] && { [ -z "${1:-}" ] || [ "$1" = "$version" ]; } || continue
     PG_BIN=$dir
     return 0
-  done < <(postgres_bindirs)
+  done <<<"$dirs"
   return 1
 }
 

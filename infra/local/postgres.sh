@@ -46,17 +46,14 @@ write_postgres_settings() {
   [ -z "$SERVER_USER" ] || chown "$SERVER_USER" "$PGDATA/millrace.conf"
 }
 
-# A killed postmaster leaves its pid file. PostgreSQL takes it over when that pid is dead, but not when a stranger of the
-# same user has got the pid. Removing the file is safe only while no orphaned backend still works in the directory.
+# A killed postmaster leaves its pid file. PostgreSQL takes it over when that pid is dead, but not while it is a zombie or,
+# recycled, a stranger. Removing the file is safe only while no orphaned backend still works in the directory.
 clear_stale_postmaster() {
-  local pid other
+  local pid
   [ -f "$PGDATA/postmaster.pid" ] && ! postgres_pid >/dev/null || return 0
   pid=$(head -n 1 "$PGDATA/postmaster.pid")
-  alive "$pid" || return 0
-  for other in /proc/[0-9]*; do
-    [ "$(readlink "$other/cwd" 2>/dev/null)" != "$PGDATA" ] || return 0
-  done
-  say "removing a stale PostgreSQL pid file: pid $pid is another program now"
+  alive "$pid" && [ -z "$(processes_in "$PGDATA")" ] || return 0
+  say "removing a stale pid file: pid $pid is not our PostgreSQL"
   rm -f "$PGDATA/postmaster.pid" "$(pg_socket_dir)"/.s.PGSQL.*
 }
 
@@ -68,16 +65,21 @@ launch_postgres() {
   (cd "$RUN_DIR" && "${AS_SERVER[@]}" "$PG_BIN/pg_ctl" start -D "$PGDATA" -w -t 60 >>"$LOGS/postgres.log" 2>&1 </dev/null 9>&-)
 }
 
+accepts_us() { until_true 10 postgres_ready_as_superuser && ensure_role && postgres_ready; }
+
 # The backends of a killed postmaster may take a moment to notice; until then a new one refuses. Hence the attempts.
 start_postgres() {
   postgres_ready && return 0
   create_cluster
   local attempt
   for attempt in 1 2 3 4 5; do
-    if ! postgres_pid >/dev/null && port_taken "$PG_PORT"; then
-      PG_PORT=$(free_port)
+    if postgres_pid >/dev/null; then
+      # Running, but not answering to what our record says: mend the record's side, or replace the server.
+      accepts_us && return 0
+      stop_postgres
     fi
-    launch_postgres && until_true 10 postgres_ready_as_superuser && ensure_role && postgres_ready && return 0
+    if port_taken "$PG_PORT"; then PG_PORT=$(free_port); fi
+    launch_postgres && accepts_us && return 0
     sleep "$attempt"
   done
   die "PostgreSQL did not start. Its log ($LOGS/postgres.log) ends:

@@ -35,6 +35,14 @@ working_directory() {
   else lsof -a -p "$1" -d cwd -Fn 2>/dev/null | sed -n 's/^n//p'; fi
 }
 
+# The pids of all that work in a directory.
+processes_in() {
+  local dir
+  if [ -d /proc/self ]; then
+    for dir in /proc/[0-9]*; do [ "$(readlink "$dir/cwd" 2>/dev/null)" != "$1" ] || printf '%s\n' "${dir#/proc/}"; done
+  else lsof -t "$1" 2>/dev/null; fi
+}
+
 # Prints the pid in a server's own pid file, if that process works in the server's own directory.
 server_pid() {
   local pid
@@ -95,22 +103,24 @@ port_owner() {
   printf '%s\n' "${found:-a process of another user}"
 }
 
-# One change to this data directory at a time. Descriptor 9 is closed in everything we start, or the lock would live on.
+# One change to this data directory at a time: lock_data NAME. Descriptor 9 is closed in all that we start, or the lock
+# would live on in it.
 lock_data() {
+  held_lock=$DATA/$1.lock
   if have flock; then
-    exec 9>"$DATA/lock"
-    flock -w 180 9 || die "another command has held $DATA/lock for three minutes"
+    exec 9>"$held_lock"
+    flock -w 300 9 || die "another command has held $held_lock for five minutes"
   else
-    until_true 180 take_lock_directory || die "another command holds $DATA/lock.d; delete it if none runs"
-    trap 'rm -rf "$DATA/lock.d"' EXIT
+    until_true 300 take_lock_directory || die "another command holds $held_lock.d; delete it if none runs"
   fi
 }
 
-unlock_data() { if have flock; then exec 9>&-; else rm -rf "$DATA/lock.d"; trap - EXIT; fi; }
+unlock_data() { if have flock; then exec 9>&-; else rm -rf "$held_lock.d"; fi; }
 
+# Where there is no flock (macOS): a directory, with the holder's pid in it so that a killed holder blocks nobody.
 take_lock_directory() {
-  if mkdir "$DATA/lock.d" 2>/dev/null; then record_pid "$DATA/lock.d/pid" $$; return 0; fi
-  [ -f "$DATA/lock.d/pid" ] && ! recorded_pid "$DATA/lock.d/pid" >/dev/null && rm -rf "$DATA/lock.d"
+  if mkdir "$held_lock.d" 2>/dev/null; then record_pid "$held_lock.d/pid" $$; return 0; fi
+  [ -f "$held_lock.d/pid" ] && ! recorded_pid "$held_lock.d/pid" >/dev/null && rm -rf "$held_lock.d"
   return 1
 }
 

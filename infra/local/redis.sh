@@ -25,7 +25,7 @@ launch_redis() {
   local conf=$RUN_DIR/redis.conf pid token
   (umask 077 && {
     cat "$LOCAL/redis.conf"
-    printf 'port %s\nrequirepass %s\ndir %s\npidfile %s\n' \
+    printf 'port %s\nrequirepass %s\ndir "%s"\npidfile "%s"\n' \
       "$REDIS_PORT" "$REDIS_PASSWORD" "$REDIS_DIR" "$RUN_DIR/redis.pid"
   } >"$conf")
   [ -z "$SERVER_USER" ] || chown "$SERVER_USER" "$conf"
