@@ -24,6 +24,15 @@ impl Context {
         Ok(Self { settings: Arc::new(ArcSwap::from_pointee(settings)), pg, redis, keys, clock: Clock::default() })
     }
 
+    /// The same with connections of its own: a worker thread that polls its own sockets wakes no other thread. The pool's
+    /// size is dealt out over `n_workers`.
+    pub fn for_worker(&self, n_workers: usize) -> Result<Self> {
+        let settings = self.settings();
+        let pg = pg::open_worker_pool(&settings, n_workers)?;
+        let redis = Redis::open(&settings)?;
+        Ok(Self { pg, redis, ..self.clone() })
+    }
+
     /// The settings as they stand now; hold the guard briefly, a reload replaces what is behind it.
     pub fn settings(&self) -> Guard<Arc<Settings>> {
         self.settings.load()

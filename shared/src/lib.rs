@@ -8,6 +8,9 @@
 //! - [`pg`], [`redis`], [`keys`]: the two servers, and the names of everything kept in Redis.
 //! - [`jobs`]: what is done later, at least once.
 //! - [`telemetry`]: logs and the one list of metrics.
+//! - [`limits`]: rate limits. [`idempotency`]: replay of answers to repeated creations.
+//!
+//! - [`nodes`]: which processes of the platform are alive.
 //!
 //! `testing` gives tests a database and a key prefix of their own. Edges (HTTP, command line, apalis workers) live in the binaries and only call downwards into here.
 
@@ -16,9 +19,12 @@ pub mod clock;
 pub mod config;
 pub mod context;
 pub mod error;
+pub mod idempotency;
 pub mod ids;
 pub mod jobs;
 pub mod keys;
+pub mod limits;
+pub mod nodes;
 pub mod page;
 pub mod pg;
 pub mod redis;

@@ -45,6 +45,17 @@ impl Redis {
         Ok(self.client.get_async_pubsub().await?)
     }
 
+    pub async fn ping(&self) -> Result<()> {
+        Ok(redis::cmd("PING").exec_async(&mut self.connection()).await?)
+    }
+
+    /// `maxmemory-policy` and `redis_version` of the server. Anything but `noeviction` may drop jobs when memory runs out.
+    pub async fn server_facts(&self) -> Result<(String, String)> {
+        let info: redis::InfoDict = redis::cmd("INFO").arg("everything").query_async(&mut self.connection()).await?;
+        let text = |name| info.get::<String>(name).unwrap_or_else(|| "unknown".to_owned());
+        Ok((text("maxmemory_policy"), text("redis_version")))
+    }
+
     /// A plain connection that ends when Redis goes, for probes that must not see a healed one.
     pub async fn fresh_connection(&self) -> Result<MultiplexedConnection> {
         Ok(self.client.get_multiplexed_async_connection().await?)

@@ -32,7 +32,7 @@ impl TestStores {
         let redis_url = settings.redis_url.expose_secret().to_owned();
         let template = template(&admin_url).await;
         let id = Uuid::new_v4().simple().to_string();
-        let (database, prefix) = (format!("mr_test_{id}"), format!("t{id}"));
+        let (database, prefix) = (format!("mr_test_{id}"), format!("t{}", &id[..20]));
         let mut admin = PgConnection::connect(&admin_url).await.expect("the test database server answers");
         admin
             .execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {database} TEMPLATE {template}")))

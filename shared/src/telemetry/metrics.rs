@@ -1,7 +1,8 @@
 //! Every metric on one screen, and the recorder that renders them for Prometheus.
 //! Labels are bounded: route templates, kinds, queues and codes, never ids.
 
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+pub use metrics_exporter_prometheus::PrometheusHandle as MetricsHandle;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use std::sync::OnceLock;
 
 macro_rules! metrics_list {
@@ -48,8 +49,8 @@ metrics_list! {
 }
 
 /// Installs the recorder; the first caller of the process does it, later ones share the handle.
-pub fn install() -> PrometheusHandle {
-    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+pub fn install() -> MetricsHandle {
+    static HANDLE: OnceLock<MetricsHandle> = OnceLock::new();
     HANDLE
         .get_or_init(|| {
             let buckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];

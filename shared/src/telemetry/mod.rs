@@ -1,4 +1,5 @@
-//! What the platform says of itself: logs ([`logs`]) and the one list of metrics ([`metrics`]).
+//! What the platform says of itself: logs ([`logs`]) the one list of metrics ([`metrics`]), and this process's own ([`process`]).
 
 pub mod logs;
 pub mod metrics;
+pub mod process;

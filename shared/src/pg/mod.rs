@@ -1,0 +1,95 @@
+//! PostgreSQL: the pool with its deadlines, and the migrations built into the binary.
+
+mod store;
+
+use crate::{Code, Error, Result, config::Settings, telemetry::metrics::DB_POOL_SIZE};
+use secrecy::ExposeSecret;
+use sqlx::{
+    Connection, PgConnection, PgPool,
+    migrate::Migrator,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use std::{str::FromStr, time::Duration};
+
+pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
+
+pub fn open_pool(settings: &Settings) -> Result<PgPool> {
+    open_worker_pool(settings, 1)
+}
+
+/// One of `n_workers` equal shares of the process's pool.
+pub fn open_worker_pool(settings: &Settings, n_workers: usize) -> Result<PgPool> {
+    let share = |total: u32| total.div_ceil(u32::try_from(n_workers).expect("workers are at most 1024"));
+    let options = connect_options(settings, settings.database_url.expose_secret())?;
+    Ok(PgPoolOptions::new()
+        .min_connections(share(settings.db_pool_min()))
+        .max_connections(share(settings.db_pool_max()))
+        .acquire_timeout(Duration::from_millis(settings.db_acquire_timeout_ms))
+        // A fresh connection costs a fork in the server: keep those we have, and trust them.
+        .idle_timeout(Duration::from_mins(10))
+        .test_before_acquire(false)
+        .connect_lazy_with(options))
+}
+
+/// Options of a connection that stands outside the pool: migrations, advisory locks, behind PgBouncer.
+pub fn direct_options(settings: &Settings) -> Result<PgConnectOptions> {
+    let url = settings.database_direct_url.as_ref().unwrap_or(&settings.database_url);
+    connect_options(settings, url.expose_secret())
+}
+
+fn connect_options(settings: &Settings, url: &str) -> Result<PgConnectOptions> {
+    let options = PgConnectOptions::from_str(url).map_err(Error::internal)?;
+    Ok(options.application_name("millrace").options([
+        ("statement_timeout", settings.db_statement_timeout_ms.to_string()),
+        ("lock_timeout", settings.db_lock_timeout_ms.to_string()),
+        ("idle_in_transaction_session_timeout", "30000".to_owned()),
+        ("timezone", "UTC".to_owned()),
+    ]))
+}
+
+/// What `doctor` wants to know of the server.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServerFacts {
+    pub version: i32,
+    pub max_connections: i32,
+    pub synchronous_commit: String,
+    pub clock_ahead_s: f64,
+}
+
+pub async fn ping(pg: &PgPool) -> Result<()> {
+    store::ping(pg).await
+}
+
+/// Applies what is missing, outside the pool and without its statement timeout. Safe to run from several processes at once.
+pub async fn migrate(settings: &Settings) -> Result<()> {
+    let options = direct_options(settings)?.options([("statement_timeout", "0"), ("lock_timeout", "0")]);
+    let mut connection = PgConnection::connect_with(&options).await?;
+    MIGRATIONS.run(&mut connection).await.map_err(Error::internal)?;
+    connection.close().await?;
+    Ok(())
+}
+
+/// How many migrations this binary knows and the database has not seen.
+pub async fn pending_migrations(pg: &PgPool) -> Result<usize> {
+    let applied = match store::applied_versions(pg).await {
+        Ok(applied) => applied,
+        // An empty database has no table to ask yet.
+        Err(error) if error.code == Code::Internal => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    Ok(MIGRATIONS.iter().filter(|m| m.migration_type.is_up_migration() && !applied.contains(&m.version)).count())
+}
+
+pub async fn server_facts(pg: &PgPool) -> Result<ServerFacts> {
+    let (version, max_connections, synchronous_commit) = store::server_facts(pg).await?;
+    let now_s = time::OffsetDateTime::now_utc().unix_timestamp_nanos() as f64 / 1e9;
+    let clock_ahead_s = store::clock_ahead_s(pg, now_s).await?;
+    Ok(ServerFacts { version, max_connections, synchronous_commit, clock_ahead_s })
+}
+
+/// Sets the pool's gauges.
+pub fn observe_pool(pg: &PgPool) {
+    let n_idle = pg.num_idle();
+    metrics::gauge!(DB_POOL_SIZE, "state" => "idle").set(n_idle as f64);
+    metrics::gauge!(DB_POOL_SIZE, "state" => "used").set((pg.size() as usize).saturating_sub(n_idle) as f64);
+}
