@@ -1,0 +1,120 @@
+//! The command line of `millrace-api`.
+
+mod check_config;
+mod doctor;
+mod healthcheck;
+mod migrate;
+mod serve;
+
+use crate::{openapi, problems};
+use clap::{Parser, Subcommand};
+use shared::config::{Layers, Problems, Settings};
+use std::{
+    io::{self, Write},
+    net::IpAddr,
+    process::ExitCode,
+};
+
+/// The REST and realtime edge of Millrace. Settings come from the environment; .env.example lists them.
+#[derive(Debug, Parser)]
+#[command(name = "millrace-api", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server.
+    Serve {
+        /// Overrides API_HOST.
+        #[arg(long)]
+        host: Option<IpAddr>,
+        /// Overrides API_PORT; 0 takes a free port.
+        #[arg(long)]
+        port: Option<u16>,
+    },
+    /// Check the configuration and say what is in force, without secrets.
+    CheckConfig,
+    /// Look at the servers and limits that a good run depends on.
+    Doctor,
+    /// Apply the migrations that the database has not seen.
+    Migrate,
+    /// Ask a running server whether it is ready; exit code 0 if so.
+    Healthcheck {
+        /// The server's address; API_HOST and API_PORT by default.
+        #[arg(long)]
+        url: Option<String>,
+    },
+    /// Print the OpenAPI document.
+    Openapi {
+        /// As OpenAPI 3.0.
+        #[arg(long, conflicts_with = "problems")]
+        v3_0: bool,
+        /// The list of problems as Markdown instead.
+        #[arg(long)]
+        problems: bool,
+    },
+}
+
+/// Exit code of a command that was called or configured wrongly.
+const MISUSE: u8 = 2;
+
+impl Cli {
+    pub fn run(self) -> ExitCode {
+        match self.command {
+            Command::Serve { host, port } => {
+                let host = host.map(|host| ("API_HOST", host.to_string()));
+                let port = port.map(|port| ("API_PORT", port.to_string()));
+                let flags: Vec<_> = host.into_iter().chain(port).collect();
+                with_settings(&flags, serve::run)
+            }
+            Command::CheckConfig => with_settings(&[], |settings, _| check_config::run(&settings)),
+            Command::Doctor => with_settings(&[], |settings, _| doctor::run(settings)),
+            Command::Migrate => with_settings(&[], |settings, _| migrate::run(&settings)),
+            Command::Healthcheck { url } => healthcheck::run(url),
+            Command::Openapi { v3_0, problems } => print(match (v3_0, problems) {
+                (_, true) => problems::markdown(),
+                (true, false) => openapi::document_3_0_json().to_owned(),
+                (false, false) => openapi::document_json().to_owned(),
+            }),
+        }
+    }
+}
+
+/// Loads the settings and runs `command` with them and the notices of their loading; all problems are told at once.
+fn with_settings(flags: &[(&str, String)], command: impl FnOnce(Settings, Vec<String>) -> ExitCode) -> ExitCode {
+    match load(flags) {
+        Ok((settings, notices)) => command(settings, notices),
+        Err(problems) => {
+            complain(&problems.to_string());
+            ExitCode::from(MISUSE)
+        }
+    }
+}
+
+fn load(flags: &[(&str, String)]) -> Result<(Settings, Vec<String>), Problems> {
+    let layers = Layers::from_process(flags)?;
+    Ok((Settings::load(&layers)?, layers.notices))
+}
+
+/// A runtime for commands that only ask something.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts").block_on(future)
+}
+
+/// Writes the command's result; a closed pipe is not our failure.
+fn print(text: impl AsRef<str>) -> ExitCode {
+    let mut stdout = io::stdout().lock();
+    drop(stdout.write_all(text.as_ref().as_bytes()).and_then(|()| stdout.flush()));
+    ExitCode::SUCCESS
+}
+
+fn complain(text: &str) {
+    drop(writeln!(io::stderr(), "{}", text.trim_end()));
+}
+
+fn failed(error: &shared::Error) -> ExitCode {
+    complain(&error.to_string());
+    ExitCode::FAILURE
+}

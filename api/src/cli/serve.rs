@@ -1,0 +1,153 @@
+//! `serve`: start, run, and stop in the written order.
+//!
+//! Stop: readiness says draining and answers close their connections → `DRAIN_DELAY_S` for balancers to notice → HTTP
+//! stops, requests in flight finish → the node says goodbye and the pools close → exit 0. A second signal exits at once.
+
+use crate::{server, state::AppState};
+use actix_web::dev::ServerHandle;
+use shared::{
+    Error, Result,
+    config::Settings,
+    nodes,
+    telemetry::logs::{self, LogLevel},
+};
+use std::{process::ExitCode, time::Duration};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time,
+};
+
+/// Exit code of a process that was told twice.
+const INTERRUPTED: u8 = 130;
+
+pub(super) fn run(settings: Settings, notices: Vec<String>) -> ExitCode {
+    let log_level = logs::init(&settings);
+    for notice in notices {
+        tracing::warn!(notice, "deprecated setting");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("api-background")
+        .max_blocking_threads(settings.blocking_threads())
+        .enable_all()
+        .build()
+        .expect("a runtime starts");
+    match runtime.block_on(serve(settings, log_level)) {
+        Ok(code) => code,
+        Err(error) => super::failed(&error),
+    }
+}
+
+async fn serve(settings: Settings, log_level: LogLevel) -> Result<ExitCode> {
+    let mut signals = Signals::install().map_err(Error::internal)?;
+    let metrics_addr = settings.metrics_addr;
+    let state = server::open_state(settings).await?;
+    refuse_evicting_redis(&state).await?;
+    let (server, address) = server::bind(state.clone()).map_err(Error::internal)?;
+    let handle = server.handle();
+    let mut running = tokio::spawn(server);
+    if let Some(metrics_addr) = metrics_addr {
+        tokio::spawn(server::bind_metrics(state.clone(), metrics_addr).map_err(Error::internal)?);
+    }
+    tokio::spawn(keep_beating(state.clone()));
+    tracing::info!(%address, workers = state.ctx.settings().api_workers(), node_id = %state.node_id, "listening");
+    loop {
+        tokio::select! {
+            heard = signals.next() => match heard {
+                Heard::Reload => reload(&state, &log_level),
+                Heard::Stop => break,
+            },
+            ended = &mut running => {
+                ended.map_err(Error::internal)?.map_err(Error::internal)?;
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+    }
+    tokio::select! {
+        () = stop(&state, &handle) => Ok(ExitCode::SUCCESS),
+        () = signals.second_stop() => Ok(ExitCode::from(INTERRUPTED)),
+    }
+}
+
+/// Eviction would drop queued work silently, so only development may run with it. A Redis that is away is no reason to
+/// stay down ourselves.
+async fn refuse_evicting_redis(state: &AppState) -> Result<()> {
+    let Ok((policy, _)) = state.ctx.redis.server_facts().await else {
+        tracing::warn!("Redis does not answer yet; its maxmemory-policy is unchecked");
+        return Ok(());
+    };
+    if policy != "noeviction" {
+        tracing::warn!(policy, "Redis may evict keys; set maxmemory-policy to noeviction");
+        if !state.ctx.settings().profile.is_development() {
+            return Err(Error::internal(format!("Redis has maxmemory-policy {policy}; outside development it must be noeviction")));
+        }
+    }
+    Ok(())
+}
+
+async fn keep_beating(state: AppState) {
+    let mut ticks = time::interval(nodes::HEARTBEAT);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = nodes::beat(&state.ctx, state.node_id, "api").await {
+            tracing::debug!(%error, "the heartbeat did not reach Redis");
+        }
+    }
+}
+
+/// SIGHUP: a configuration with problems changes nothing.
+fn reload(state: &AppState, log_level: &LogLevel) {
+    match super::load(&[]) {
+        Ok((settings, _)) => {
+            state.ctx.reload(&settings);
+            log_level.set(&settings.log_level);
+            tracing::info!("settings reloaded");
+        }
+        Err(problems) => tracing::error!(%problems, "settings not reloaded"),
+    }
+}
+
+async fn stop(state: &AppState, handle: &ServerHandle) {
+    let delay = Duration::from_secs(state.ctx.settings().drain_delay_s);
+    tracing::info!(delay_s = delay.as_secs(), "draining");
+    state.drain.begin();
+    time::sleep(delay).await;
+    handle.stop(true).await;
+    drop(nodes::leave(&state.ctx, state.node_id).await);
+    state.ctx.pg.close().await;
+    tracing::info!("stopped");
+}
+
+/// What a signal asks for.
+enum Heard {
+    Reload,
+    Stop,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn install() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Heard {
+        tokio::select! {
+            _ = self.terminate.recv() => Heard::Stop,
+            _ = self.interrupt.recv() => Heard::Stop,
+            _ = self.hangup.recv() => Heard::Reload,
+        }
+    }
+
+    async fn second_stop(&mut self) {
+        while matches!(self.next().await, Heard::Reload) {}
+    }
+}

@@ -1,0 +1,167 @@
+//! What happens to every request around its handler:
+//!
+//! name it and find its client ([`scope`], [`address`]) → admit it or shed it ([`admission`]) → run the inner service →
+//! turn any error into a problem → add headers ([`headers`]).
+//!
+//! What only a matched route can know (sign-in, rate limit, deadline, timing) is in [`crate::gate`].
+
+pub mod address;
+pub mod admission;
+pub mod compression;
+pub mod headers;
+pub mod scope;
+pub mod spans;
+
+pub use scope::RequestScope;
+
+use crate::{
+    error::{ApiError, problem_response},
+    problems,
+    state::AppState,
+};
+use actix_web::{
+    Error, HttpMessage, HttpResponse,
+    body::{BoxBody, EitherBody, MessageBody},
+    dev::{Service, ServiceRequest, ServiceResponse, Transform},
+    error::InternalError,
+    web::Data,
+};
+use admission::Admission;
+use futures_util::future::LocalBoxFuture;
+use shared::{Code, Error as DomainError, telemetry::metrics::APP_ERRORS};
+use std::{
+    future::{Ready, ready},
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+/// The outermost middleware; one instance per worker thread, which owns that thread's in-flight limit.
+#[derive(Debug)]
+pub struct Edge {
+    state: Data<AppState>,
+}
+
+impl Edge {
+    pub fn new(state: Data<AppState>) -> Self {
+        Self { state }
+    }
+}
+
+impl<S, B> Transform<S, ServiceRequest> for Edge
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    type Response = ServiceResponse<EitherBody<B, BoxBody>>;
+    type Error = Error;
+    type Transform = EdgeService<S>;
+    type InitError = ();
+    type Future = Ready<Result<Self::Transform, ()>>;
+
+    fn new_transform(&self, service: S) -> Self::Future {
+        let admission = Admission::new(self.state.ctx.settings().api_concurrency_limit);
+        ready(Ok(EdgeService(Rc::new(Inner { service, admission, state: self.state.clone() }))))
+    }
+}
+
+#[derive(Debug)]
+pub struct EdgeService<S>(Rc<Inner<S>>);
+
+#[derive(Debug)]
+struct Inner<S> {
+    service: S,
+    admission: Admission,
+    state: Data<AppState>,
+}
+
+impl<S, B> Service<ServiceRequest> for EdgeService<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    type Response = ServiceResponse<EitherBody<B, BoxBody>>;
+    type Error = Error;
+    type Future = LocalBoxFuture<'static, Result<Self::Response, Error>>;
+
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.0.service.poll_ready(cx)
+    }
+
+    fn call(&self, request: ServiceRequest) -> Self::Future {
+        let inner = Rc::clone(&self.0);
+        Box::pin(async move { inner.handle(request).await })
+    }
+}
+
+impl<S, B> Inner<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    async fn handle(&self, request: ServiceRequest) -> Result<ServiceResponse<EitherBody<B, BoxBody>>, Error> {
+        let scope = RequestScope::of(&request, &self.state.ctx.settings().trusted_proxies);
+        request.extensions_mut().insert(Rc::clone(&scope));
+        let mut response = match self.admission.admit(&request, &scope).await {
+            Err(error) => answer_problem(request.error_response(ApiError::from(error)).map_into_right_body(), &scope),
+            Ok(()) => match self.service.call(request).await {
+                Ok(response) if is_error(&response) => answer_problem(response.map_into_left_body(), &scope),
+                Ok(response) => response.map_into_left_body(),
+                Err(error) => return Err(own_words(error, &scope)),
+            },
+        };
+        headers::finish(&mut response, &scope, self.state.drain.has_begun());
+        scope.finish();
+        Ok(response)
+    }
+}
+
+/// Put into an answer's extensions by the one handler whose 503 is no problem: readiness, which has a body of its own.
+#[derive(Debug, Clone, Copy)]
+pub struct NotAProblem;
+
+fn is_error<B>(response: &ServiceResponse<B>) -> bool {
+    let failed = response.status().is_client_error() || response.status().is_server_error();
+    failed && !response.response().extensions().contains::<NotAProblem>()
+}
+
+/// Replaces the body of an error answer by the problem; its headers (`Allow`, CORS, limits) stay.
+fn answer_problem<B>(response: ServiceResponse<EitherBody<B, BoxBody>>, scope: &RequestScope) -> ServiceResponse<EitherBody<B, BoxBody>> {
+    let carried = response.response().extensions().get::<ApiError>().cloned();
+    let error = carried.unwrap_or_else(|| ApiError::new(problems::code_for(response.status()), detail_for(response.status().as_u16())));
+    observe(&error.0);
+    let problem = problem_response(&error.0, &scope.id);
+    let (request, response) = response.into_parts();
+    let (mut parts, _) = response.into_parts();
+    *parts.status_mut() = problem.status();
+    for (name, value) in problem.headers() {
+        parts.headers_mut().insert(name.clone(), value.clone());
+    }
+    let body = problem.into_body();
+    ServiceResponse::new(request, parts.set_body(EitherBody::right(body)))
+}
+
+/// An error that a layer passed up without an answer.
+fn own_words(error: Error, scope: &RequestScope) -> Error {
+    let status = error.as_response_error().status_code();
+    let domain_error = DomainError::new(problems::code_for(status), detail_for(status.as_u16())).caused_by(error.to_string());
+    observe(&domain_error);
+    let response: HttpResponse = problem_response(&domain_error, &scope.id);
+    InternalError::from_response(error, response).into()
+}
+
+fn observe(error: &DomainError) {
+    metrics::counter!(APP_ERRORS, "kind" => error.code.as_str()).increment(1);
+    if problems::row(error.code).status.is_server_error() && error.code != Code::Draining {
+        tracing::error!(code = error.code.as_str(), %error, "request failed");
+    }
+}
+
+fn detail_for(status: u16) -> &'static str {
+    match status {
+        404 => "There is nothing at this path.",
+        405 => "This path does not take this method; `Allow` lists those it takes.",
+        413 => "The body is larger than this path takes.",
+        415 => "Send `Content-Type: application/json`.",
+        _ => "The request could not be answered.",
+    }
+}

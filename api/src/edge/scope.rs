@@ -1,0 +1,52 @@
+//! What is known of a request before anything is done for it: its id, its client, and its place among those in flight.
+
+use super::address;
+use actix_web::{HttpMessage, HttpRequest, dev::ServiceRequest, http::header::HeaderName};
+use ipnet::IpNet;
+use std::{cell::RefCell, net::IpAddr, rc::Rc};
+use tokio::sync::OwnedSemaphorePermit;
+use uuid::Uuid;
+
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// One per request, shared by all that handle it.
+#[derive(Debug)]
+pub struct RequestScope {
+    /// The client's `X-Request-Id` if it is well-formed, else a new UUIDv7.
+    pub id: Rc<str>,
+    /// The client's address; behind a trusted proxy, the one that the proxy names.
+    pub address: IpAddr,
+    permit: RefCell<Option<OwnedSemaphorePermit>>,
+}
+
+impl RequestScope {
+    pub(super) fn of(request: &ServiceRequest, trusted_proxies: &[IpNet]) -> Rc<Self> {
+        let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(|id| is_well_formed(id));
+        let id = given.map_or_else(|| Rc::from(Uuid::now_v7().hyphenated().encode_lower(&mut Uuid::encode_buffer()) as &str), Rc::from);
+        let address = address::of_client(request, trusted_proxies);
+        Rc::new(Self { id, address, permit: RefCell::new(None) })
+    }
+
+    /// The scope that the edge gave to this request.
+    pub fn from_request(request: &HttpRequest) -> Rc<Self> {
+        Rc::clone(request.extensions().get::<Rc<Self>>().expect("the edge wraps every route"))
+    }
+
+    pub(super) fn hold(&self, permit: OwnedSemaphorePermit) {
+        *self.permit.borrow_mut() = Some(permit);
+    }
+
+    /// Leaves the place among the requests in flight: for requests that only wait, and have a limit of their own.
+    pub fn leave_in_flight(&self) {
+        drop(self.permit.borrow_mut().take());
+    }
+
+    pub(super) fn finish(&self) {
+        self.leave_in_flight();
+    }
+}
+
+/// 1 to 128 characters that can neither break a log line nor a header.
+fn is_well_formed(id: &str) -> bool {
+    (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
+}

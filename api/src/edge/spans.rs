@@ -1,0 +1,40 @@
+//! The span that every log line of a request stands in. Probes have none: they are many and say nothing.
+
+use super::{RequestScope, admission::is_probe};
+use actix_web::{
+    Error, HttpMessage,
+    body::MessageBody,
+    dev::{ServiceRequest, ServiceResponse},
+};
+use std::rc::Rc;
+use tracing::{Span, field};
+use tracing_actix_web::RootSpanBuilder;
+
+#[derive(Debug)]
+pub struct RequestSpans;
+
+impl RootSpanBuilder for RequestSpans {
+    fn on_request_start(request: &ServiceRequest) -> Span {
+        if is_probe(request.path()) {
+            return Span::none();
+        }
+        let extensions = request.extensions();
+        let request_id = extensions.get::<Rc<RequestScope>>().map_or("", |scope| &*scope.id);
+        tracing::info_span!("request", request_id, method = request.method().as_str(), route = field::Empty, status = field::Empty)
+    }
+
+    fn on_request_end<B: MessageBody>(span: Span, outcome: &Result<ServiceResponse<B>, Error>) {
+        if span.is_disabled() {
+            return;
+        }
+        if let Ok(response) = outcome {
+            span.record("status", response.status().as_u16());
+            if tracing::enabled!(tracing::Level::DEBUG) {
+                let route = response.request().match_pattern();
+                span.record("route", route.as_deref().unwrap_or("unmatched"));
+                let _entered = span.enter();
+                tracing::debug!("answered");
+            }
+        }
+    }
+}

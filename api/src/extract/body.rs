@@ -1,0 +1,129 @@
+//! A JSON body: read up to its limit and in its time, looked over for text that cannot be stored, parsed, validated.
+
+use crate::{error::ApiError, gate::gate_of, state::AppState};
+use actix_web::{
+    FromRequest, HttpRequest,
+    dev::Payload,
+    http::header,
+    web::{Bytes, BytesMut, Data},
+};
+use futures_util::{StreamExt, future::LocalBoxFuture};
+use serde::de::DeserializeOwned;
+use shared::{Code, Error, Result, limits::Class, text};
+use std::time::Duration;
+use tokio::time::timeout;
+use validator::{Validate, ValidationErrors, ValidationErrorsKind};
+
+/// A parsed and validated body, with the bytes it came from (an Idempotency-Key is bound to them).
+#[derive(Debug)]
+pub struct Body<T> {
+    pub value: T,
+    pub bytes: Bytes,
+}
+
+impl<T: DeserializeOwned + Validate + 'static> FromRequest for Body<T> {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, std::result::Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (request, payload) = (request.clone(), payload.take());
+        Box::pin(async move {
+            check_content_type(&request)?;
+            let bytes = read(&request, payload).await?;
+            Ok(Self { value: parse(&bytes)?, bytes })
+        })
+    }
+}
+
+fn check_content_type(request: &HttpRequest) -> Result<()> {
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json")) {
+        return Ok(());
+    }
+    Err(Error::new(Code::UnsupportedMediaType, "Send `Content-Type: application/json`."))
+}
+
+/// Reads the whole body within the limits of its route's class.
+pub(crate) async fn read(request: &HttpRequest, mut payload: Payload) -> Result<Bytes> {
+    let state = request.app_data::<Data<AppState>>().expect("the server registers its state");
+    let (limit, patience) = {
+        let settings = state.ctx.settings();
+        let is_bulk = gate_of(request).is_some_and(|gate| gate.class == Some(Class::Bulk));
+        let limit = if is_bulk { settings.max_bulk_bytes.0 } else { settings.max_body_bytes.0 };
+        (limit, Duration::from_secs(settings.api_client_timeout_s))
+    };
+    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > limit) {
+        return Err(too_large(limit));
+    }
+    let collect = async {
+        let mut body = BytesMut::with_capacity(announced.unwrap_or(0).min(64 << 10));
+        while let Some(chunk) = payload.next().await {
+            let chunk = chunk.map_err(|error| Error::new(Code::InvalidJson, "The body broke off.").caused_by(error.to_string()))?;
+            if body.len() + chunk.len() > limit {
+                return Err(too_large(limit));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    };
+    let late = |_| Error::new(Code::RequestTimeout, format!("The body did not arrive within {} s.", patience.as_secs()));
+    timeout(patience, collect).await.map_err(late)?
+}
+
+fn too_large(limit: usize) -> Error {
+    Error::new(Code::BodyTooLarge, format!("The body may have {limit} bytes."))
+}
+
+/// Parses and validates JSON bytes.
+pub(crate) fn parse<T: DeserializeOwned + Validate>(bytes: &[u8]) -> Result<T> {
+    text::check_json_text(bytes)?;
+    let value: T = serde_json::from_slice(bytes).map_err(|error| json_error(&error))?;
+    value.validate().map_err(|errors| validation_error(&errors))?;
+    Ok(value)
+}
+
+pub(crate) fn json_error(error: &serde_json::Error) -> Error {
+    let text = error.to_string();
+    let code = if text.contains("recursion limit") { Code::JsonTooDeep } else { Code::InvalidJson };
+    Error::new(code, format!("The body is not the JSON that was asked for: {text}."))
+}
+
+fn validation_error(errors: &ValidationErrors) -> Error {
+    let mut error = Error::new(Code::ValidationFailed, "The body breaks a rule.");
+    collect(errors, "", &mut error);
+    error
+}
+
+/// Walks nested objects and lists down to the broken rules, building RFC 6901 pointers on the way.
+fn collect(errors: &ValidationErrors, at: &str, error: &mut Error) {
+    for (field, kind) in errors.errors() {
+        let pointer = if field == "__all__" { at.to_owned() } else { format!("{at}/{field}") };
+        match kind {
+            ValidationErrorsKind::Struct(inner) => collect(inner, &pointer, error),
+            ValidationErrorsKind::List(items) => items.iter().for_each(|(idx, inner)| collect(inner, &format!("{pointer}/{idx}"), error)),
+            ValidationErrorsKind::Field(broken) => {
+                for rule in broken {
+                    let detail = rule.message.clone().unwrap_or_else(|| describe(rule).into());
+                    error.fields.push(shared::FieldError {
+                        pointer: pointer.clone(),
+                        code: rule.code.to_string(),
+                        detail: detail.into_owned(),
+                    });
+                }
+            }
+        }
+    }
+}
+
+fn describe(rule: &validator::ValidationError) -> String {
+    let bound = |name: &str| rule.params.get(name).map(ToString::to_string);
+    match (rule.code.as_ref(), bound("min"), bound("max")) {
+        ("email", ..) => "is not an e-mail address".to_owned(),
+        ("length", Some(min), Some(max)) => format!("must have {min} to {max} characters or items"),
+        ("length", None, Some(max)) => format!("must have at most {max} characters or items"),
+        ("range", Some(min), Some(max)) => format!("must be {min} to {max}"),
+        (code, ..) => format!("breaks the rule `{code}`"),
+    }
+}

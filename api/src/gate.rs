@@ -1,0 +1,232 @@
+//! The gate of one route: who calls (sign-in), whether they may, whether they may now (rate limit), and for how long
+//! (deadline). It also times the route and turns a panic of its handler into that request's 500.
+//!
+//! It stands before the extractors, so 401, 403 and 429 are decided before a byte of the body is parsed.
+
+use crate::{edge::RequestScope, error::ApiError, extract::wait_of, state::AppState};
+use actix_web::{
+    Error, HttpMessage, HttpRequest,
+    body::BoxBody,
+    dev::{Service, ServiceRequest, ServiceResponse, Transform},
+    http::header::{self, HeaderMap, HeaderName, HeaderValue},
+    web::Data,
+};
+use futures_util::{FutureExt, future::LocalBoxFuture};
+use metrics::Histogram;
+use shared::{
+    Caller, Code, Error as DomainError, Result, Scope,
+    limits::{Class, Principal, Verdict},
+    telemetry::metrics::HTTP_DURATION,
+};
+use std::{
+    any::Any,
+    cell::RefCell,
+    future::{Ready, ready},
+    panic::AssertUnwindSafe,
+    rc::Rc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+use tokio::time::timeout;
+
+/// Who may call a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Anyone, signed in or not.
+    Public,
+    /// Any valid credentials.
+    SignedIn,
+    /// A signed-in person, not an API key.
+    Session,
+    /// Credentials with this scope.
+    Scoped(Scope),
+}
+
+/// What a route asks of a request before its handler sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Gate {
+    /// `None`: not rate-limited.
+    pub class: Option<Class>,
+    pub access: Access,
+}
+
+impl Gate {
+    async fn authenticate(self, state: &AppState, request: &ServiceRequest) -> Result<Option<Caller>> {
+        if self.access == Access::Public {
+            return Ok(None);
+        }
+        let caller = authenticate(state, request.headers()).await?;
+        match self.access {
+            Access::Public | Access::SignedIn => {}
+            Access::Session => drop(caller.require_session()?),
+            Access::Scoped(scope) => caller.require(scope)?,
+        }
+        Ok(Some(caller))
+    }
+
+    async fn limit(self, state: &AppState, caller: Option<&Caller>, request: &ServiceRequest) -> Option<Verdict> {
+        let principal = caller.map_or_else(
+            || Principal::Address(RequestScope::from_request(request.request()).address),
+            |caller| Principal::User(caller.user_id),
+        );
+        state.limiter.check(&state.ctx, self.class?, principal).await
+    }
+}
+
+/// Whose credentials these headers carry.
+pub(crate) async fn authenticate(state: &AppState, headers: &HeaderMap) -> Result<Caller> {
+    match credentials(headers)? {
+        Some(credentials) => state.authenticate(credentials).await,
+        None => Err(DomainError::new(Code::Unauthenticated, "Send `Authorization: Bearer <access token or API key>`, or `X-API-Key`.")),
+    }
+}
+
+/// The token or key that a request carries; two different ones are refused rather than one preferred.
+fn credentials(headers: &HeaderMap) -> Result<Option<&str>> {
+    let invalid = |detail| DomainError::new(Code::InvalidToken, detail);
+    let bearer = match headers.get(header::AUTHORIZATION) {
+        None => None,
+        Some(value) => {
+            let value = value.to_str().map_err(|_| invalid("The Authorization header is not text."))?;
+            let (scheme, token) = value.trim().split_once(' ').unwrap_or((value, ""));
+            if !scheme.eq_ignore_ascii_case("bearer") || token.trim().is_empty() {
+                return Err(invalid("The Authorization header must read `Bearer <token>`."));
+            }
+            Some(token.trim())
+        }
+    };
+    let key = headers
+        .get(HeaderName::from_static("x-api-key"))
+        .map(|value| value.to_str().map_err(|_| invalid("The X-API-Key header is not text.")))
+        .transpose()?;
+    match (bearer, key) {
+        (Some(bearer), Some(key)) if bearer != key.trim() => Err(invalid("Authorization and X-API-Key name different credentials.")),
+        (Some(token), _) | (None, Some(token)) => Ok(Some(token.trim())),
+        (None, None) => Ok(None),
+    }
+}
+
+/// A gate before one route; `path` is the route's template, for metrics.
+#[derive(Debug)]
+pub struct GateOf {
+    pub gate: Gate,
+    pub path: &'static str,
+}
+
+impl<S> Transform<S, ServiceRequest> for GateOf
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<BoxBody>, Error = Error> + 'static,
+{
+    type Response = ServiceResponse<BoxBody>;
+    type Error = Error;
+    type Transform = GateService<S>;
+    type InitError = ();
+    type Future = Ready<std::result::Result<Self::Transform, ()>>;
+
+    fn new_transform(&self, service: S) -> Self::Future {
+        ready(Ok(GateService(Rc::new(Inner { service, gate: self.gate, path: self.path, durations: RefCell::default() }))))
+    }
+}
+
+#[derive(Debug)]
+pub struct GateService<S>(Rc<Inner<S>>);
+
+#[derive(Debug)]
+struct Inner<S> {
+    service: S,
+    gate: Gate,
+    path: &'static str,
+    durations: RefCell<Vec<(u16, Histogram)>>,
+}
+
+impl<S> Service<ServiceRequest> for GateService<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<BoxBody>, Error = Error> + 'static,
+{
+    type Response = ServiceResponse<BoxBody>;
+    type Error = Error;
+    type Future = LocalBoxFuture<'static, std::result::Result<Self::Response, Error>>;
+
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<std::result::Result<(), Error>> {
+        self.0.service.poll_ready(cx)
+    }
+
+    fn call(&self, request: ServiceRequest) -> Self::Future {
+        let (service, gate) = (Rc::clone(&self.0), self.0.gate);
+        Box::pin(async move {
+            let started = Instant::now();
+            let state = request.app_data::<Data<AppState>>().expect("the server registers its state").clone();
+            let caller = match gate.authenticate(&state, &request).await {
+                Ok(caller) => caller,
+                Err(error) => return Ok(service.observed(request.error_response(ApiError::from(error)), started)),
+            };
+            let verdict = gate.limit(&state, caller.as_ref(), &request).await;
+            let mut response = match verdict.as_ref().and_then(Verdict::refusal) {
+                Some(refusal) => request.error_response(ApiError::from(refusal)),
+                None => {
+                    request.extensions_mut().insert(gate);
+                    if let Some(caller) = caller {
+                        request.extensions_mut().insert(caller);
+                    }
+                    service.run(request, &state).await?
+                }
+            };
+            if let Some(verdict) = verdict {
+                add_limit_headers(response.headers_mut(), &verdict);
+            }
+            Ok(service.observed(response, started))
+        })
+    }
+}
+
+impl<S> Inner<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<BoxBody>, Error = Error> + 'static,
+{
+    /// The handler within its deadline; its panic is its own.
+    async fn run(&self, request: ServiceRequest, state: &AppState) -> std::result::Result<ServiceResponse<BoxBody>, Error> {
+        let http_request = request.request().clone();
+        let deadline = Duration::from_millis(state.ctx.settings().request_timeout_ms);
+        // A caller that asks to wait gets the wait on top.
+        let waits = wait_of(&http_request).ok().flatten().unwrap_or_default();
+        let handled = AssertUnwindSafe(self.service.call(request)).catch_unwind();
+        let error = match timeout(deadline + waits, handled).await {
+            Ok(Ok(response)) => return response,
+            Ok(Err(panic)) => DomainError::internal(format!("the handler panicked: {}", panic_text(&*panic))),
+            Err(_) => DomainError::new(Code::DeadlineExceeded, format!("The request was not done within {} ms.", deadline.as_millis()))
+                .retry_after(Duration::from_secs(1)),
+        };
+        Ok(ServiceResponse::from_err(ApiError::from(error), http_request))
+    }
+
+    /// Records how long the route took; each status has its own series, looked up once per worker.
+    fn observed(&self, response: ServiceResponse<BoxBody>, started: Instant) -> ServiceResponse<BoxBody> {
+        let status = response.status().as_u16();
+        let mut durations = self.durations.borrow_mut();
+        let idx = durations.iter().position(|(of, _)| *of == status).unwrap_or_else(|| {
+            let (route, method) = (self.path, response.request().method().as_str().to_owned());
+            durations
+                .push((status, metrics::histogram!(HTTP_DURATION, "route" => route, "method" => method, "status" => status.to_string())));
+            durations.len() - 1
+        });
+        durations[idx].1.record(started.elapsed());
+        drop(durations);
+        response
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")
+}
+
+/// `RateLimit-Policy`, `RateLimit` and their older names.
+pub(crate) fn add_limit_headers(headers: &mut HeaderMap, verdict: &Verdict) {
+    for (name, value) in verdict.headers() {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_str(&value).expect("numbers and names are header text"));
+    }
+}
+
+/// The gate a request came through; extractors take the body's limit from it.
+pub(crate) fn gate_of(request: &HttpRequest) -> Option<Gate> {
+    request.extensions().get::<Gate>().copied()
+}

@@ -1,0 +1,73 @@
+//! How a creation that carries an Idempotency-Key is answered: the work and its answer commit together, and a repeated
+//! request gets the stored answer with `Idempotency-Replayed: true`.
+
+use crate::error::{ApiError, ApiResult};
+use actix_web::{
+    FromRequest, HttpRequest, HttpResponse,
+    dev::Payload,
+    http::{
+        StatusCode,
+        header::{self, HeaderName},
+    },
+};
+use shared::{
+    Context, Error, Result,
+    idempotency::{Attempt, IdempotencyKey, StoredAnswer},
+};
+use sqlx::{PgConnection, Postgres, Transaction};
+use std::{
+    future::{Ready, ready},
+    ops::AsyncFnOnce,
+};
+
+/// The request's Idempotency-Key, if it has one.
+#[derive(Debug, Clone)]
+pub struct OptionalKey(pub Option<IdempotencyKey>);
+
+impl FromRequest for OptionalKey {
+    type Error = ApiError;
+    type Future = Ready<std::result::Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let value = request.headers().get(HeaderName::from_static("idempotency-key"));
+        let key = value.map(|value| IdempotencyKey::parse(value.to_str().unwrap_or_default())).transpose();
+        ready(key.map(Self).map_err(ApiError::from))
+    }
+}
+
+/// What a creation came to: done now, or known from before.
+#[derive(Debug)]
+pub enum Creation<T> {
+    /// `T` is what the work made, for what must follow the commit.
+    Fresh(StoredAnswer, T),
+    Replayed(StoredAnswer),
+}
+
+/// Does `work` in a transaction together with its stored answer, unless it was done before.
+pub async fn create_once<T>(
+    ctx: &Context,
+    attempt: &Attempt,
+    work: impl AsyncFnOnce(&mut PgConnection) -> Result<(StoredAnswer, T)>,
+) -> Result<Creation<T>> {
+    let mut tx: Transaction<'_, Postgres> = ctx.pg.begin().await?;
+    if let Some(answer) = attempt.begin(&mut tx).await? {
+        return Ok(Creation::Replayed(answer));
+    }
+    let (answer, made) = work(&mut tx).await?;
+    attempt.record(&mut tx, &answer).await?;
+    tx.commit().await?;
+    Ok(Creation::Fresh(answer, made))
+}
+
+/// The HTTP answer for a stored one.
+pub fn answer(stored: &StoredAnswer, is_replay: bool) -> ApiResult {
+    let status = StatusCode::from_u16(stored.status).map_err(Error::internal)?;
+    let mut response = HttpResponse::build(status);
+    if let Some(location) = &stored.location {
+        response.insert_header((header::LOCATION, location.as_str()));
+    }
+    if is_replay {
+        response.insert_header(("Idempotency-Replayed", "true"));
+    }
+    Ok(response.content_type("application/json").body(stored.body.clone()))
+}

@@ -1,0 +1,92 @@
+//! The one list of routes: method, path, rate class, who may call, handler. Beneath it, how the list becomes a service.
+//!
+//! To add an endpoint: a handler with its `#[utoipa::path]` in the noun's file, one line here, one in `openapi.rs`; a
+//! test holds the two lists together.
+
+pub mod docs;
+pub mod probes;
+pub mod system;
+
+use crate::gate::{Access, Gate, GateOf};
+use actix_web::{
+    Route, guard,
+    http::Method,
+    web::{self, ServiceConfig},
+};
+use shared::limits::Class;
+
+/// Where versioned routes live.
+pub const BASE: &str = "/api/v1";
+
+/// One route as data.
+#[derive(Debug)]
+pub struct Entry {
+    pub method: Method,
+    pub path: &'static str,
+    pub gate: Gate,
+    route: fn() -> Route,
+}
+
+macro_rules! routes {
+    ($($method:ident $path:literal $class:ident $access:expr => $handler:path;)*) => {
+        [$(Entry {
+            method: Method::$method,
+            path: $path,
+            gate: Gate { class: routes!(@class $class), access: $access },
+            route: || Route::new().to($handler),
+        },)*]
+    };
+    (@class NoLimit) => { None };
+    (@class $class:ident) => { Some(Class::$class) };
+}
+
+/// Routes below [`BASE`].
+pub fn versioned() -> Vec<Entry> {
+    use Access::SignedIn;
+    routes! {
+        GET "/system/info" Read SignedIn => system::get_system_info;
+    }
+    .into()
+}
+
+/// Routes at the root.
+pub fn root() -> Vec<Entry> {
+    use Access::Public;
+    routes! {
+        GET "/healthz" NoLimit Public => probes::get_health;
+        GET "/health" NoLimit Public => probes::get_health;
+        GET "/api/health" NoLimit Public => probes::get_health;
+        GET "/readyz" NoLimit Public => probes::get_readiness;
+        GET "/metrics" NoLimit Public => probes::get_metrics;
+        GET "/api-docs/openapi.json" NoLimit Public => docs::get_openapi;
+        GET "/api-docs/openapi-3.0.json" NoLimit Public => docs::get_openapi_3_0;
+        GET "/docs" NoLimit Public => docs::get_docs;
+        GET "/docs/{file:.*}" NoLimit Public => docs::get_docs_file;
+    }
+    .into()
+}
+
+pub fn configure(config: &mut ServiceConfig) {
+    register(config, root());
+    config.service(web::scope(BASE).configure(|scope| register(scope, versioned())));
+}
+
+/// Groups the entries of one path into one resource, which then answers other methods with 405 and `Allow`.
+fn register(config: &mut ServiceConfig, entries: Vec<Entry>) {
+    let mut rest = entries;
+    while let Some(first) = rest.first() {
+        let path = first.path;
+        let (of_path, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|entry| entry.path == path);
+        rest = others;
+        let mut resource = web::resource(path);
+        for entry in of_path {
+            let gate_of = || GateOf { gate: entry.gate, path: entry.path };
+            if entry.method == Method::GET {
+                // HEAD works wherever GET does; the server leaves the body out.
+                resource = resource.route((entry.route)().guard(guard::Head()).wrap(gate_of()));
+            }
+            resource = resource.route((entry.route)().method(entry.method.clone()).wrap(gate_of()));
+        }
+        config.service(resource);
+    }
+}

@@ -1,0 +1,59 @@
+//! What runs here: version, this process, and the nodes that share its stores.
+
+use crate::{error::ApiResult, extract, state::AppState};
+use actix_web::{HttpResponse, web::Data};
+use serde::Serialize;
+use shared::nodes::{self, Node};
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SystemInfo {
+    #[schema(example = "0.1.0")]
+    version: &'static str,
+    /// `release` or `debug`.
+    build: &'static str,
+    #[serde(with = "time::serde::rfc3339")]
+    started_at: OffsetDateTime,
+    /// The node that answers.
+    node: String,
+    /// All that were heard of within 30 s; empty while Redis is away.
+    nodes: Vec<Node>,
+    limits: Limits,
+    #[schema(example = "development")]
+    profile: &'static str,
+}
+
+/// The limits a client can run into.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Limits {
+    body_bytes: usize,
+    bulk_bytes: usize,
+    payload_bytes: usize,
+    request_timeout_ms: u64,
+    wait_max_s: u64,
+}
+
+/// Tells version, limits and nodes.
+#[utoipa::path(get, path = "/api/v1/system/info", tag = "system", operation_id = "get_system_info",
+    security(("bearer" = []), ("api_key" = [])),
+    responses((status = 200, description = "The platform", body = SystemInfo)))]
+pub async fn get_system_info(state: Data<AppState>) -> ApiResult {
+    let nodes = nodes::list(&state.ctx).await.unwrap_or_default();
+    let settings = state.ctx.settings();
+    Ok(HttpResponse::Ok().json(SystemInfo {
+        version: env!("CARGO_PKG_VERSION"),
+        build: if cfg!(debug_assertions) { "debug" } else { "release" },
+        started_at: state.started_at,
+        node: state.node_id.to_string(),
+        nodes,
+        limits: Limits {
+            body_bytes: settings.max_body_bytes.0,
+            bulk_bytes: settings.max_bulk_bytes.0,
+            payload_bytes: settings.max_payload_bytes.0,
+            request_timeout_ms: settings.request_timeout_ms,
+            wait_max_s: extract::WAIT_MAX.as_secs(),
+        },
+        profile: settings.profile.as_str(),
+    }))
+}

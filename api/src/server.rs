@@ -1,0 +1,154 @@
+//! The HTTP server: actix wired to the settings, the middleware in its order, and the stop in its order.
+
+use crate::{
+    drain::Drain,
+    edge::{Edge, compression, spans::RequestSpans},
+    routes::{self, probes},
+    state::AppState,
+};
+use actix_cors::Cors;
+use actix_web::{
+    App, HttpResponse, HttpServer,
+    dev::{Server, Service, ServiceRequest},
+    http::{Method, header},
+    middleware::{Compress, Condition},
+    web::Data,
+};
+use metrics::Gauge;
+use shared::{
+    Context, Result,
+    config::Settings,
+    ids::NodeId,
+    limits::Limiter,
+    telemetry::metrics::{self as names, APP_ACTIVE_CONNECTIONS},
+};
+use std::{
+    any::Any,
+    cell::RefCell,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tracing_actix_web::TracingLogger;
+
+/// Everything a process needs before it can listen.
+pub async fn open_state(settings: Settings) -> Result<AppState> {
+    let ctx = Context::open(settings)?;
+    let limiter = Limiter::new(100_000);
+    let started_at = ctx.clock.now();
+    Ok(AppState { ctx, limiter, drain: Drain::default(), metrics: names::install(), node_id: NodeId::new(), started_at })
+}
+
+/// A server that listens and is not running yet, with the address it got.
+pub fn bind(state: AppState) -> io::Result<(Server, SocketAddr)> {
+    let settings = Settings::clone(&state.ctx.settings());
+    let n_workers = settings.api_workers();
+    let cors_origins = settings.cors_origins.0.clone();
+    let n_started = Arc::new(AtomicUsize::new(0));
+    let address = (settings.api_host, settings.api_port);
+    let server = HttpServer::new(move || {
+        name_thread(n_started.fetch_add(1, Ordering::Relaxed));
+        let data = Data::new(state.for_worker(n_workers).expect("the settings opened once before"));
+        let compress = Compress::default();
+        App::new()
+            .app_data(data.clone())
+            .configure(routes::configure)
+            .default_service(actix_web::web::to(async || HttpResponse::NotFound()))
+            .wrap_fn(|request, service| {
+                let answer = service.call(request);
+                async move {
+                    answer.await.map(|mut response| {
+                        compression::mark_small(&mut response);
+                        response
+                    })
+                }
+            })
+            .wrap(compress)
+            .wrap_fn(|mut request: ServiceRequest, service| {
+                compression::forgive_accept_encoding(&mut request);
+                service.call(request)
+            })
+            .wrap(Condition::new(!cors_origins.is_empty(), cors(&cors_origins)))
+            .wrap(TracingLogger::<RequestSpans>::new())
+            .wrap(Edge::new(data.clone()))
+    })
+    .workers(settings.api_workers())
+    .worker_max_blocking_threads((settings.blocking_threads() / settings.api_workers()).max(1))
+    .backlog(settings.api_backlog)
+    .keep_alive(Duration::from_secs(settings.api_keep_alive_s))
+    .client_request_timeout(Duration::from_secs(settings.api_client_timeout_s))
+    .shutdown_timeout(settings.shutdown_timeout_s - settings.drain_delay_s)
+    .on_connect(count_connection)
+    .disable_signals();
+    let server = server.bind(address)?;
+    let address = server.addrs().first().copied().ok_or_else(|| io::Error::other("the server has no address"))?;
+    Ok((server.run(), address))
+}
+
+/// A second listener for `/metrics` alone.
+pub fn bind_metrics(state: AppState, address: SocketAddr) -> io::Result<Server> {
+    let data = Data::new(state);
+    let server = HttpServer::new(move || {
+        let metrics = actix_web::web::get().to(async |state: Data<AppState>| {
+            HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(probes::render_metrics(&state))
+        });
+        App::new().app_data(data.clone()).route("/metrics", metrics)
+    });
+    Ok(server.workers(1).disable_signals().bind(address)?.run())
+}
+
+fn cors(origins: &[String]) -> Cors {
+    let cors = Cors::default()
+        .allowed_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
+        .allowed_headers([header::AUTHORIZATION, header::CONTENT_TYPE, header::ACCEPT, header::IF_MATCH, header::IF_NONE_MATCH])
+        .allowed_headers(["x-api-key", "x-request-id", "idempotency-key", "prefer", "traceparent"])
+        .expose_headers([
+            "location",
+            "etag",
+            "retry-after",
+            "x-request-id",
+            "idempotency-replayed",
+            "ratelimit",
+            "ratelimit-policy",
+            "x-ratelimit-limit",
+            "x-ratelimit-remaining",
+            "x-ratelimit-reset",
+        ])
+        .max_age(3_600);
+    origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
+}
+
+thread_local! {
+    static OPEN_CONNECTIONS: RefCell<Option<Gauge>> = const { RefCell::new(None) };
+}
+
+/// Names the worker's thread, for profilers and `top -H`, and its connection gauge.
+fn name_thread(worker: usize) {
+    let name = format!("api-w{worker}");
+    OPEN_CONNECTIONS.with_borrow_mut(|gauge| *gauge = Some(metrics::gauge!(APP_ACTIVE_CONNECTIONS, "worker" => name.clone())));
+    #[cfg(target_os = "linux")]
+    if let Ok(name) = std::ffi::CString::new(name) {
+        // The name is a convenience; without it nothing is lost.
+        let _ = nix::sys::prctl::set_name(&name);
+    }
+}
+
+/// Counts a connection for as long as actix keeps its data.
+struct OpenConnection(Gauge);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
+fn count_connection(_: &dyn Any, data: &mut actix_web::dev::Extensions) {
+    if let Some(gauge) = OPEN_CONNECTIONS.with_borrow(Clone::clone) {
+        gauge.increment(1.0);
+        data.insert(OpenConnection(gauge));
+    }
+}

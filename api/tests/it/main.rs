@@ -1,0 +1,8 @@
+//! The API in process on a port of its own, with its own database and its own keys; the tree mirrors the URLs.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod edge;
+mod openapi;
+mod support;
+mod system;

@@ -1,0 +1,87 @@
+//! [`TestApp`]: a real server in this process, and small words for talking to it.
+
+use actix_web::dev::ServerHandle;
+use api::{server, state::AppState};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use serde_json::Value;
+use shared::testing::TestStores;
+use std::net::SocketAddr;
+
+/// A running server. Dropping it stops the server, then drops its database and keys.
+#[derive(Debug)]
+pub struct TestApp {
+    pub address: SocketAddr,
+    pub state: AppState,
+    pub client: Client,
+    handle: ServerHandle,
+    // Last, so that the stores outlive the server.
+    pub stores: TestStores,
+}
+
+impl TestApp {
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// `overrides` are settings by variable name.
+    pub async fn start_with(overrides: &[(&str, &str)]) -> Self {
+        let stores = TestStores::create().await;
+        let mut variables = vec![("API_PORT", "0"), ("API_WORKERS", "1"), ("DB_POOL_MAX", "8")];
+        variables.extend(overrides);
+        let state = server::open_state(stores.settings(&variables)).await.expect("the state opens");
+        let (server, address) = server::bind(state.clone()).expect("port 0 is free");
+        let handle = server.handle();
+        tokio::spawn(server);
+        Self {
+            address,
+            state,
+            client: Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client builds"),
+            handle,
+            stores,
+        }
+    }
+
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("http://{}{path}", self.address))
+    }
+
+    pub fn get(&self, path: &str) -> RequestBuilder {
+        self.request(Method::GET, path)
+    }
+
+    pub fn post(&self, path: &str) -> RequestBuilder {
+        self.request(Method::POST, path)
+    }
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        // The stop is asked for here; its end need not be waited for, the database is dropped with force.
+        drop(self.handle.stop(false));
+    }
+}
+
+/// Sends, and gives status and JSON body (null for none).
+pub async fn send(request: RequestBuilder) -> (StatusCode, Value) {
+    let response = request.send().await.expect("the server answers");
+    let status = response.status();
+    let body = response.bytes().await.expect("the body arrives");
+    (status, if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).expect("answers are JSON") })
+}
+
+/// Sends what must fail, checks that the answer is a whole problem, and gives its status and code.
+pub async fn send_for_problem(request: RequestBuilder) -> (u16, String) {
+    problem_of(request.send().await.expect("the server answers")).await
+}
+
+pub async fn problem_of(response: Response) -> (u16, String) {
+    let status = response.status().as_u16();
+    let request_id = response.headers()["x-request-id"].to_str().expect("ids are text").to_owned();
+    assert_eq!(response.headers()["content-type"], "application/problem+json");
+    let problem: Value = response.json().await.expect("a problem is JSON");
+    assert_eq!(problem["status"], status);
+    assert_eq!(problem["request_id"], request_id);
+    let code = problem["code"].as_str().expect("a problem has a code").to_owned();
+    assert_eq!(problem["type"], format!("/problems/{code}"));
+    (status, code)
+}
