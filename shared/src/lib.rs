@@ -3,6 +3,7 @@
 //! - [`error`]: the closed list of codes that anything may fail with; knows no HTTP.
 //! - [`ids`], [`clock`], [`page`], [`text`]: the small types every noun is made of.
 //! - [`caller`]: who asks, and what they may do.
+//! - [`accounts`]: users, sessions, API keys; from a credential to a caller.
 //! - [`config`]: every setting, its layers and its checks; the only reader of the environment.
 //! - [`context`]: what an operation is given: settings, PostgreSQL, Redis, time.
 //! - [`pg`], [`redis`], [`keys`]: the two servers, and the names of everything kept in Redis.
@@ -14,6 +15,7 @@
 //!
 //! `testing` gives tests a database and a key prefix of their own. Edges (HTTP, command line, apalis workers) live in the binaries and only call downwards into here.
 
+pub mod accounts;
 pub mod caller;
 pub mod clock;
 pub mod config;

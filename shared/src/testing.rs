@@ -10,7 +10,7 @@ use crate::{
 };
 use secrecy::ExposeSecret;
 use sqlx::{Connection, Executor, PgConnection, postgres::PgConnectOptions};
-use std::{str::FromStr, thread};
+use std::{env, fs, str::FromStr, thread};
 use tokio::{runtime::Runtime, sync::OnceCell};
 use uuid::Uuid;
 
@@ -42,6 +42,7 @@ impl TestStores {
             ("DATABASE_URL", with_database(&admin_url, &database)),
             ("REDIS_URL", redis_url.clone()),
             ("REDIS_PREFIX", prefix.clone()),
+            ("JWT_KEYS_DIR", keys_dir(&database)),
             ("DB_POOL_MIN", "0".to_owned()),
             ("DB_POOL_MAX", "8".to_owned()),
         ];
@@ -72,10 +73,16 @@ impl Drop for TestStores {
                     drop(admin.execute(sqlx::AssertSqlSafe(format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)"))).await);
                 }
                 drop(delete_keys(&redis_url, &prefix).await);
+                drop(fs::remove_dir_all(keys_dir(&database)));
             });
         });
         drop(cleaner.join());
     }
+}
+
+/// Where the processes of a test find, or make, their signing keys.
+fn keys_dir(database: &str) -> String {
+    env::temp_dir().join(format!("{database}_keys")).display().to_string()
 }
 
 fn process_settings() -> Settings {

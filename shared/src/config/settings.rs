@@ -146,6 +146,10 @@ settings! {
     API_KEYS_MAX api_keys_max: u32 = "100" in 1..=10_000;
     /// Password hashes computed at once; auto = half of the cores, at least 1. Each takes 19 MiB.
     PASSWORD_HASHES_MAX password_hashes_max: Auto<usize> = "auto";
+    /// Password hashes that may wait for their turn; more get 503.
+    PASSWORD_QUEUE_MAX password_queue_max: usize = "64" in 0..=10_000;
+    /// Milliseconds between looks for revocations, in case the news did not come over Redis.
+    REVOCATION_POLL_MS revocation_poll_ms: u64 = "5000" in 100..=60_000;
 
     // Limits.
     /// Whether rate limits are applied.

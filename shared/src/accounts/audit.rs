@@ -1,0 +1,137 @@
+//! The audit log: who did what to whom, written in the transaction of the deed.
+
+use super::{Accounts, store, types::Origin};
+use crate::{
+    Caller, Result, Scope,
+    ids::{ApiKeyId, AuditId, SessionId, UserId},
+    page::{Page, PageRequest},
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+use sqlx::PgExecutor;
+use std::net::IpAddr;
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// One entry of the log.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Entry {
+    pub id: AuditId,
+    /// Absent when nobody was signed in, or an operator did it at the machine.
+    #[schema(required)]
+    pub actor_id: Option<UserId>,
+    #[schema(example = "login")]
+    pub action: String,
+    #[schema(example = "user")]
+    pub subject_kind: String,
+    #[schema(required)]
+    pub subject_id: Option<Uuid>,
+    /// What else there is to say; depends on the action.
+    #[schema(value_type = Object)]
+    pub detail: Value,
+    #[schema(required)]
+    pub request_id: Option<String>,
+    #[schema(required, value_type = Option<String>, example = "192.0.2.7")]
+    pub address: Option<IpAddr>,
+    #[serde(with = "time::serde::rfc3339")]
+    #[schema(format = "date-time", value_type = String)]
+    pub created_at: OffsetDateTime,
+}
+
+macro_rules! actions {
+    ($($variant:ident = $text:literal,)*) => {
+        /// What was done.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Action { $($variant,)* }
+
+        impl Action {
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Action::$variant => $text,)* }
+            }
+        }
+    };
+}
+
+actions! {
+    Register = "register",
+    Login = "login",
+    LoginFailed = "login_failed",
+    Logout = "logout",
+    RefreshReused = "refresh_reused",
+    SessionRevoked = "session_revoked",
+    PasswordChanged = "password_changed",
+    PasswordResetIssued = "password_reset_issued",
+    PasswordReset = "password_reset",
+    ApiKeyCreated = "api_key_created",
+    ApiKeyRevoked = "api_key_revoked",
+    UserChanged = "user_changed",
+    AccountDeleted = "account_deleted",
+    AdminCreated = "admin_created",
+    TokenIssued = "token_issued",
+}
+
+/// To whom or what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    User(UserId),
+    Session(SessionId),
+    ApiKey(ApiKeyId),
+    /// Of a failed sign-in with an address that nobody has; the address itself is not kept.
+    Nobody,
+}
+
+impl Subject {
+    fn parts(self) -> (&'static str, Option<Uuid>) {
+        match self {
+            Self::User(id) => ("user", Some(id.0)),
+            Self::Session(id) => ("session", Some(id.0)),
+            Self::ApiKey(id) => ("api_key", Some(id.0)),
+            Self::Nobody => ("user", None),
+        }
+    }
+}
+
+/// A deed on its way into the log.
+#[derive(Debug, Clone)]
+pub struct Deed<'a> {
+    pub actor: Option<UserId>,
+    pub action: Action,
+    pub subject: Subject,
+    pub detail: Value,
+    pub origin: &'a Origin,
+}
+
+impl<'a> Deed<'a> {
+    pub fn new(actor: impl Into<Option<UserId>>, action: Action, subject: Subject, origin: &'a Origin) -> Self {
+        Self { actor: actor.into(), action, subject, detail: json!({}), origin }
+    }
+
+    #[must_use]
+    pub fn with(self, detail: Value) -> Self {
+        Self { detail, ..self }
+    }
+}
+
+pub(super) async fn record(db: impl PgExecutor<'_>, now: OffsetDateTime, deed: Deed<'_>) -> Result<()> {
+    let (subject_kind, subject_id) = deed.subject.parts();
+    let entry = Entry {
+        id: AuditId::new(),
+        actor_id: deed.actor,
+        action: deed.action.as_str().to_owned(),
+        subject_kind: subject_kind.to_owned(),
+        subject_id,
+        detail: deed.detail,
+        request_id: deed.origin.request_id.clone(),
+        address: deed.origin.address,
+        created_at: now,
+    };
+    store::audit::insert(db, &entry).await
+}
+
+/// Newest first; administrators only.
+pub async fn list_audit(accounts: &Accounts, caller: &Caller, page: &PageRequest) -> Result<Page<Entry>> {
+    caller.require(Scope::Admin)?;
+    let entries = store::audit::page(&accounts.ctx.pg, page).await?;
+    Ok(Page::from_rows(entries, page, |entry| entry.id.0))
+}

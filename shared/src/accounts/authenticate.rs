@@ -1,0 +1,77 @@
+//! From the credential of a request to its caller. What was verified once is remembered: until it ends for an access
+//! token, for a minute for an API key. Revocations are looked up every time, in memory.
+
+use super::{Accounts, access_token, api_keys, refresh_token, secret_token};
+use crate::{Caller, Code, Error, Result};
+use sha2::{Digest, Sha256};
+use std::time::Duration;
+use time::OffsetDateTime;
+
+/// A credential that was verified.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known {
+    pub caller: Caller,
+    /// The user's token version when it was issued or looked up.
+    pub version: i32,
+    /// Then it ends, or must be looked up again.
+    pub good_until: OffsetDateTime,
+}
+
+impl Accounts {
+    /// The caller whom `credential` proves: an access token, or an API key.
+    pub async fn authenticate(&self, credential: &str) -> Result<Caller> {
+        match self.authenticate_at_once(credential)? {
+            Some(caller) => Ok(caller),
+            None => self.look_up(credential).await,
+        }
+    }
+
+    /// As [`authenticate`](Self::authenticate), without I/O; `None` when that is an API key that must be looked up.
+    pub fn authenticate_at_once(&self, credential: &str) -> Result<Option<Caller>> {
+        if !self.revocations.is_complete() {
+            return Err(Error::new(Code::DatabaseUnavailable, "What is revoked is not known yet.").retry_after(Duration::from_secs(1)));
+        }
+        if credential.len() > access_token::TOKEN_BYTES_MAX || refresh_token::looks_like_one(credential) {
+            return Err(invalid_token());
+        }
+        let fingerprint: [u8; 32] = Sha256::digest(credential).into();
+        let now = self.ctx.clock.now();
+        let is_key = credential.starts_with(secret_token::API_KEY);
+        match self.known.get(&fingerprint) {
+            Some(known) if known.good_until > now && !self.refuses(&known) => return Ok(Some(known.caller)),
+            Some(known) if !is_key => return Err(if known.good_until > now { revoked() } else { access_token::expired() }),
+            // A key that is revoked or may be stale: the row decides.
+            Some(_) | None if is_key => return Ok(None),
+            Some(_) | None => {}
+        }
+        let verified = access_token::verify(&self.keys.load(), credential, now)?;
+        let known = Known { caller: verified.caller, version: verified.version, good_until: verified.expires_at };
+        if self.refuses(&known) {
+            return Err(revoked());
+        }
+        self.known.insert(fingerprint, known);
+        Ok(Some(known.caller))
+    }
+
+    async fn look_up(&self, key: &str) -> Result<Caller> {
+        let known = api_keys::look_up(self, key).await?.ok_or_else(invalid_token)?;
+        // Heard of between the reading of the row and now.
+        if self.refuses(&known) {
+            return Err(invalid_token());
+        }
+        self.known.insert(Sha256::digest(key).into(), known);
+        Ok(known.caller)
+    }
+
+    fn refuses(&self, known: &Known) -> bool {
+        self.revocations.refuses(known.caller.credential, known.caller.user_id, known.version)
+    }
+}
+
+fn invalid_token() -> Error {
+    Error::new(Code::InvalidToken, "The access token or API key is not good.")
+}
+
+fn revoked() -> Error {
+    Error::new(Code::InvalidToken, "The session of this access token has ended.")
+}

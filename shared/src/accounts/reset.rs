@@ -1,0 +1,74 @@
+//! Resetting a forgotten password with a token that came by mail: good once, for 30 minutes.
+
+use super::{
+    Accounts,
+    audit::{self, Action, Deed, Subject},
+    input::{ForgottenPassword, PasswordReset},
+    revocations,
+    revocations::Revocation,
+    rules,
+    secret_token::{self, PASSWORD_RESET},
+    store,
+    types::Origin,
+};
+use crate::{Error, Result, ids::UserId};
+use secrecy::{ExposeSecret, SecretString};
+use subtle::ConstantTimeEq;
+use time::Duration;
+use uuid::Uuid;
+use validator::Validate;
+
+const GOOD_FOR: Duration = Duration::minutes(30);
+
+/// Answers the same whether or not there is such an account. Nothing is sent while no mail server is configured, so no
+/// token is made either: one that nobody receives is only a risk.
+#[expect(clippy::unused_async, reason = "sending the mail, when there is a mail server, is a write")]
+pub async fn forgot_password(_accounts: &Accounts, forgotten: &ForgottenPassword, _origin: &Origin) -> Result<()> {
+    Ok(forgotten.validate()?)
+}
+
+/// A token for the one who is to receive it; `None` when nobody has the address, or they are disabled.
+pub async fn issue_reset(accounts: &Accounts, email: &str, origin: &Origin) -> Result<Option<SecretString>> {
+    let user = store::users::by_email(&accounts.ctx.pg, &rules::normal_email(email)).await?;
+    let Some(user) = user.filter(|user| !user.disabled) else { return Ok(None) };
+    let (id, now) = (Uuid::now_v7(), accounts.ctx.clock.now());
+    let (token, secret_hash) = secret_token::mint(PASSWORD_RESET, id);
+    store::resets::insert(&accounts.ctx.pg, (id, user.id, &secret_hash), (now, now + GOOD_FOR)).await?;
+    let deed = Deed::new(None, Action::PasswordResetIssued, Subject::User(user.id), origin);
+    audit::record(&accounts.ctx.pg, now, deed).await?;
+    Ok(Some(token.into()))
+}
+
+/// Sets the password and ends everything the user was signed in with.
+pub async fn reset_password(accounts: &Accounts, reset: &PasswordReset, origin: &Origin) -> Result<()> {
+    reset.validate()?;
+    // The hash is the costly part: whoever has no good token does not get that far.
+    let (id, user_id) = find(accounts, reset.token.expose_secret()).await?;
+    let hash = accounts.passwords.hash(&reset.new_password).await?;
+
+    let now = accounts.ctx.clock.now();
+    let mut tx = accounts.ctx.pg.begin().await?;
+    store::users::lock(&mut tx, user_id).await?.filter(|user| !user.disabled).ok_or_else(invalid_token)?;
+    if !store::resets::consume(&mut tx, id, user_id).await? {
+        return Err(invalid_token());
+    }
+    let version = store::users::set_password(&mut tx, user_id, &hash, now).await?;
+    store::sessions::revoke_all(&mut tx, (user_id, None), now).await?;
+    let revocation = Revocation::user(user_id, version, now);
+    revocations::record(&mut tx, &[revocation]).await?;
+    audit::record(&mut *tx, now, Deed::new(user_id, Action::PasswordReset, Subject::User(user_id), origin)).await?;
+    tx.commit().await?;
+    accounts.announce(&[revocation]).await;
+    Ok(())
+}
+
+async fn find(accounts: &Accounts, token: &str) -> Result<(Uuid, UserId)> {
+    let presented = secret_token::parse(PASSWORD_RESET, token).ok_or_else(invalid_token)?;
+    let open = store::resets::open(&accounts.ctx.pg, presented.id, accounts.ctx.clock.now()).await?;
+    let (secret_hash, user_id) = open.ok_or_else(invalid_token)?;
+    if bool::from(secret_hash.as_slice().ct_eq(&presented.secret_hash)) { Ok((presented.id, user_id)) } else { Err(invalid_token()) }
+}
+
+fn invalid_token() -> Error {
+    Error::invalid("/token", "invalid_token", "is not good, has expired, or was used already")
+}
