@@ -46,7 +46,26 @@ impl Keys {
         format!("{}:{{q:{queue}}}:1:{part}", self.prefix)
     }
 
-    /// Pub/sub channel that rings when a queue has something to lease, cancel or pause. The message is the queue's name.
+    /// Every key that the job scripts touch of one queue, in the order that all of them take:
+    ///
+    /// 1. `cfg` hash: run_id of the Redis that the queue was loaded into, paused, n_leased
+    /// 2. `env` hash by job id: envelope, what a worker needs beside the counters
+    /// 3. `att` hash by job id: place (`r`eady, `d`elayed, `l`eased), then the standing
+    /// 4. `tok` hash by job id: the lease, while there is one
+    /// 5. `leased` sorted set of job ids by expiry in milliseconds
+    /// 6. `delayed` sorted set of job ids by run_at in milliseconds
+    /// 7. `watched` sorted set of job ids that somebody waits for, by expiry in milliseconds
+    /// 8. `ready:0` to `ready:9`, lists of job ids by priority; entries whose `att` says otherwise are leftovers
+    pub fn queue_scripts(&self, queue: &str) -> [String; 17] {
+        const PARTS: [&str; 17] = [
+            "cfg", "env", "att", "tok", "leased", "delayed", "watched", "ready:0", "ready:1", "ready:2", "ready:3", "ready:4", "ready:5",
+            "ready:6", "ready:7", "ready:8", "ready:9",
+        ];
+        PARTS.map(|part| self.queue(queue, part))
+    }
+
+    /// Pub/sub channel that rings when a queue has something to lease: the message is the queue's name. `<queue> <job id>`
+    /// asks whoever runs that job to cancel it.
     pub fn doorbell(&self) -> String {
         format!("{}:doorbell", self.prefix)
     }

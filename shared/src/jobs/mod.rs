@@ -1,8 +1,10 @@
 //! Jobs: what callers hand over to be done later, at least once. PostgreSQL holds the truth, Redis holds the race.
 //!
 //! In reading order: [`names`] and [`kinds`] (what a job may be called), [`raw_json`] (what a payload may hold),
-//! [`new_job`] (a submit, checked), then one file per operation; `store` holds the SQL.
+//! [`new_job`] (a submit, checked), then one file per operation; `store` holds the SQL. [`engine`] is how they get run.
 
+#[expect(dead_code, unreachable_pub, reason = "the worker's side of the engine follows")]
+pub mod engine;
 pub mod kinds;
 pub mod names;
 pub mod new_job;

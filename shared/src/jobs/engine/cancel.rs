@@ -1,0 +1,83 @@
+//! Taking one job out of the race from outside a worker: to cancel it, or to delete it.
+
+use super::{
+    outcome::{Delivery, Outcome, conclude},
+    scripts::{self, Action, Finish, Holder, Purpose, QueueKeys, Taken},
+    settle, store,
+    token::{Nonce, Token},
+};
+use crate::{
+    Code, Context, Result,
+    ids::JobId,
+    jobs::{QueueName, RetryPolicy},
+};
+use std::time::Duration;
+
+/// What a cancel came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CancelAnswer {
+    /// It is cancelled.
+    Cancelled,
+    /// A worker runs it and has been told; or Redis is away and its next conclusion will see the request.
+    Signalled,
+    /// It was over before, in this state; `""` if the job is gone.
+    Ended(&'static str),
+}
+
+/// Cancels a job whose `cancel_requested_at` is already committed.
+pub async fn cancel(ctx: &Context, queue: &QueueName, job_id: JobId) -> Result<CancelAnswer> {
+    let keys = QueueKeys::new(&ctx.keys, queue);
+    let holder = outsider(ctx);
+    let taken = scripts::take(&mut ctx.redis.connection(), &keys, &holder, job_id, Purpose::Cancel).await;
+    let (token, standing) = match taken {
+        Ok(Taken::Taken(token, standing)) => (token, standing),
+        Ok(Taken::Running | Taken::Settling) => return Ok(CancelAnswer::Signalled),
+        Ok(Taken::Absent) => match unqueued(ctx, &holder, job_id).await? {
+            Ok(found) => found,
+            Err(answer) => return Ok(answer),
+        },
+        Err(error) if error.code == Code::RedisUnavailable => {
+            tracing::warn!(%job_id, %error, "a cancel could not be told; the job's next conclusion will see it");
+            return Ok(CancelAnswer::Signalled);
+        }
+        Err(error) => return Err(error),
+    };
+    // The policy does not matter: a cancel is never retried.
+    let delivery = Delivery { token, standing, retry: RetryPolicy::DEFAULT, worker_id: holder.worker_id, started_at: None };
+    let conclusion = conclude(delivery, Outcome::Cancelled, ctx.clock.now(), 1.0);
+    let finishes = settle::conclude_now(ctx, &keys, &[conclusion]).await?;
+    Ok(match finishes.first().map(|finish| &finish.action) {
+        Some(Action::End { state: "cancelled" }) => CancelAnswer::Cancelled,
+        Some(Action::End { state }) => CancelAnswer::Ended(state),
+        // Someone concluded it between; the request stands and is seen at the next conclusion.
+        Some(Action::Requeue { .. } | Action::Release | Action::Return) | None => CancelAnswer::Signalled,
+    })
+}
+
+/// A job that Redis does not know: concluded by its row alone.
+async fn unqueued(ctx: &Context, holder: &Holder, job_id: JobId) -> Result<std::result::Result<(Token, super::Standing), CancelAnswer>> {
+    let rows = store::standings(&ctx.pg, &[job_id]).await?;
+    let Some(row) = rows.first() else { return Ok(Err(CancelAnswer::Ended(""))) };
+    if let Some(state) = settle::ended_state(&row.state) {
+        return Ok(Err(if state == "cancelled" { CancelAnswer::Cancelled } else { CancelAnswer::Ended(state) }));
+    }
+    let token = Token { job_id, attempt: row.standing.attempt + 1, nonce: holder.nonce };
+    Ok(Ok((token, super::Standing { attempt: token.attempt, ..row.standing })))
+}
+
+/// Takes a waiting job, so that its row can be deleted; it goes back unspent after a lease's length unless [`forget`] follows.
+pub async fn take_to_delete(ctx: &Context, queue: &QueueName, job_id: JobId) -> Result<Taken> {
+    let keys = QueueKeys::new(&ctx.keys, queue);
+    scripts::take(&mut ctx.redis.connection(), &keys, &outsider(ctx), job_id, Purpose::Delete).await
+}
+
+/// Drops the copy of a job whose row is gone.
+pub async fn forget(ctx: &Context, queue: &QueueName, token: Token, standing: super::Standing) -> Result<()> {
+    let keys = QueueKeys::new(&ctx.keys, queue);
+    super::apply(ctx, &keys, vec![Finish { token, action: Action::End { state: "" }, standing }]).await
+}
+
+fn outsider(ctx: &Context) -> Holder {
+    let lease = Duration::from_millis(ctx.settings().worker_lease_ms);
+    Holder { nonce: Nonce::new(), worker_id: "api".to_owned(), lease }
+}

@@ -1,0 +1,86 @@
+-- Puts copies of rows into a queue. A copy replaces an older one and never a newer one, so a replay is harmless.
+--
+-- KEYS  every key of the queue, see `Keys::queue_scripts`
+-- ARGV  doorbell channel, queue name, as_of_ms, then per job: id, standing, run_at_ms, envelope
+--       as_of_ms is Redis' time from before the rows were read, refused when more than 5 s old; 0 = just committed
+-- Returns the number of copies written, or -1 when as_of_ms is too old.
+local env, att, tok, leased, delayed = KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local READY = 8
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local as_of = tonumber(ARGV[3])
+if as_of > 0 and now - as_of > 5000 then
+  return -1
+end
+
+local ids = {}
+for at = 4, #ARGV, 4 do
+  ids[#ids + 1] = ARGV[at]
+end
+if #ids == 0 then
+  return 0
+end
+local copies = redis.call('HMGET', att, unpack(ids))
+
+local envelopes, standings, pushes, delays, stolen = {}, {}, {}, {}, {}
+local undelayed, written, rings = {}, 0, false
+for i, id in ipairs(ids) do
+  local at = 4 * i
+  local standing, run_at, envelope = ARGV[at + 1], tonumber(ARGV[at + 2]), ARGV[at + 3]
+  local attempt = tonumber(string.match(standing, '^%d:(%d+)'))
+  local place, copied
+  if copies[i] then
+    place, copied = string.match(copies[i], '^(%a)%d:(%d+)')
+    copied = tonumber(copied)
+  end
+  -- A lease above the row's attempt is being worked on; a waiting copy above it has been delivered and come back.
+  if not place or attempt >= copied then
+    written = written + 1
+    if place == 'l' then
+      stolen[#stolen + 1] = id
+    end
+    envelopes[#envelopes + 1] = id
+    envelopes[#envelopes + 1] = envelope
+    standings[#standings + 1] = id
+    if run_at <= now then
+      standings[#standings + 1] = 'r' .. standing
+      if place == 'd' then
+        undelayed[#undelayed + 1] = id
+      end
+      -- A ready copy keeps its turn.
+      if place ~= 'r' then
+        local band = READY + tonumber(string.sub(standing, 1, 1))
+        pushes[band] = pushes[band] or {}
+        table.insert(pushes[band], id)
+        rings = true
+      end
+    else
+      standings[#standings + 1] = 'd' .. standing
+      delays[#delays + 1] = run_at
+      delays[#delays + 1] = id
+    end
+  end
+end
+
+if written > 0 then
+  redis.call('HSET', env, unpack(envelopes))
+  redis.call('HSET', att, unpack(standings))
+end
+if #stolen > 0 then
+  redis.call('HDEL', tok, unpack(stolen))
+  redis.call('ZREM', leased, unpack(stolen))
+end
+if #undelayed > 0 then
+  redis.call('ZREM', delayed, unpack(undelayed))
+end
+if #delays > 0 then
+  redis.call('ZADD', delayed, unpack(delays))
+end
+for band, pushed in pairs(pushes) do
+  redis.call('RPUSH', KEYS[band], unpack(pushed))
+end
+if rings then
+  redis.call('PUBLISH', ARGV[1], ARGV[2])
+end
+return written

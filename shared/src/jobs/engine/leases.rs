@@ -1,0 +1,121 @@
+//! Who runs what right now, read from Redis: the overlay on rows that PostgreSQL knows as pending.
+
+use super::{
+    scripts::{QueueKeys, id_of},
+    token::Nonce,
+};
+use crate::{
+    Context, Error, Result,
+    clock::from_unix_ms,
+    ids::JobId,
+    jobs::{Progress, QueueName},
+};
+use std::collections::HashMap;
+use time::OffsetDateTime;
+
+/// A lease in the form that the scripts keep it: `<flag><cancel>:<attempt>:<nonce>:<worker>:<since_ms>`.
+#[derive(Debug)]
+pub(super) struct LeaseText<'a> {
+    pub(super) started: bool,
+    pub(super) attempt: i32,
+    pub(super) nonce: Nonce,
+    pub(super) worker_id: &'a str,
+    pub(super) since: Option<OffsetDateTime>,
+}
+
+impl<'a> LeaseText<'a> {
+    pub(super) fn parse(text: &'a str) -> Result<Self> {
+        let corrupt = || Error::internal(format!("`{text}` is not a lease"));
+        let mut parts = text.split(':');
+        let mut next = || parts.next().ok_or_else(corrupt);
+        Ok(Self {
+            started: !next()?.starts_with('l'),
+            attempt: next()?.parse().map_err(|_| corrupt())?,
+            nonce: Nonce(next()?.parse().map_err(|_| corrupt())?),
+            worker_id: next()?,
+            since: from_unix_ms(next()?.parse().map_err(|_| corrupt())?),
+        })
+    }
+}
+
+/// A delivery that is under way.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lease {
+    pub attempt: i32,
+    pub worker_id: String,
+    /// Whether the handler is known to have begun; until then the job waits in its worker.
+    pub started: bool,
+    pub since: Option<OffsetDateTime>,
+    pub progress: Option<Progress>,
+}
+
+/// The leases of those of `job_ids` that have one.
+pub async fn leases(ctx: &Context, queue: &QueueName, job_ids: &[JobId]) -> Result<HashMap<JobId, Lease>> {
+    let keys = QueueKeys::new(&ctx.keys, queue);
+    let mut found = HashMap::new();
+    for ids in job_ids.chunks(super::IDS_MAX) {
+        let mut cmd = redis::cmd("HMGET");
+        cmd.arg(keys.tok()).arg(ids.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let texts: Vec<Option<String>> = cmd.query_async(&mut ctx.redis.connection()).await?;
+        for (id, text) in ids.iter().zip(texts) {
+            if let Some(text) = text {
+                found.insert(*id, read(&text)?);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// One page of a queue's leases, in no order; `cursor` 0 starts, and a returned 0 ends. A lease may come twice.
+pub async fn running(ctx: &Context, queue: &QueueName, cursor: u64) -> Result<(Vec<(JobId, Lease)>, u64)> {
+    let keys = QueueKeys::new(&ctx.keys, queue);
+    let (next, flat): (u64, Vec<String>) =
+        redis::cmd("HSCAN").arg(keys.tok()).arg(cursor).arg("COUNT").arg(500).query_async(&mut ctx.redis.connection()).await?;
+    let page = flat.chunks_exact(2).map(|pair| Ok((id_of(&pair[0])?, read(&pair[1])?)));
+    Ok((page.collect::<Result<_>>()?, next))
+}
+
+fn read(text: &str) -> Result<Lease> {
+    let lease = LeaseText::parse(text)?;
+    Ok(Lease { attempt: lease.attempt, worker_id: lease.worker_id.to_owned(), started: lease.started, since: lease.since, progress: None })
+}
+
+/// How many jobs of a queue are where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Depths {
+    pub queued: u64,
+    pub scheduled: u64,
+    pub running: u64,
+}
+
+/// Counts in Redis, in one round trip. `queued` may count leftovers of removed jobs; `scheduled` holds retries as well.
+pub async fn depths(ctx: &Context, queue: &QueueName) -> Result<Depths> {
+    let keys = QueueKeys::new(&ctx.keys, queue);
+    let mut pipe = redis::pipe();
+    pipe.zcard(keys.delayed()).zcard(keys.leased());
+    for list in keys.ready() {
+        pipe.llen(list);
+    }
+    let counts: Vec<u64> = pipe.query_async(&mut ctx.redis.connection()).await?;
+    Ok(Depths { scheduled: counts[0], running: counts[1], queued: counts[2..].iter().sum() })
+}
+
+/// Stops or resumes leasing from a queue. The row in `queues` is the truth; this makes it felt at once.
+pub async fn set_paused(ctx: &Context, queue: &QueueName, paused: Paused) -> Result<()> {
+    let keys = QueueKeys::new(&ctx.keys, queue);
+    let flag = match paused {
+        Paused::Yes => "1",
+        Paused::No => "0",
+    };
+    let mut pipe = redis::pipe();
+    pipe.hset(keys.cfg(), "paused", flag).ignore();
+    pipe.publish(ctx.keys.doorbell(), queue.as_str()).ignore();
+    pipe.exec_async(&mut ctx.redis.connection()).await?;
+    Ok(())
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paused {
+    Yes,
+    No,
+}

@@ -1,0 +1,41 @@
+//! The engine: how a committed row becomes a running attempt and a recorded outcome, whatever dies meanwhile.
+//!
+//! In reading order: [`token`] and [`copy`] (the fence, and what Redis holds of a job), [`scripts`] (the race, in Lua),
+//! [`outcome`] (what an end means), [`settle`] and `store` (the guarded statement), [`cancel`] (jobs taken from outside),
+//! [`leases`] (who runs what).
+
+pub mod cancel;
+pub mod copy;
+pub mod leases;
+pub mod outcome;
+pub mod scripts;
+mod settle;
+mod store;
+pub mod token;
+
+pub use cancel::{CancelAnswer, cancel, forget, take_to_delete};
+pub use copy::{Enqueue, INLINE_PAYLOAD_BYTES, Standing};
+pub use leases::{Depths, Lease, Paused, depths, leases, running, set_paused};
+pub use outcome::Outcome;
+pub use scripts::{IDS_MAX, QueueKeys, Taken, enqueue};
+pub use token::{Nonce, Token};
+
+use crate::{Context, Result};
+use scripts::{Finish, Holder, Step};
+use std::time::Duration;
+
+/// Ends leases outside a worker's beat.
+async fn apply(ctx: &Context, keys: &QueueKeys, finishes: Vec<Finish>) -> Result<()> {
+    let holder = Holder { nonce: Nonce::new(), worker_id: String::new(), lease: Duration::ZERO };
+    let mut connection = ctx.redis.connection();
+    let mut rest = finishes;
+    while !rest.is_empty() {
+        let later = rest.split_off(rest.len().min(IDS_MAX));
+        let stepped = scripts::step(&mut connection, keys, &holder, &Step { finish: rest, ..Step::default() }).await?;
+        for job_id in stepped.cancelled {
+            Box::pin(cancel(ctx, &keys.queue, job_id)).await?;
+        }
+        rest = later;
+    }
+    Ok(())
+}

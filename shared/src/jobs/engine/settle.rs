@@ -1,0 +1,140 @@
+//! The second beat of settling: conclusions into PostgreSQL, and what Redis must then hear of each.
+
+use super::{
+    outcome::{Conclusion, Next, Outcome, conclude},
+    scripts::{Action, Finish},
+    store::{self, RowStanding, Written},
+};
+use crate::{Context, Error, Result, ids::JobId, telemetry::metrics};
+use std::{collections::HashMap, time::Duration};
+use tokio_util::sync::CancellationToken;
+
+/// A row that changed between the statement's snapshot and its lock is told again, at most so often.
+const ROUNDS_MAX: usize = 5;
+
+/// Writes until it is done or `give_up` fires; PostgreSQL may be away meanwhile. Returns what was concluded.
+pub(super) async fn write_patiently(ctx: &Context, conclusions: Vec<Conclusion>, give_up: &CancellationToken) -> Vec<Finish> {
+    let mut pause = Duration::from_millis(50);
+    let mut finished = Vec::with_capacity(conclusions.len());
+    // Halves of a batch that was refused for its data; the last one is written next.
+    let mut batches = vec![conclusions];
+    while let Some(batch) = batches.pop() {
+        match write(ctx, &batch).await {
+            Ok(finishes) => {
+                finished.extend(finishes);
+                pause = Duration::from_millis(50);
+            }
+            Err(error) if is_about_data(&error) => batches.extend(without_the_bad(ctx, batch, &error)),
+            Err(error) => {
+                tracing::warn!(%error, n_outcomes = batch.len(), "outcomes could not be written; they are kept and written again");
+                batches.push(batch);
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(1)),
+                    () = give_up.cancelled() => return finished,
+                }
+            }
+        }
+    }
+    finished
+}
+
+/// Two halves; or, of a batch of one, the same job dead with `result_rejected`.
+fn without_the_bad(ctx: &Context, mut batch: Vec<Conclusion>, error: &sqlx::Error) -> Vec<Vec<Conclusion>> {
+    if batch.len() > 1 {
+        let half = batch.split_off(batch.len() / 2);
+        return vec![batch, half];
+    }
+    let Some(conclusion) = batch.pop() else { return Vec::new() };
+    let job_id = conclusion.delivery.token.job_id;
+    if conclusion.error.as_ref().is_some_and(|error| error.code == "result_rejected") {
+        tracing::error!(%job_id, %error, "not even the rejection of its result could be written; the job's lease is left to expire");
+        return Vec::new();
+    }
+    tracing::warn!(%job_id, %error, "the database refused an outcome; the job is dead");
+    let rejected = Outcome::ResultRejected("the database refused it".to_owned());
+    vec![vec![conclude(conclusion.delivery, rejected, ctx.clock.now(), 1.0)]]
+}
+
+/// Whether the statement was refused for what it holds (class 22, 23) or for how complex that is (class 54).
+fn is_about_data(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code.starts_with("22") || code.starts_with("23") || code.starts_with("54"))
+}
+
+/// Writes a batch once. Every conclusion gets a [`Finish`]: as told when it was written, as its row stands when it was refused.
+pub(super) async fn write(ctx: &Context, conclusions: &[Conclusion]) -> sqlx::Result<Vec<Finish>> {
+    let mut open: HashMap<JobId, &Conclusion> = conclusions.iter().map(|c| (c.delivery.token.job_id, c)).collect();
+    let mut finished = Vec::with_capacity(open.len());
+    for _ in 0..ROUNDS_MAX {
+        let mut batch: Vec<&Conclusion> = open.values().copied().collect();
+        // One order for all writers: two batches that meet wait for each other instead of deadlocking.
+        batch.sort_unstable_by_key(|conclusion| conclusion.delivery.token.job_id);
+        for written in store::conclude(&ctx.pg, &batch).await? {
+            if let Some(conclusion) = open.remove(&written.id) {
+                finished.push(finish_written(conclusion, &written));
+            }
+        }
+        if open.is_empty() {
+            return Ok(finished);
+        }
+        let ids: Vec<JobId> = open.keys().copied().collect();
+        let mut rows: HashMap<JobId, RowStanding> = store::standings(&ctx.pg, &ids).await?.into_iter().map(|row| (row.id, row)).collect();
+        for id in ids {
+            let conclusion = open[&id];
+            let row = rows.remove(&id);
+            let attempt = conclusion.delivery.token.attempt;
+            let is_still_open = row.as_ref().is_some_and(|row| row.state == "pending" && row.standing.attempt < attempt);
+            if !is_still_open {
+                open.remove(&id);
+                finished.push(finish_refused(conclusion, row.as_ref()));
+            }
+        }
+        if open.is_empty() {
+            return Ok(finished);
+        }
+    }
+    Err(sqlx::Error::Protocol(format!("{} rows kept changing under their conclusions", open.len())))
+}
+
+fn finish_written(conclusion: &Conclusion, written: &Written) -> Finish {
+    let mut standing = conclusion.standing;
+    let action = match (conclusion.next, ended_state(&written.state)) {
+        (_, Some(state)) => Action::End { state },
+        (Next::Pending { run_at }, None) => Action::Requeue { run_at },
+        (Next::Ended(state), None) => Action::End { state },
+    };
+    standing.attempt = conclusion.delivery.token.attempt;
+    Finish { token: conclusion.delivery.token, action, standing }
+}
+
+/// The row was concluded by someone else, or by ourselves in a statement whose answer got lost.
+fn finish_refused(conclusion: &Conclusion, row: Option<&RowStanding>) -> Finish {
+    let token = conclusion.delivery.token;
+    let is_ours = row.is_some_and(|row| row.nonce == Some(token.nonce) && row.standing.attempt == token.attempt);
+    if !is_ours {
+        ::metrics::counter!(metrics::JOB_LEASES_LOST, "at" => "conclusion").increment(1);
+        tracing::warn!(job_id = %token.job_id, attempt = token.attempt, "an outcome was refused: its delivery had been given up");
+    }
+    resync(conclusion, row)
+}
+
+/// Redis as the row stands.
+fn resync(conclusion: &Conclusion, row: Option<&RowStanding>) -> Finish {
+    let token = conclusion.delivery.token;
+    match row {
+        Some(row) if row.state == "pending" => Finish { token, action: Action::Requeue { run_at: row.run_at }, standing: row.standing },
+        Some(row) => Finish { token, action: Action::End { state: ended_state(&row.state).unwrap_or("") }, standing: row.standing },
+        None => Finish { token, action: Action::End { state: "" }, standing: conclusion.standing },
+    }
+}
+
+pub(super) fn ended_state(state: &str) -> Option<&'static str> {
+    ["succeeded", "dead", "cancelled", "expired"].into_iter().find(|ended| *ended == state)
+}
+
+/// Writes conclusions once and tells Redis; for the few that are not on the workers' way.
+pub(super) async fn conclude_now(ctx: &Context, keys: &super::QueueKeys, conclusions: &[Conclusion]) -> Result<Vec<Finish>> {
+    let finishes = write(ctx, conclusions).await.map_err(Error::from)?;
+    super::apply(ctx, keys, finishes.clone()).await?;
+    Ok(finishes)
+}

@@ -1,0 +1,235 @@
+-- One beat of a lease holder on one queue: finishes what is settled in PostgreSQL, marks outcomes as settling, notes
+-- started attempts, leases more. Everything that carries a token is refused unless that token holds the lease.
+--
+-- KEYS  every key of the queue, see `Keys::queue_scripts`
+-- ARGV  nonce, worker, lease_ms, want, fair_every, job-ends channel, n_finish, n_mark, n_started, then
+--       n_finish × (id, token, action, detail, standing):
+--         'end'      the row is over; detail = its state, '' when nobody needs to hear it
+--         'requeue'  the row is pending; detail = run_at_ms
+--         'release'  handed back unstarted, to the front of its list
+--         'return'   an expired, unstarted lease goes back, unless its holder has been heard of since
+--       n_mark × (id, token), n_started × (id, token)
+--       token = <attempt>:<nonce>; standing = <priority>:<attempt>:<failures>:<snoozes>:<returns>
+-- Returns {status, refused marks, requeued although a cancel was asked for, leased × (id, standing, envelope), more}
+--       status 'ok', 'paused', or 'unknown' (this Redis is not the one that the queue was loaded into: nothing leased)
+local cfg, env, att, tok, leased, delayed, watched = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local READY = 8
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local nonce, worker = ARGV[1], ARGV[2]
+local lease_ms, want, fair_every = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local n_finish, n_mark, n_started = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
+local at = 10
+
+-- A lease is kept as <flag><cancel>:<token>:<worker>:<since_ms>; flag 'l' leased, 'S' started, 's' settling; cancel 'c' or '-'.
+local function holds(lease, token)
+  return lease and string.sub(lease, 4, 4 + #token) == token .. ':'
+end
+
+local function column(count, width)
+  local values = {}
+  for i = 0, count - 1 do
+    values[i + 1] = ARGV[at + i * width]
+  end
+  return values
+end
+
+local function announce(ended, states)
+  if redis.call('EXISTS', watched) == 0 then
+    return
+  end
+  local scores = redis.call('ZMSCORE', watched, unpack(ended))
+  for i, id in ipairs(ended) do
+    if scores[i] and states[i] ~= '' then
+      redis.call('PUBLISH', ARGV[6], id .. ' ' .. states[i])
+      redis.call('ZREM', watched, id)
+    end
+  end
+end
+
+local cancelled = {}
+
+local function finish()
+  local ids = column(n_finish, 5)
+  local leases = redis.call('HMGET', tok, unpack(ids))
+  local freed, ended, states, standings, delays = {}, {}, {}, {}, {}
+  for i, id in ipairs(ids) do
+    local entry = at + (i - 1) * 5
+    local token, action, detail, standing = ARGV[entry + 1], ARGV[entry + 2], ARGV[entry + 3], ARGV[entry + 4]
+    local applies = holds(leases[i], token)
+    if applies and action == 'return' then
+      local expiry = tonumber(redis.call('ZSCORE', leased, id) or 0)
+      applies = string.sub(leases[i], 1, 1) == 'l' and expiry <= now
+    end
+    if applies then
+      freed[#freed + 1] = id
+      if action == 'end' then
+        ended[#ended + 1] = id
+        states[#states + 1] = detail
+      else
+        if string.sub(leases[i], 2, 2) == 'c' then
+          cancelled[#cancelled + 1] = id
+        end
+        standings[#standings + 1] = id
+        if action == 'requeue' and tonumber(detail) > now then
+          standings[#standings + 1] = 'd' .. standing
+          delays[#delays + 1] = detail
+          delays[#delays + 1] = id
+        else
+          standings[#standings + 1] = 'r' .. standing
+          local list = KEYS[READY + tonumber(string.sub(standing, 1, 1))]
+          redis.call(action == 'requeue' and 'RPUSH' or 'LPUSH', list, id)
+        end
+      end
+    end
+  end
+  if #freed > 0 then
+    redis.call('HDEL', tok, unpack(freed))
+    redis.call('ZREM', leased, unpack(freed))
+  end
+  if #ended > 0 then
+    redis.call('HDEL', env, unpack(ended))
+    redis.call('HDEL', att, unpack(ended))
+    announce(ended, states)
+  end
+  if #standings > 0 then
+    redis.call('HSET', att, unpack(standings))
+  end
+  if #delays > 0 then
+    redis.call('ZADD', delayed, unpack(delays))
+  end
+  at = at + n_finish * 5
+end
+
+-- Sets the flag of the leases whose token holds; returns the ids of the others.
+local function flag(count, letter)
+  local refused, leases_flagged = {}, {}
+  local ids = column(count, 2)
+  local leases = redis.call('HMGET', tok, unpack(ids))
+  for i, id in ipairs(ids) do
+    if holds(leases[i], ARGV[at + (i - 1) * 2 + 1]) then
+      leases_flagged[#leases_flagged + 1] = id
+      leases_flagged[#leases_flagged + 1] = letter .. string.sub(leases[i], 2)
+    else
+      refused[#refused + 1] = id
+    end
+  end
+  if #leases_flagged > 0 then
+    redis.call('HSET', tok, unpack(leases_flagged))
+  end
+  at = at + count * 2
+  return refused
+end
+
+-- Pops up to `count` ids: `n_oldest` of them the oldest over all bands (ids sort by creation), the rest by priority.
+local function pop(count, n_oldest)
+  local popped = {}
+  if n_oldest > 0 then
+    local heads = {}
+    for band = READY, READY + 9 do
+      heads[band] = redis.call('LINDEX', KEYS[band], 0) or nil
+    end
+    for _ = 1, n_oldest do
+      local oldest
+      for band, head in pairs(heads) do
+        if not oldest or head < heads[oldest] then
+          oldest = band
+        end
+      end
+      if not oldest then
+        break
+      end
+      popped[#popped + 1] = redis.call('LPOP', KEYS[oldest])
+      heads[oldest] = redis.call('LINDEX', KEYS[oldest], 0) or nil
+    end
+  end
+  for band = READY + 9, READY, -1 do
+    if #popped >= count then
+      break
+    end
+    for _, id in ipairs(redis.call('LPOP', KEYS[band], count - #popped) or {}) do
+      popped[#popped + 1] = id
+    end
+  end
+  return popped
+end
+
+local function lease(n_leased_before)
+  local taken, more = {}, 0
+  for round = 1, 8 do
+    local missing = want - #taken / 3
+    local n_oldest = 0
+    if round == 1 then
+      n_oldest = math.floor((n_leased_before + missing) / fair_every) - math.floor(n_leased_before / fair_every)
+    end
+    local ids = pop(missing, n_oldest)
+    more = #ids >= missing and 1 or 0
+    if #ids == 0 then
+      break
+    end
+    local copies = redis.call('HMGET', att, unpack(ids))
+    local standings, leases, expiries, live = {}, {}, {}, {}
+    for i, id in ipairs(ids) do
+      -- An entry whose copy is elsewhere or gone is a leftover: lists are never searched, so it is dropped here.
+      local priority, attempt, rest
+      if copies[i] then
+        priority, attempt, rest = string.match(copies[i], '^r(%d):(%d+)(.*)$')
+      end
+      -- The same id twice in one pop is one job.
+      if priority and not live[id] then
+        attempt = attempt + 1
+        local standing = priority .. ':' .. attempt .. rest
+        live[id] = true
+        live[#live + 1] = id
+        standings[#standings + 1] = id
+        standings[#standings + 1] = 'l' .. standing
+        leases[#leases + 1] = id
+        leases[#leases + 1] = 'l-:' .. attempt .. ':' .. nonce .. ':' .. worker .. ':' .. now
+        expiries[#expiries + 1] = now + lease_ms
+        expiries[#expiries + 1] = id
+      end
+    end
+    if #live > 0 then
+      redis.call('HSET', att, unpack(standings))
+      redis.call('HSET', tok, unpack(leases))
+      redis.call('ZADD', leased, unpack(expiries))
+      local envelopes = redis.call('HMGET', env, unpack(live))
+      for i, id in ipairs(live) do
+        taken[#taken + 1] = id
+        taken[#taken + 1] = string.sub(standings[2 * i], 2)
+        taken[#taken + 1] = envelopes[i]
+      end
+    end
+    if #taken / 3 >= want then
+      break
+    end
+  end
+  if #taken > 0 then
+    redis.call('HSET', cfg, 'n_leased', (n_leased_before + #taken / 3) % 1000000007)
+  end
+  return taken, more
+end
+
+if n_finish > 0 then
+  finish()
+end
+local refused = {}
+if n_mark > 0 then
+  refused = flag(n_mark, 's')
+end
+if n_started > 0 then
+  flag(n_started, 'S')
+end
+if want == 0 then
+  return { 'ok', refused, cancelled, {}, 0 }
+end
+local known = redis.call('HMGET', cfg, 'run_id', 'paused', 'n_leased')
+if known[1] ~= string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') then
+  return { 'unknown', refused, cancelled, {}, 0 }
+end
+if known[2] == '1' then
+  return { 'paused', refused, cancelled, {}, 0 }
+end
+local taken, more = lease(tonumber(known[3] or 0))
+return { 'ok', refused, cancelled, taken, more }

@@ -1,0 +1,276 @@
+//! The engine's SQL: the guarded statement that writes every conclusion, and the reads that leases are repaired from.
+
+use super::{
+    Nonce,
+    copy::{Enqueue, Standing, inline},
+    outcome::{Conclusion, Next},
+};
+use crate::{
+    Result,
+    ids::{JobId, UserId},
+    jobs::{JobKind, QueueName, RetryPolicy},
+};
+use serde_json::value::RawValue;
+use sqlx::{PgPool, types::Json};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// Where the guarded statement put a row: `pending`, or the state it ended in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Written {
+    pub(super) id: JobId,
+    pub(super) state: String,
+}
+
+/// Writes every conclusion whose attempt is above its row's, in one statement, and returns those written.
+///
+/// What is missing from the answer was refused, or has been written before: [`standings`] tells.
+pub(super) async fn conclude(pg: &PgPool, conclusions: &[&Conclusion]) -> sqlx::Result<Vec<Written>> {
+    let columns = Columns::of(conclusions);
+    sqlx::query_file_as!(
+        Written,
+        "src/jobs/engine/store/conclude.sql",
+        &columns.ids,
+        &columns.attempts,
+        &columns.nonces,
+        &columns.states as _,
+        &columns.run_ats as _,
+        &columns.failures,
+        &columns.snoozes,
+        &columns.error_codes as _,
+        &columns.error_messages as _,
+        &columns.outcomes as _,
+        &columns.results as _,
+        &columns.workers as _,
+        &columns.started_ats as _,
+        &columns.finished_ats,
+    )
+    .fetch_all(pg)
+    .await
+}
+
+/// Conclusions by column, as the statement unnests them.
+#[derive(Default)]
+struct Columns<'a> {
+    ids: Vec<Uuid>,
+    attempts: Vec<i32>,
+    nonces: Vec<Uuid>,
+    states: Vec<&'static str>,
+    run_ats: Vec<Option<OffsetDateTime>>,
+    failures: Vec<i32>,
+    snoozes: Vec<i32>,
+    error_codes: Vec<Option<&'a str>>,
+    error_messages: Vec<Option<&'a str>>,
+    outcomes: Vec<Option<&'static str>>,
+    results: Vec<Option<&'a str>>,
+    workers: Vec<&'a str>,
+    started_ats: Vec<Option<OffsetDateTime>>,
+    finished_ats: Vec<OffsetDateTime>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(conclusions: &[&'a Conclusion]) -> Self {
+        let mut columns = Self::default();
+        for conclusion in conclusions {
+            columns.push(conclusion);
+        }
+        columns
+    }
+
+    fn push(&mut self, conclusion: &'a Conclusion) {
+        let (state, run_at) = match conclusion.next {
+            Next::Ended(state) => (state, None),
+            Next::Pending { run_at } => ("pending", Some(run_at)),
+        };
+        self.ids.push(conclusion.delivery.token.job_id.0);
+        self.attempts.push(conclusion.delivery.token.attempt);
+        self.nonces.push(conclusion.delivery.token.nonce.0);
+        self.states.push(state);
+        self.run_ats.push(run_at);
+        self.failures.push(conclusion.standing.failures);
+        self.snoozes.push(conclusion.standing.snoozes);
+        self.error_codes.push(conclusion.error.as_ref().map(|error| error.code.as_str()));
+        self.error_messages.push(conclusion.error.as_ref().map(|error| error.message.as_str()));
+        self.outcomes.push(conclusion.attempt_outcome);
+        self.results.push(conclusion.result.as_ref().map(|result| result.get()));
+        self.workers.push(conclusion.delivery.worker_id.as_str());
+        self.started_ats.push(conclusion.delivery.started_at);
+        self.finished_ats.push(conclusion.finished_at);
+    }
+}
+
+/// What a row says of its job's deliveries.
+#[derive(Debug, Clone)]
+pub(super) struct RowStanding {
+    pub(super) id: JobId,
+    /// `pending`, `waiting`, or the state it ended in.
+    pub(super) state: String,
+    pub(super) standing: Standing,
+    pub(super) nonce: Option<Nonce>,
+    pub(super) run_at: OffsetDateTime,
+    pub(super) retry: RetryPolicy,
+    pub(super) is_cancel_requested: bool,
+}
+
+/// The rows of `ids`, live or ended; those that are nowhere are left out. Reads the primary.
+pub(super) async fn standings(pg: &PgPool, ids: &[JobId]) -> sqlx::Result<Vec<RowStanding>> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let rows = sqlx::query!(
+        r#"SELECT id AS "id!: JobId", state AS "state!", priority AS "priority!", attempt AS "attempt!", failures AS "failures!",
+                  snoozes AS "snoozes!", nonce, run_at AS "run_at!", max_attempts AS "max_attempts!",
+                  retry_base_ms AS "retry_base_ms!", retry_max_ms AS "retry_max_ms!", cancel_requested_at
+        FROM (
+            SELECT id, state, priority, attempt, failures, snoozes, nonce, run_at, max_attempts, retry_base_ms, retry_max_ms,
+                   cancel_requested_at
+            FROM jobs
+            WHERE id = ANY($1)
+            UNION ALL
+            SELECT id, state, priority, attempt, failures, snoozes, nonce, run_at, max_attempts, retry_base_ms, retry_max_ms,
+                   cancel_requested_at
+            FROM jobs_ended
+            WHERE id = ANY($1)
+        ) AS both_tables"#,
+        &ids,
+    )
+    .fetch_all(pg)
+    .await?;
+    let rows = rows.into_iter().map(|row| RowStanding {
+        id: row.id,
+        state: row.state,
+        standing: Standing { priority: row.priority, attempt: row.attempt, failures: row.failures, snoozes: row.snoozes, returns: 0 },
+        nonce: row.nonce.map(Nonce),
+        run_at: row.run_at,
+        retry: RetryPolicy { max_attempts: row.max_attempts, base_ms: row.retry_base_ms, max_ms: row.retry_max_ms },
+        is_cancel_requested: row.cancel_requested_at.is_some(),
+    });
+    Ok(rows.collect())
+}
+
+/// The payloads of pending rows, and their attempt: what a worker needs of a job whose copy does not carry everything.
+pub(super) async fn payloads(pg: &PgPool, ids: &[JobId]) -> Result<Vec<(JobId, i32, Box<RawValue>)>> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let rows = sqlx::query!(
+        r#"SELECT id AS "id: JobId", attempt, payload AS "payload: Json<Box<RawValue>>"
+        FROM jobs
+        WHERE id = ANY($1)
+          AND state = 'pending'"#,
+        &ids,
+    )
+    .fetch_all(pg)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.attempt, row.payload.0)).collect())
+}
+
+/// A pending row by its place in the scan.
+#[derive(Debug, Clone)]
+pub(super) struct PendingRow {
+    pub(super) id: JobId,
+    pub(super) queue: String,
+    pub(super) attempt: i32,
+    pub(super) is_cancel_requested: bool,
+    pub(super) is_expired: bool,
+}
+
+/// One page of pending rows of queues on PostgreSQL, in the order of their ids, from `after` up to `until`.
+pub(super) async fn pending_page(pg: &PgPool, after: Uuid, until: Uuid, now: OffsetDateTime, limit: i64) -> Result<Vec<PendingRow>> {
+    let rows = sqlx::query!(
+        r#"SELECT id AS "id: JobId", queue, attempt, cancel_requested_at, expires_at
+        FROM jobs
+        WHERE id > $1
+          AND id <= $2
+          AND state = 'pending'
+        ORDER BY id
+        LIMIT $3"#,
+        after,
+        until,
+        limit,
+    )
+    .fetch_all(pg)
+    .await?;
+    let rows = rows.into_iter().map(|row| PendingRow {
+        id: row.id,
+        queue: row.queue,
+        attempt: row.attempt,
+        is_cancel_requested: row.cancel_requested_at.is_some(),
+        is_expired: row.expires_at.is_some_and(|at| at <= now),
+    });
+    Ok(rows.collect())
+}
+
+/// The ids of one queue's pending rows from `after` on: those due by `now`, or (`due` false) the others.
+pub(super) async fn pending_ids(
+    pg: &PgPool,
+    queue: &QueueName,
+    after: Uuid,
+    now: OffsetDateTime,
+    is_due: bool,
+    limit: i64,
+) -> Result<Vec<JobId>> {
+    let rows = sqlx::query_scalar!(
+        r#"SELECT id AS "id: JobId"
+        FROM jobs
+        WHERE queue = $1
+          AND id > $2
+          AND state = 'pending'
+          AND (run_at <= $3) = $4
+        ORDER BY id
+        LIMIT $5"#,
+        queue.as_str(),
+        after,
+        now,
+        is_due,
+        limit,
+    )
+    .fetch_all(pg)
+    .await?;
+    Ok(rows)
+}
+
+/// What Redis needs of those of `ids` that are pending.
+pub(super) async fn copies(pg: &PgPool, ids: &[JobId]) -> Result<Vec<(String, Enqueue)>> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let rows = sqlx::query!(
+        r#"SELECT id AS "id: JobId", owner_id AS "owner_id: UserId", kind, queue, priority, run_at, expires_at, timeout_ms, max_attempts,
+                  retry_base_ms, retry_max_ms, attempt, failures, snoozes, payload AS "payload: Json<Box<RawValue>>", request_id,
+                  traceparent
+        FROM jobs
+        WHERE id = ANY($1)
+          AND state = 'pending'"#,
+        &ids,
+    )
+    .fetch_all(pg)
+    .await?;
+    let copies = rows.into_iter().map(|row| {
+        let copy = Enqueue {
+            id: row.id,
+            owner_id: row.owner_id,
+            kind: JobKind::new(&row.kind)?,
+            standing: Standing { priority: row.priority, attempt: row.attempt, failures: row.failures, snoozes: row.snoozes, returns: 0 },
+            run_at: row.run_at,
+            expires_at: row.expires_at,
+            timeout_ms: row.timeout_ms,
+            retry: RetryPolicy { max_attempts: row.max_attempts, base_ms: row.retry_base_ms, max_ms: row.retry_max_ms },
+            payload: inline(&row.payload.0),
+            request_id: row.request_id,
+            traceparent: row.traceparent,
+            verify: true,
+        };
+        Ok((row.queue, copy))
+    });
+    copies.collect()
+}
+
+/// A queue as workers and the maintenance see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueRow {
+    pub name: QueueName,
+    pub is_paused: bool,
+    pub is_remote: bool,
+}
+
+pub async fn queues(pg: &PgPool) -> Result<Vec<QueueRow>> {
+    let rows = sqlx::query!("SELECT name, paused, remote FROM queues ORDER BY name").fetch_all(pg).await?;
+    let queues =
+        rows.into_iter().map(|row| Ok(QueueRow { name: QueueName::new(&row.name)?, is_paused: row.paused, is_remote: row.remote }));
+    queues.collect()
+}

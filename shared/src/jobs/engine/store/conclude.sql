@@ -1,0 +1,62 @@
+-- Writes every conclusion whose attempt is above its row's. Ends move from `jobs` to `jobs_ended`; a retry or snooze
+-- stays, unless its cancel was asked for: then it ends cancelled.
+WITH told AS (
+    SELECT *
+    FROM UNNEST($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::timestamptz[], $6::int[], $7::int[], $8::text[], $9::text[],
+                $10::text[], $11::text[], $12::text[], $13::timestamptz[], $14::timestamptz[])
+        AS told (id, attempt, nonce, state, run_at, failures, snoozes, error_code, error_message,
+                 outcome, result, worker_id, started_at, finished_at)
+),
+gone AS (
+    DELETE FROM jobs
+    USING told
+    WHERE jobs.id = told.id
+      AND jobs.state = 'pending'
+      AND jobs.attempt < told.attempt
+      AND (told.state <> 'pending' OR jobs.cancel_requested_at IS NOT NULL)
+    RETURNING jobs.*
+),
+ended AS (
+    INSERT INTO jobs_ended (
+        id, owner_id, kind, queue, state, wait_reason, priority, payload, run_at, expires_at, timeout_ms, max_attempts,
+        retry_base_ms, retry_max_ms, attempt, failures, snoozes, nonce, error_code, error_message, cancel_requested_at,
+        unique_key, concurrency_key, tags, target, batch_id, request_id, traceparent, created_at,
+        result, worker_id, started_at, finished_at)
+    SELECT
+        gone.id, owner_id, kind, queue, CASE told.state WHEN 'pending' THEN 'cancelled' ELSE told.state END, NULL,
+        priority, payload, gone.run_at, expires_at, timeout_ms, max_attempts, retry_base_ms, retry_max_ms, told.attempt,
+        told.failures, told.snoozes, told.nonce, told.error_code, told.error_message, cancel_requested_at,
+        unique_key, concurrency_key, tags, target, batch_id, request_id, traceparent, created_at,
+        told.result::json, told.worker_id, told.started_at, told.finished_at
+    FROM gone
+    JOIN told USING (id)
+    RETURNING id, state
+),
+kept AS (
+    UPDATE jobs
+    SET attempt = told.attempt,
+        nonce = told.nonce,
+        run_at = told.run_at,
+        failures = told.failures,
+        snoozes = told.snoozes,
+        error_code = COALESCE(told.error_code, jobs.error_code),
+        error_message = COALESCE(told.error_message, jobs.error_message)
+    FROM told
+    WHERE jobs.id = told.id
+      AND jobs.state = 'pending'
+      AND jobs.attempt < told.attempt
+      AND told.state = 'pending'
+      AND jobs.cancel_requested_at IS NULL
+    RETURNING jobs.id
+),
+noted AS (
+    INSERT INTO job_attempts (job_id, attempt, worker_id, outcome, error_code, error_message, started_at, finished_at)
+    SELECT id, attempt, worker_id, outcome, error_code, error_message, started_at, finished_at
+    FROM told
+    JOIN (SELECT id FROM gone UNION ALL SELECT id FROM kept) AS written USING (id)
+    WHERE outcome IS NOT NULL
+    ON CONFLICT DO NOTHING
+)
+SELECT id AS "id!: JobId", state AS "state!" FROM ended
+UNION ALL
+SELECT id, 'pending' FROM kept

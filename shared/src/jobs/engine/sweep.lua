@@ -1,0 +1,57 @@
+-- Moves due jobs from `delayed` to their ready list, and reads (does not touch) the leases that have expired.
+--
+-- KEYS  every key of the queue, see `Keys::queue_scripts`
+-- ARGV  limit, doorbell channel, queue name
+-- Returns {known, n_promoted, expired × (id, lease, standing)}
+--       known = 1 when this Redis is the one that the queue was loaded into; both lists are cut at `limit`
+local cfg, att, tok, leased, delayed, watched = KEYS[1], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local READY = 8
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local limit = tonumber(ARGV[1])
+
+local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+local known = redis.call('HGET', cfg, 'run_id') == run_id and 1 or 0
+
+local due = redis.call('ZRANGE', delayed, '-inf', now, 'BYSCORE', 'LIMIT', 0, limit)
+if #due > 0 then
+  local copies = redis.call('HMGET', att, unpack(due))
+  local standings, pushes = {}, {}
+  for i, id in ipairs(due) do
+    if copies[i] and string.sub(copies[i], 1, 1) == 'd' then
+      local standing = string.sub(copies[i], 2)
+      local band = READY + tonumber(string.sub(standing, 1, 1))
+      standings[#standings + 1] = id
+      standings[#standings + 1] = 'r' .. standing
+      pushes[band] = pushes[band] or {}
+      table.insert(pushes[band], id)
+    end
+  end
+  redis.call('ZREM', delayed, unpack(due))
+  if #standings > 0 then
+    redis.call('HSET', att, unpack(standings))
+    for band, pushed in pairs(pushes) do
+      redis.call('RPUSH', KEYS[band], unpack(pushed))
+    end
+    redis.call('PUBLISH', ARGV[2], ARGV[3])
+  end
+end
+
+local expired = {}
+local late = redis.call('ZRANGE', leased, '-inf', now, 'BYSCORE', 'LIMIT', 0, limit)
+if #late > 0 then
+  local leases = redis.call('HMGET', tok, unpack(late))
+  local copies = redis.call('HMGET', att, unpack(late))
+  for i, id in ipairs(late) do
+    if leases[i] and copies[i] then
+      expired[#expired + 1] = id
+      expired[#expired + 1] = leases[i]
+      expired[#expired + 1] = string.sub(copies[i], 2)
+    else
+      redis.call('ZREM', leased, id)
+    end
+  end
+end
+redis.call('ZREMRANGEBYSCORE', watched, '-inf', now)
+return { known, #due, expired }
