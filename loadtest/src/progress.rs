@@ -33,7 +33,12 @@ impl ProgressDisplay {
     pub(crate) fn begin_run(&self, label: &str) {
         let run = self.runs_done + 1;
         self.bar.set_prefix(format!("run {run}/{}", self.n_runs));
-        self.bar.set_message(format!("{label}: connecting"));
+        self.phase(label, "connecting");
+    }
+
+    /// Says what goes on before there are figures.
+    pub(crate) fn phase(&self, label: &str, phase: &str) {
+        self.bar.set_message(format!("{label}: {phase}"));
     }
 
     pub(crate) fn update(&self, label: &str, elapsed: Duration, per_second: f64) {

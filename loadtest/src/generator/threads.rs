@@ -43,6 +43,8 @@ pub(crate) enum LoadError {
 /// How far a run is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Progress {
+    /// All are connected, and send.
+    WarmingUp,
     /// The warm-up is over.
     Measuring {
         answered: u64,
@@ -77,6 +79,7 @@ pub(crate) fn run(plan: &Arc<Plan>, observe: &mut dyn FnMut(Progress)) -> Result
     for launcher in crew.launches {
         launcher.send(window).map_err(|_| LoadError::ThreadLost)?;
     }
+    observe(Progress::WarmingUp);
     watch(&crew.running, &crew.answered, window, observe);
     let mut load = Load { recorder: Recorder::new(window), offered: None, connect_time, unconnected };
     for thread in crew.threads {

@@ -35,7 +35,7 @@ pub struct HttpArgs {
     #[arg(long, requires = "path")]
     pub body: Option<String>,
     /// A further header, `Name: value`; may be repeated
-    #[arg(long = "header", short = 'H')]
+    #[arg(long = "header", short = 'H', value_name = "NAME: VALUE")]
     pub headers: Vec<String>,
     /// Jobs that job-get submits first and then reads in rotation
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -58,13 +58,13 @@ pub struct HttpArgs {
     pub max_waiting: u64,
 
     /// Measured time of each run, up to 600s
-    #[arg(long, short = 'd', default_value = "10s", value_parser = parse_duration)]
+    #[arg(long, short = 'd', default_value = "10s", value_parser = parse_duration, value_name = "TIME")]
     pub duration: Duration,
     /// Time before it that is not measured
-    #[arg(long, default_value = "1s", value_parser = parse_duration)]
+    #[arg(long, default_value = "1s", value_parser = parse_duration, value_name = "TIME")]
     pub warmup: Duration,
     /// Longest wait for a connection or a response
-    #[arg(long, default_value = "10s", value_parser = parse_duration)]
+    #[arg(long, default_value = "10s", value_parser = parse_duration, value_name = "TIME")]
     pub timeout: Duration,
     /// Runs per row; the row shows the median of each figure
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]

@@ -117,8 +117,9 @@ impl<'a> Bench<'a> {
             sources: SourceAddresses::for_run(aim.peer, connections, self.n_runs_done),
         });
         self.n_runs_done += 1;
-        self.progress.begin_run(&aim.label);
-        let figures = run_once(&plan, &aim.label, pids, &self.progress)?;
+        let label = format!("{} over {connections} connections", aim.label);
+        self.progress.begin_run(&label);
+        let figures = run_once(&plan, &label, pids, &self.progress)?;
         self.progress.end_run();
         Ok(figures)
     }
@@ -136,6 +137,7 @@ fn run_once(plan: &Arc<Plan>, label: &str, pids: &[u32], progress: &ProgressDisp
     let mut usages = Usages { server: None, generator: None };
     let mut n_before = 0;
     let mut observe = |seen: Progress| match (seen, &mut watches) {
+        (Progress::WarmingUp, _) => progress.phase(label, "warming up"),
         (Progress::Measuring { answered }, Some((server, generator))) => {
             n_before = answered;
             server.begin();
