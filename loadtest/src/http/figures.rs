@@ -29,6 +29,8 @@ pub struct Figures {
     /// Connections that could not be made before the run.
     pub unconnected: u64,
     pub server: Option<Usage>,
+    /// CPU time of the server per response: steadier than a rate when the machine has other work.
+    pub server_cpu_us_per_request: Option<f64>,
     pub generator: Option<Usage>,
 }
 
@@ -103,6 +105,10 @@ impl Figures {
             connect_ms: load.connect_time.as_secs_f64() * 1e3,
             unconnected: u64::from(load.unconnected),
             server: usages.server,
+            server_cpu_us_per_request: usages.server.filter(|_| requests > 0).map(|usage| {
+                let cpu_us = usage.cpu_percent / 100.0 * plan.duration.as_secs_f64() * 1e6;
+                cpu_us / requests as f64
+            }),
             generator: usages.generator,
         }
     }
@@ -137,6 +143,7 @@ impl Figures {
             connect_ms: median(runs.iter().map(|run| run.connect_ms)),
             unconnected: count(&|run| run.unconnected),
             server: median_usage(runs, |run| run.server),
+            server_cpu_us_per_request: some(runs, |run| run.server_cpu_us_per_request).map(|all| median(all.into_iter())),
             generator: median_usage(runs, |run| run.generator),
         }
     }

@@ -27,8 +27,12 @@ const LATENCY: [Column; 5] = [
     Column { heading: "p99.9", shown: |_, _, figures| ms(figures, |of| of.p99_9) },
     Column { heading: "max", shown: |_, _, figures| ms(figures, |of| of.max) },
 ];
-const SERVER: [Column; 2] = [
+const SERVER: [Column; 3] = [
     Column { heading: "CPU %", shown: |_, _, figures| figures.server.map_or(dash(), |usage| grouped(usage.cpu_percent)) },
+    Column {
+        heading: "CPU µs/req",
+        shown: |_, _, figures| figures.server_cpu_us_per_request.map_or(dash(), |cpu_us| format!("{cpu_us:.1}")),
+    },
     Column {
         heading: "RSS MiB",
         shown: |_, _, figures| {
