@@ -1,6 +1,6 @@
 //! What an operation is given to work with: the settings, both servers, the names in Redis, and time.
 
-use crate::{Result, clock::Clock, config::Settings, keys::Keys, pg, redis::Redis};
+use crate::{Result, clock::Clock, config::Settings, jobs::LocalJobs, keys::Keys, pg, redis::Redis};
 use arc_swap::{ArcSwap, Guard};
 use sqlx::PgPool;
 use std::sync::Arc;
@@ -13,15 +13,18 @@ pub struct Context {
     pub redis: Redis,
     pub keys: Keys,
     pub clock: Clock,
+    pub jobs: Arc<LocalJobs>,
 }
 
 impl Context {
     /// Opens pools lazily: it succeeds with both servers down, and readiness tells the rest.
+    /// Call it inside the runtime that lives as long as the process.
     pub fn open(settings: Settings) -> Result<Self> {
         let pg = pg::open_pool(&settings)?;
         let redis = Redis::open(&settings)?;
         let keys = Keys::new(&settings.redis_prefix);
-        Ok(Self { settings: Arc::new(ArcSwap::from_pointee(settings)), pg, redis, keys, clock: Clock::default() })
+        let jobs = Arc::new(LocalJobs::new(&settings));
+        Ok(Self { settings: Arc::new(ArcSwap::from_pointee(settings)), pg, redis, keys, clock: Clock::default(), jobs })
     }
 
     /// The same with connections of its own: a worker thread that polls its own sockets wakes no other thread. The pool's

@@ -156,9 +156,16 @@ impl std::error::Error for Error {}
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        let database_code = error.as_database_error().and_then(|e| e.code().map(Cow::into_owned));
+        Self::from_sqlx(&error).caused_by(error)
+    }
+}
+
+impl Error {
+    /// The outside words for what the database said, without the cause.
+    pub(crate) fn from_sqlx(error: &sqlx::Error) -> Self {
+        let database_code = error.as_database_error().and_then(|e| e.code());
         let error_of = |code, detail: &'static str| Self::new(code, detail).retry_after(Duration::from_secs(1));
-        let outside = match (&error, database_code.as_deref()) {
+        match (error, database_code.as_deref()) {
             // 57014: statement_timeout; 55P03: lock_timeout.
             (_, Some("57014" | "55P03")) => error_of(Code::DeadlineExceeded, "The database took too long to answer."),
             // 22021, 22P05: bytes that PostgreSQL cannot hold as text (NUL among them).
@@ -176,9 +183,8 @@ impl From<sqlx::Error> for Error {
                 | sqlx::Error::WorkerCrashed,
                 _,
             ) => error_of(Code::DatabaseUnavailable, "The database cannot be reached at the moment."),
-            _ => return Self::internal(error),
-        };
-        outside.caused_by(error)
+            _ => Self::new(Code::Internal, "Something failed on our side; the request id finds it in the logs."),
+        }
     }
 }
 

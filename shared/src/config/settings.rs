@@ -194,6 +194,10 @@ settings! {
     WORKER_RECONCILE_MS worker_reconcile_ms: u64 = "5000" in 100..=600_000;
     /// Submits that wait to be written together, per process; more get 503.
     SUBMIT_QUEUE_MAX submit_queue_max: usize = "10000" in 1..=1_000_000;
+    /// Submits written by one statement.
+    SUBMIT_BATCH_MAX submit_batch_max: usize = "1000" in 1..=5_000;
+    /// Queues there may be; a submit that would make another is refused.
+    QUEUES_MAX queues_max: usize = "1000" in 1..=100_000;
     /// Address of the worker's health and metrics; empty = none.
     WORKER_METRICS_ADDR worker_metrics_addr: Option<SocketAddr> = "127.0.0.1:9101";
     /// Days that rows of succeeded, cancelled and expired jobs are kept.

@@ -1,17 +1,41 @@
 //! Jobs: what callers hand over to be done later, at least once. PostgreSQL holds the truth, Redis holds the race.
 //!
 //! In reading order: [`names`] and [`kinds`] (what a job may be called), [`raw_json`] (what a payload may hold),
-//! [`new_job`] (a submit, checked), then one file per operation; `store` holds the SQL. [`engine`] is how they get run.
+//! [`new_job`] (a submit, checked), then one file per operation; `store` holds the SQL, `race` what is asked of Redis,
+//! and [`engine`] runs the jobs.
 
+pub mod attempts;
+pub mod bulk;
+pub mod cancel;
+mod coalesce;
+pub mod delete;
 #[expect(dead_code, unreachable_pub, reason = "the worker's side of the engine follows")]
 pub mod engine;
 pub mod kinds;
+pub mod list;
+mod local;
 pub mod names;
 pub mod new_job;
+pub mod queues;
+mod race;
 pub mod raw_json;
+pub mod read;
+pub mod retry;
+mod store;
+pub mod submit;
+pub mod view;
+pub mod wait;
+pub mod workers;
+mod write;
 
+#[cfg(test)]
+mod tests;
+
+pub use attempts::{Attempt, AttemptOutcome};
+pub use list::ListJobs;
+pub use local::LocalJobs;
 pub use names::{JobKind, QueueName};
-pub use new_job::{NewJob, SubmitJob, Unique};
+pub use new_job::{NewJob, Origin, SubmitJob, Unique};
 
 use crate::{
     Code, Error,

@@ -258,11 +258,11 @@ fn name(text: &str) -> Result<(), ValidationError> {
 }
 
 fn tag_list(tags: &[String]) -> Result<(), ValidationError> {
-    let well_formed = |tag: &String| (1..=TAG_LENGTH_MAX).contains(&tag.chars().count());
+    let well_formed = |tag: &String| (1..=TAG_LENGTH_MAX).contains(&tag.chars().count()) && !tag.contains(char::is_control);
     if tags.len() <= TAGS_MAX && tags.iter().all(well_formed) {
         return Ok(());
     }
-    Err(ValidationError::new("tags").with_message("must be at most 20 tags of 1 to 64 characters each".into()))
+    Err(ValidationError::new("tags").with_message("must be at most 20 tags of 1 to 64 characters each, none a control character".into()))
 }
 
 fn checked_i32(value: i64) -> i32 {

@@ -1,0 +1,147 @@
+//! Writes concurrent submits together: whatever queued while the last commit ran goes into the next statement.
+//!
+//! There is no linger: a lone submit is written at once, and a crowd finds itself in few large statements because each
+//! commit takes a while. One flusher does it, and a second one while many wait. Each flusher announces the batch before
+//! to the workers while it writes the next.
+
+use super::{NewJob, race, write};
+use crate::{Code, Context, Error, Result};
+use futures_util::future::join;
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::sync::oneshot;
+
+/// From so many waiting submits on a second flusher pays.
+const CROWD: usize = 500;
+const FLUSHERS_MAX: usize = 2;
+
+#[derive(Debug, Default)]
+pub(super) struct Coalescer {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Waiting>,
+    flushers: usize,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    job: NewJob,
+    verdict: oneshot::Sender<Result<NewJob>>,
+}
+
+/// Writes `job` together with its contemporaries. Once this returns `Ok` the job is durable, and announced if Redis answers.
+pub(super) async fn write_together(ctx: &Context, job: NewJob) -> Result<NewJob> {
+    let (verdict, written) = oneshot::channel();
+    if ctx.jobs.coalescer.push(Waiting { job, verdict }, ctx.settings().submit_queue_max)? {
+        let flusher = Flusher { ctx: ctx.clone(), is_retired: false };
+        ctx.jobs.runtime.spawn(flusher.run());
+    }
+    written.await.unwrap_or_else(|_| Err(Error::internal("the flusher of submits ended early")))
+}
+
+impl Coalescer {
+    /// `true` asks the caller to start a flusher, which is already counted.
+    fn push(&self, waiting: Waiting, queue_max: usize) -> Result<bool> {
+        let mut state = self.lock();
+        if state.waiting.len() >= queue_max {
+            let detail = "Too many jobs are waiting to be written.";
+            return Err(Error::new(Code::Overloaded, detail).retry_after(Duration::from_secs(1)));
+        }
+        state.waiting.push_back(waiting);
+        let start = state.flushers == 0 || (state.flushers < FLUSHERS_MAX && state.waiting.len() > CROWD);
+        state.flushers += usize::from(start);
+        Ok(start)
+    }
+
+    fn take(&self, jobs_max: usize, bytes_max: usize) -> Vec<Waiting> {
+        let mut state = self.lock();
+        let mut bytes = 0;
+        let fits = |waiting: &&Waiting| {
+            bytes += waiting.job.payload.get().len();
+            bytes <= bytes_max
+        };
+        let n_jobs = state.waiting.iter().take(jobs_max).take_while(fits).count().max(1).min(state.waiting.len());
+        state.waiting.drain(..n_jobs).collect()
+    }
+
+    /// Ends a flusher unless more came meanwhile.
+    fn retire(&self) -> bool {
+        let mut state = self.lock();
+        let idle = state.waiting.is_empty();
+        state.flushers -= usize::from(idle);
+        idle
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One flusher at work; dropping it before its end (a panic, a stopping runtime) must leave nobody waiting for ever.
+struct Flusher {
+    ctx: Context,
+    is_retired: bool,
+}
+
+impl Flusher {
+    async fn run(mut self) {
+        let mut written = Vec::new();
+        loop {
+            let (jobs_max, bytes_max) = limits(&self.ctx);
+            let batch = self.ctx.jobs.coalescer.take(jobs_max, bytes_max);
+            if batch.is_empty() && written.is_empty() && self.ctx.jobs.coalescer.retire() {
+                self.is_retired = true;
+                return;
+            }
+            (written, ()) = join(write_batch(&self.ctx, batch), announce(&self.ctx, written)).await;
+        }
+    }
+}
+
+impl Drop for Flusher {
+    fn drop(&mut self) {
+        if self.is_retired {
+            return;
+        }
+        let mut state = self.ctx.jobs.coalescer.lock();
+        state.flushers -= 1;
+        if state.flushers == 0 {
+            state.waiting.clear();
+        }
+    }
+}
+
+fn limits(ctx: &Context) -> (usize, usize) {
+    let settings = ctx.settings();
+    (settings.submit_batch_max, settings.max_bulk_bytes.0)
+}
+
+/// Writes a batch and tells those refused; gives back the others.
+async fn write_batch(ctx: &Context, batch: Vec<Waiting>) -> Vec<Waiting> {
+    let jobs = batch.iter().map(|waiting| &waiting.job).collect::<Vec<_>>();
+    let verdicts = write::insert_each(write::Target::Pool(&ctx.pg), &jobs).await;
+    let mut written = Vec::with_capacity(batch.len());
+    for (waiting, verdict) in batch.into_iter().zip(verdicts) {
+        match verdict {
+            Ok(()) => written.push(waiting),
+            // The caller may be gone, which changes nothing.
+            Err(error) => drop(waiting.verdict.send(Err(error))),
+        }
+    }
+    written
+}
+
+/// Brings written jobs before the workers, then answers their callers.
+async fn announce(ctx: &Context, written: Vec<Waiting>) {
+    let jobs = written.iter().map(|waiting| &waiting.job).collect::<Vec<_>>();
+    race::enqueue(ctx, &jobs).await;
+    for Waiting { job, verdict } in written {
+        drop(verdict.send(Ok(job)));
+    }
+}

@@ -1,0 +1,42 @@
+//! Delete a job with its history, unless a worker holds it.
+
+use super::{
+    QueueName,
+    engine::{self, Taken},
+    read, store,
+};
+use crate::{Caller, Code, Context, Error, Result, Scope, ids::JobId};
+
+pub async fn delete(ctx: &Context, caller: &Caller, id: JobId) -> Result<()> {
+    caller.require(Scope::JobsWrite)?;
+    let row = read::row_for(ctx, caller, id).await?;
+    if !row.is_live() {
+        return gone(store::change::delete_ended(&ctx.pg, id).await?);
+    }
+    let queue = QueueName::new(&row.queue)?;
+    match engine::take_to_delete(ctx, &queue, id).await? {
+        Taken::Running | Taken::Settling => Err(running()),
+        Taken::Absent => gone(delete_live(ctx, id, row.attempt).await?),
+        Taken::Taken(token, standing) => {
+            let deleted = delete_live(ctx, id, token.attempt - 1).await?;
+            // Without this the copy goes back after a lease's length, and is found to have no row.
+            if let Err(error) = engine::forget(ctx, &queue, token, standing).await {
+                tracing::warn!(%error, job_id = %id, "a deleted job's copy stays until its lease expires");
+            }
+            gone(deleted)
+        }
+    }
+}
+
+/// `false` when the job ended or ran since it was looked at.
+async fn delete_live(ctx: &Context, id: JobId, attempt: i32) -> Result<bool> {
+    Ok(store::change::delete_live(&ctx.pg, id, attempt).await?)
+}
+
+fn gone(deleted: bool) -> Result<()> {
+    if deleted { Ok(()) } else { Err(running()) }
+}
+
+fn running() -> Error {
+    Error::new(Code::JobRunning, "A worker holds the job; cancel it first.")
+}

@@ -1,0 +1,28 @@
+//! What one process keeps of jobs between requests. Nothing here is the truth: all of it may vanish at any moment.
+
+use super::{coalesce::Coalescer, queues::QueueCache, race::Away, wait::Waiters};
+use crate::config::Settings;
+use tokio::runtime::Handle;
+
+#[derive(Debug)]
+pub struct LocalJobs {
+    pub(super) coalescer: Coalescer,
+    pub(super) queues: QueueCache,
+    pub(super) waiters: Waiters,
+    pub(super) redis_away: Away,
+    /// Where work goes on that must outlive the request, and the server thread, that began it.
+    pub(super) runtime: Handle,
+}
+
+impl LocalJobs {
+    /// Must be called inside the runtime that lives as long as the process.
+    pub fn new(settings: &Settings) -> Self {
+        Self {
+            coalescer: Coalescer::default(),
+            queues: QueueCache::new(settings.queues_max),
+            waiters: Waiters::new(settings.wait_max),
+            redis_away: Away::default(),
+            runtime: Handle::current(),
+        }
+    }
+}

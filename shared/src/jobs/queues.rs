@@ -1,0 +1,87 @@
+//! Queues: their settings, how full they are, and what operators do to them. A queue comes to be on first use.
+
+mod purge;
+mod settings;
+mod stats;
+
+pub use purge::{Purge, Purged, purge};
+pub(super) use settings::QueueCache;
+pub use settings::{PatchLimits, PatchQueue, PatchRetention, QueueSettings};
+pub use stats::{Queue, QueueLimits, QueueRetention, QueueStats, Rate};
+
+use super::{QueueName, engine::Paused, race, store};
+use crate::{
+    Caller, Code, Context, Error, Result, Scope,
+    page::{Page, PageRequest},
+};
+use std::{sync::Arc, time::Duration};
+
+/// The queues by name, with their stats.
+pub async fn list(ctx: &Context, caller: &Caller, request: &PageRequest<String>) -> Result<Page<Queue>> {
+    caller.require(Scope::JobsRead)?;
+    let rows = store::queues::queues_page(&ctx.pg, request.before.as_deref(), request.fetch()).await?;
+    let page = Page::from_rows(rows, request, |row| row.name.clone());
+    let mut items = Vec::with_capacity(page.items.len());
+    for settings in page.items {
+        items.push(stats::queue(ctx, settings).await?);
+    }
+    Ok(Page { items, next_cursor: page.next_cursor })
+}
+
+pub async fn get(ctx: &Context, caller: &Caller, name: &QueueName) -> Result<Queue> {
+    caller.require(Scope::JobsRead)?;
+    let settings = store::queues::queue_by_name(&ctx.pg, name.as_str()).await?.ok_or_else(|| Error::not_found("queue"))?;
+    stats::queue(ctx, settings).await
+}
+
+/// Changes settings; a queue that nobody used yet is made by it.
+pub async fn update(ctx: &Context, caller: &Caller, name: &QueueName, patch: &PatchQueue) -> Result<Queue> {
+    caller.require(Scope::QueuesAdmin)?;
+    patch.check()?;
+    let mut settings = settings::load_or_create(ctx, name).await?;
+    patch.apply(&mut settings)?;
+    store::queues::update_queue(&ctx.pg, &settings).await?;
+    ctx.jobs.queues.forget(name);
+    stats::queue(ctx, settings).await
+}
+
+/// Stops leasing from a queue; what runs goes on, and submits are still taken.
+pub async fn pause(ctx: &Context, caller: &Caller, name: &QueueName) -> Result<Queue> {
+    set_paused(ctx, caller, name, Paused::Yes).await
+}
+
+/// Leases from a paused queue again.
+pub async fn resume(ctx: &Context, caller: &Caller, name: &QueueName) -> Result<Queue> {
+    set_paused(ctx, caller, name, Paused::No).await
+}
+
+async fn set_paused(ctx: &Context, caller: &Caller, name: &QueueName, paused: Paused) -> Result<Queue> {
+    caller.require(Scope::QueuesAdmin)?;
+    let existing = store::queues::queue_by_name(&ctx.pg, name.as_str()).await?.ok_or_else(|| Error::not_found("queue"))?;
+    let settings = QueueSettings { paused: paused == Paused::Yes, ..existing };
+    store::queues::update_queue(&ctx.pg, &settings).await?;
+    race::set_paused(ctx, name, paused).await;
+    stats::queue(ctx, settings).await
+}
+
+/// The settings that a submit needs, at most a second or so old; makes the queue on first use.
+pub(super) async fn for_submit(ctx: &Context, name: &QueueName) -> Result<Arc<QueueSettings>> {
+    settings::cached(ctx, name).await
+}
+
+/// Refuses `n_jobs` more where the queue has no room for them.
+pub(super) async fn check_depth(ctx: &Context, name: &QueueName, n_jobs: usize) -> Result<()> {
+    if room(ctx, name).await? < n_jobs { Err(full(name)) } else { Ok(()) }
+}
+
+/// How many more jobs a queue takes. Concurrent submits may overshoot it by their number.
+pub(super) async fn room(ctx: &Context, name: &QueueName) -> Result<usize> {
+    let Some(max_depth) = for_submit(ctx, name).await?.max_depth else { return Ok(usize::MAX) };
+    let max_depth = usize::try_from(max_depth).unwrap_or(0);
+    let depth = race::depth(ctx, name, max_depth).await?;
+    Ok(max_depth.saturating_sub(depth))
+}
+
+pub(super) fn full(name: &QueueName) -> Error {
+    Error::new(Code::QueueFull, format!("The queue `{name}` is full.")).retry_after(Duration::from_secs(5))
+}

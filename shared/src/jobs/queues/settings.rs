@@ -1,0 +1,200 @@
+//! What is set for a queue: the row, its changes, and the copy that submits read.
+
+use crate::{
+    Code, Context, Error, Result,
+    jobs::{QueueName, RetryPolicy, store},
+};
+use quick_cache::sync::Cache;
+use serde::Deserialize;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use utoipa::ToSchema;
+use validator::Validate;
+
+/// How old a copy may get before the next submit reads the row anew.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// A row of `queues`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueSettings {
+    pub name: String,
+    pub paused: bool,
+    /// Whether workers outside this platform may lease from it, and so whether it takes kinds that we do not run.
+    pub remote: bool,
+    pub max_depth: Option<i32>,
+    /// `None` is JOB_RETENTION_DAYS.
+    pub succeeded_retention_s: Option<i32>,
+    pub dead_retention_s: i32,
+    pub retry_max_attempts: i32,
+    pub retry_base_ms: i32,
+    pub retry_max_ms: i32,
+}
+
+impl QueueSettings {
+    pub fn default_retry(&self) -> RetryPolicy {
+        RetryPolicy { max_attempts: self.retry_max_attempts, base_ms: self.retry_base_ms, max_ms: self.retry_max_ms }
+    }
+}
+
+/// Settings of a queue to change; what is absent stays as it is.
+#[derive(Debug, Clone, Default, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"limits": {"max_depth": 100_000}, "default_retry": {"max_attempts": 10, "base_ms": 1_000, "max_ms": 600_000}}))]
+pub struct PatchQueue {
+    /// Whether remote workers may lease from it.
+    pub remote: Option<bool>,
+    pub durability: Option<Durability>,
+    /// Replaces all limits: one that is absent in it is lifted.
+    #[validate(nested)]
+    pub limits: Option<PatchLimits>,
+    #[validate(nested)]
+    pub retention: Option<PatchRetention>,
+    #[validate(nested)]
+    pub default_retry: Option<PatchRetry>,
+}
+
+/// Where an accepted job is kept first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    Postgres,
+    /// Not supported yet.
+    Redis,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PatchLimits {
+    /// Jobs that may be waiting or running; more are refused with 429.
+    #[validate(range(min = 0, max = 100_000_000))]
+    #[schema(minimum = 0, maximum = 100_000_000)]
+    pub max_depth: Option<i64>,
+    /// Not supported yet.
+    pub concurrency: Option<i64>,
+    /// Not supported yet.
+    pub rate: Option<super::Rate>,
+    /// Not supported yet.
+    pub per_key_concurrency: Option<i64>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PatchRetention {
+    /// Seconds that succeeded, cancelled and expired jobs are kept.
+    #[validate(range(min = 0, max = 315_360_000))]
+    #[schema(minimum = 0, maximum = 315_360_000)]
+    pub succeeded_s: Option<i64>,
+    /// Seconds that dead jobs are kept.
+    #[validate(range(min = 0, max = 315_360_000))]
+    #[schema(minimum = 0, maximum = 315_360_000)]
+    pub dead_s: Option<i64>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PatchRetry {
+    #[validate(range(min = 1, max = 100))]
+    #[schema(minimum = 1, maximum = 100)]
+    pub max_attempts: Option<i64>,
+    #[validate(range(min = 1, max = 604_800_000))]
+    #[schema(minimum = 1, maximum = 604_800_000)]
+    pub base_ms: Option<i64>,
+    #[validate(range(min = 1, max = 604_800_000))]
+    #[schema(minimum = 1, maximum = 604_800_000)]
+    pub max_ms: Option<i64>,
+}
+
+impl PatchQueue {
+    pub(super) fn check(&self) -> Result<()> {
+        self.validate()?;
+        let limits = self.limits.clone().unwrap_or_default();
+        let unsupported = [
+            ("/durability", self.durability == Some(Durability::Redis)),
+            ("/limits/concurrency", limits.concurrency.is_some()),
+            ("/limits/rate", limits.rate.is_some()),
+            ("/limits/per_key_concurrency", limits.per_key_concurrency.is_some()),
+        ];
+        let used = unsupported.into_iter().filter(|(_, used)| *used);
+        let error = used.fold(Error::new(Code::ValidationFailed, "The body breaks a rule."), |error, (pointer, _)| {
+            error.with_field(pointer, "not_supported", "is not supported by this release")
+        });
+        if error.fields.is_empty() { Ok(()) } else { Err(error) }
+    }
+
+    pub(super) fn apply(&self, settings: &mut QueueSettings) -> Result<()> {
+        settings.remote = self.remote.unwrap_or(settings.remote);
+        if let Some(limits) = &self.limits {
+            settings.max_depth = limits.max_depth.map(checked);
+        }
+        if let Some(retention) = &self.retention {
+            settings.succeeded_retention_s = retention.succeeded_s.map(checked).or(settings.succeeded_retention_s);
+            settings.dead_retention_s = retention.dead_s.map_or(settings.dead_retention_s, checked);
+        }
+        if let Some(retry) = &self.default_retry {
+            settings.retry_max_attempts = retry.max_attempts.map_or(settings.retry_max_attempts, checked);
+            settings.retry_base_ms = retry.base_ms.map_or(settings.retry_base_ms, checked);
+            settings.retry_max_ms = retry.max_ms.map_or(settings.retry_max_ms, checked);
+        }
+        if settings.retry_base_ms > settings.retry_max_ms {
+            return Err(Error::invalid("/default_retry/base_ms", "range", "must not be more than `max_ms`"));
+        }
+        Ok(())
+    }
+}
+
+fn checked(value: i64) -> i32 {
+    i32::try_from(value).expect("checked to be in range")
+}
+
+/// Copies of the rows for submits, by name.
+#[derive(Debug)]
+pub(in crate::jobs) struct QueueCache(Cache<QueueName, Arc<Copy>>);
+
+#[derive(Debug)]
+struct Copy {
+    settings: Arc<QueueSettings>,
+    read_at: Instant,
+    /// Whether a submit has gone to read the row anew; the others make do with this copy meanwhile.
+    renewing: AtomicBool,
+}
+
+impl QueueCache {
+    pub(in crate::jobs) fn new(queues_max: usize) -> Self {
+        Self(Cache::new(queues_max))
+    }
+
+    pub(super) fn forget(&self, name: &QueueName) {
+        self.0.remove(name);
+    }
+}
+
+pub(super) async fn cached(ctx: &Context, name: &QueueName) -> Result<Arc<QueueSettings>> {
+    let cache = &ctx.jobs.queues.0;
+    if let Some(copy) = cache.get(name) {
+        let renew = copy.read_at.elapsed() > FRESH && !copy.renewing.swap(true, Ordering::Relaxed);
+        if !renew {
+            return Ok(Arc::clone(&copy.settings));
+        }
+        // Whatever ends this reading early, the next submit starts over.
+        cache.remove(name);
+    }
+    let settings = Arc::new(load_or_create(ctx, name).await?);
+    let copy = Copy { settings: Arc::clone(&settings), read_at: Instant::now(), renewing: AtomicBool::new(false) };
+    cache.insert(name.clone(), Arc::new(copy));
+    Ok(settings)
+}
+
+pub(super) async fn load_or_create(ctx: &Context, name: &QueueName) -> Result<QueueSettings> {
+    if let Some(settings) = store::queues::queue_by_name(&ctx.pg, name.as_str()).await? {
+        return Ok(settings);
+    }
+    let queues_max = i64::try_from(ctx.settings().queues_max).unwrap_or(i64::MAX);
+    store::queues::create_queue(&ctx.pg, name.as_str(), queues_max).await?;
+    let created = store::queues::queue_by_name(&ctx.pg, name.as_str()).await?;
+    created.ok_or_else(|| Error::invalid("/queue", "too_many_queues", format!("there may be {queues_max} queues, and there are")))
+}

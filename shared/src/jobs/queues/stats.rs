@@ -1,0 +1,119 @@
+//! A queue as callers see it: its settings, and how it stands.
+
+use super::settings::{Durability, QueueSettings};
+use crate::{
+    Context, Result,
+    jobs::{QueueName, RetryPolicy, race, store},
+};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+
+/// Rows counted at most for one figure: a deeper queue shows this number.
+const COUNT_MAX: i64 = 100_000;
+
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Queue {
+    pub name: QueueName,
+    /// Whether leasing from it is stopped.
+    pub paused: bool,
+    pub remote: bool,
+    pub durability: Durability,
+    pub limits: QueueLimits,
+    pub retention: QueueRetention,
+    pub default_retry: RetryPolicy,
+    pub stats: QueueStats,
+}
+
+/// `null` is no limit.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct QueueLimits {
+    #[schema(required)]
+    pub max_depth: Option<i32>,
+    #[schema(required)]
+    pub concurrency: Option<i32>,
+    #[schema(required)]
+    pub rate: Option<Rate>,
+    #[schema(required)]
+    pub per_key_concurrency: Option<i32>,
+}
+
+/// So many per unit of time.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rate {
+    pub limit: i32,
+    pub per_ms: i32,
+}
+
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct QueueRetention {
+    /// Seconds that succeeded, cancelled and expired jobs are kept.
+    pub succeeded_s: i64,
+    pub dead_s: i64,
+}
+
+/// How a queue stands. Counts stop at 100,000; `null` is not known at the moment.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct QueueStats {
+    pub queued: u64,
+    pub scheduled: u64,
+    pub running: u64,
+    pub retrying: u64,
+    pub dead: u64,
+    /// How long the job that has waited longest has been due.
+    #[schema(required)]
+    pub oldest_ready_age_ms: Option<u64>,
+    #[schema(required)]
+    pub in_per_s: Option<f64>,
+    #[schema(required)]
+    pub out_per_s: Option<f64>,
+    #[schema(required)]
+    pub pickup_p50_ms: Option<f64>,
+    #[schema(required)]
+    pub pickup_p99_ms: Option<f64>,
+    #[schema(required)]
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub last_processed_at: Option<OffsetDateTime>,
+}
+
+pub(super) async fn queue(ctx: &Context, settings: QueueSettings) -> Result<Queue> {
+    let name = QueueName::new(&settings.name)?;
+    let succeeded_s = settings.succeeded_retention_s.map_or(i64::from(ctx.settings().job_retention_days) * 86_400, i64::from);
+    Ok(Queue {
+        stats: stats(ctx, &name).await?,
+        paused: settings.paused,
+        remote: settings.remote,
+        durability: Durability::Postgres,
+        limits: QueueLimits { max_depth: settings.max_depth, concurrency: None, rate: None, per_key_concurrency: None },
+        retention: QueueRetention { succeeded_s, dead_s: i64::from(settings.dead_retention_s) },
+        default_retry: settings.default_retry(),
+        name,
+    })
+}
+
+async fn stats(ctx: &Context, name: &QueueName) -> Result<QueueStats> {
+    let now = ctx.clock.now();
+    let live = store::queues::live_counts(&ctx.pg, name.as_str(), now, COUNT_MAX).await?;
+    let dead = store::queues::dead_count(&ctx.pg, name.as_str(), COUNT_MAX).await?;
+    let running = race::running_count(ctx, name).await;
+    let oldest = race::oldest_ready(ctx, name).await;
+    Ok(QueueStats {
+        // PostgreSQL knows running jobs as due ones.
+        queued: count(live.due).saturating_sub(running),
+        scheduled: count(live.scheduled),
+        running,
+        retrying: count(live.retrying),
+        dead: count(dead),
+        oldest_ready_age_ms: oldest.and_then(|run_at| u64::try_from((now - run_at).whole_milliseconds()).ok()),
+        in_per_s: None,
+        out_per_s: None,
+        pickup_p50_ms: None,
+        pickup_p99_ms: None,
+        last_processed_at: None,
+    })
+}
+
+fn count(rows: i64) -> u64 {
+    u64::try_from(rows).unwrap_or(0)
+}

@@ -1,0 +1,169 @@
+//! What the operations ask of Redis, each with what happens when Redis is away: reads do without, announcing is left to
+//! the reconciler.
+
+use super::{
+    JobKind, NewJob, QueueName, RetryPolicy,
+    engine::{self, Enqueue, INLINE_PAYLOAD_BYTES, Lease, Paused, Standing},
+    list::Leases,
+    store::{self, change::Requeued, read::JobRow},
+};
+use crate::{Context, Error, Result, clock::unix_ms, ids::JobId};
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// How long announcing rests after Redis failed, so that each submit does not wait for it in vain.
+const REST_MS: i64 = 1_000;
+/// Leases looked at most to list what runs.
+const RUNNING_MAX: usize = 100_000;
+
+/// Until when Redis is taken for away, in milliseconds since 1970.
+#[derive(Debug, Default)]
+pub(super) struct Away(AtomicI64);
+
+impl Away {
+    fn is_over(&self, now: OffsetDateTime) -> bool {
+        unix_ms(now) >= self.0.load(Ordering::Relaxed)
+    }
+
+    fn begin(&self, now: OffsetDateTime) {
+        self.0.store(unix_ms(now) + REST_MS, Ordering::Relaxed);
+    }
+}
+
+/// Brings committed jobs before the workers, one call per queue.
+pub(super) async fn enqueue(ctx: &Context, jobs: &[&NewJob]) {
+    let mut by_queue: HashMap<&QueueName, Vec<Enqueue>> = HashMap::new();
+    for job in jobs {
+        by_queue.entry(&job.queue).or_default().push(Enqueue::from(*job));
+    }
+    for (queue, copies) in by_queue {
+        if !ctx.jobs.redis_away.is_over(ctx.clock.now()) {
+            return;
+        }
+        if let Err(error) = engine::enqueue(ctx, queue, &copies).await {
+            ctx.jobs.redis_away.begin(ctx.clock.now());
+            tracing::warn!(%error, %queue, n_jobs = copies.len(), "jobs are written but not announced; the reconciler will");
+        }
+    }
+}
+
+/// Brings a job that came back to life before the workers.
+pub(super) async fn enqueue_requeued(ctx: &Context, job: Requeued) {
+    let (Ok(queue), Ok(kind)) = (QueueName::new(&job.queue), JobKind::new(&job.kind)) else { return };
+    let copy = Enqueue {
+        id: job.id,
+        owner_id: job.owner_id,
+        kind,
+        standing: Standing { priority: job.priority, attempt: job.attempt, failures: 0, snoozes: 0, returns: 0 },
+        run_at: job.run_at,
+        expires_at: job.expires_at,
+        timeout_ms: job.timeout_ms,
+        retry: RetryPolicy { max_attempts: job.max_attempts, base_ms: job.retry_base_ms, max_ms: job.retry_max_ms },
+        payload: (job.payload.get().len() <= INLINE_PAYLOAD_BYTES).then_some(job.payload.0),
+        request_id: job.request_id,
+        traceparent: job.traceparent,
+        verify: false,
+    };
+    if let Err(error) = engine::enqueue(ctx, &queue, &[copy]).await {
+        tracing::warn!(%error, job_id = %job.id, "a requeued job is not announced; the reconciler will");
+    }
+}
+
+/// The lease of one pending row.
+pub(super) async fn lease(ctx: &Context, row: &JobRow) -> Option<Lease> {
+    leases(ctx, std::slice::from_ref(row)).await.remove(&row.id)
+}
+
+/// The leases of those of `rows` that are pending and have one, one call per queue.
+pub(super) async fn leases(ctx: &Context, rows: &[JobRow]) -> Leases {
+    let mut by_queue: HashMap<&str, Vec<JobId>> = HashMap::new();
+    for row in rows.iter().filter(|row| row.is_pending()) {
+        by_queue.entry(&row.queue).or_default().push(row.id);
+    }
+    let mut found = Leases::new();
+    for (queue, ids) in by_queue {
+        let Ok(queue) = QueueName::new(queue) else { continue };
+        match engine::leases(ctx, &queue, &ids).await {
+            Ok(leases) => found.extend(leases),
+            Err(error) => {
+                tracing::debug!(%error, "jobs are shown without their leases");
+                break;
+            }
+        }
+    }
+    found
+}
+
+/// The jobs that run, of one queue or of all.
+pub(super) async fn running_ids(ctx: &Context, queue: Option<&str>) -> Result<Vec<Uuid>> {
+    let queues = match queue {
+        Some(queue) => vec![queue.to_owned()],
+        None => store::queues::queue_names(&ctx.pg).await?,
+    };
+    let mut running = Vec::new();
+    for queue in queues {
+        let queue = QueueName::new(&queue)?;
+        let mut cursor = 0;
+        loop {
+            let (leases, next) = engine::running(ctx, &queue, cursor).await?;
+            running.extend(leases.into_iter().filter(|(_, lease)| lease.started).map(|(id, _)| id.0));
+            cursor = next;
+            if cursor == 0 || running.len() >= RUNNING_MAX {
+                break;
+            }
+        }
+    }
+    Ok(running)
+}
+
+/// How many jobs a queue holds: by Redis, and by PostgreSQL (which counts up to `count_max`) when that is away.
+pub(super) async fn depth(ctx: &Context, queue: &QueueName, count_max: usize) -> Result<usize> {
+    if let Ok(depths) = engine::depths(ctx, queue).await {
+        return Ok(usize::try_from(depths.queued + depths.scheduled + depths.running).unwrap_or(usize::MAX));
+    }
+    let limit = i64::try_from(count_max).unwrap_or(i64::MAX);
+    let live = store::queues::live_counts(&ctx.pg, queue.as_str(), ctx.clock.now(), limit).await?;
+    Ok(usize::try_from(live.due + live.scheduled + live.retrying).unwrap_or(usize::MAX))
+}
+
+/// Leases of a queue; 0 while Redis is away.
+pub(super) async fn running_count(ctx: &Context, queue: &QueueName) -> u64 {
+    engine::depths(ctx, queue).await.map_or(0, |depths| depths.running)
+}
+
+/// When the job that waits longest was due, judged by the heads of the ready lists.
+pub(super) async fn oldest_ready(ctx: &Context, queue: &QueueName) -> Option<OffsetDateTime> {
+    let mut pipe = redis::pipe();
+    for priority in 0..10 {
+        // The first may be a leftover of a job that is gone.
+        pipe.lrange(ctx.keys.queue(queue.as_str(), &format!("ready:{priority}")), 0, 4);
+    }
+    let heads: Vec<Vec<String>> = pipe.query_async(&mut ctx.redis.connection()).await.ok()?;
+    let ids = heads.iter().flatten().filter_map(|id| id.parse().ok()).collect::<Vec<Uuid>>();
+    store::queues::oldest_run_at(&ctx.pg, &ids).await.ok()?
+}
+
+/// Makes a pause felt at once; workers read the row anew when they find Redis empty.
+pub(super) async fn set_paused(ctx: &Context, queue: &QueueName, paused: Paused) {
+    if let Err(error) = engine::set_paused(ctx, queue, paused).await {
+        tracing::warn!(%error, %queue, ?paused, "the pause is written but not announced; the reconciler will");
+    }
+}
+
+/// Asks the settle script to announce the end of a job. Without it the waiter finds out by polling.
+pub(super) async fn watch(ctx: &Context, queue: &QueueName, id: JobId, patience: Duration) {
+    let key = ctx.keys.queue(queue.as_str(), "watched");
+    let now_ms = unix_ms(ctx.clock.now());
+    let patience_ms = i64::try_from(patience.as_millis()).unwrap_or(i64::MAX);
+    let mut pipe = redis::pipe();
+    pipe.zrembyscore(&key, "-inf", now_ms).ignore();
+    pipe.zadd(&key, id.to_string(), now_ms + patience_ms).ignore();
+    if let Err(error) = pipe.exec_async(&mut ctx.redis.connection()).await {
+        tracing::debug!(error = %Error::from(error), "the end of a job will not be announced");
+    }
+}

@@ -1,0 +1,149 @@
+//! Reading jobs: by id, by page, and the attempts that did not succeed.
+
+use crate::ids::{JobId, UserId};
+use futures_util::Stream;
+use serde_json::value::RawValue;
+use sqlx::{PgExecutor, types::Json};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// A row of `jobs_all`; `state` is as stored: pending and waiting while the job is to be done.
+#[derive(Debug)]
+pub(in crate::jobs) struct JobRow {
+    pub(in crate::jobs) id: JobId,
+    pub(in crate::jobs) owner_id: UserId,
+    pub(in crate::jobs) kind: String,
+    pub(in crate::jobs) queue: String,
+    pub(in crate::jobs) state: String,
+    pub(in crate::jobs) priority: i16,
+    pub(in crate::jobs) payload: Json<Box<RawValue>>,
+    pub(in crate::jobs) run_at: OffsetDateTime,
+    pub(in crate::jobs) expires_at: Option<OffsetDateTime>,
+    pub(in crate::jobs) max_attempts: i32,
+    pub(in crate::jobs) attempt: i32,
+    pub(in crate::jobs) failures: i32,
+    pub(in crate::jobs) error_code: Option<String>,
+    pub(in crate::jobs) error_message: Option<String>,
+    pub(in crate::jobs) unique_key: Option<String>,
+    pub(in crate::jobs) tags: Vec<String>,
+    pub(in crate::jobs) request_id: Option<String>,
+    pub(in crate::jobs) created_at: OffsetDateTime,
+    pub(in crate::jobs) result: Option<Json<Box<RawValue>>>,
+    pub(in crate::jobs) worker_id: Option<String>,
+    pub(in crate::jobs) started_at: Option<OffsetDateTime>,
+    pub(in crate::jobs) finished_at: Option<OffsetDateTime>,
+}
+
+/// Which jobs a page holds; `None` filters nothing.
+#[derive(Debug, Default)]
+pub(in crate::jobs) struct PageFilter<'a> {
+    pub(in crate::jobs) owner_id: Option<UserId>,
+    /// Ids below this one: the cursor, or the end of a time range.
+    pub(in crate::jobs) below: Option<Uuid>,
+    /// Ids from this one on: the start of a time range.
+    pub(in crate::jobs) from: Option<Uuid>,
+    pub(in crate::jobs) queue: Option<&'a str>,
+    pub(in crate::jobs) kind: Option<&'a str>,
+    pub(in crate::jobs) tag: Option<&'a str>,
+    /// As stored.
+    pub(in crate::jobs) state: Option<&'a str>,
+    /// Whether `run_at` has come.
+    pub(in crate::jobs) due: Option<bool>,
+    pub(in crate::jobs) failed_before: Option<bool>,
+    pub(in crate::jobs) ids: Option<&'a [Uuid]>,
+}
+
+pub(in crate::jobs) async fn job_by_id(executor: impl PgExecutor<'_>, id: JobId) -> sqlx::Result<Option<JobRow>> {
+    sqlx::query_as!(
+        JobRow,
+        r#"SELECT
+            id AS "id!: JobId", owner_id AS "owner_id!: UserId", kind AS "kind!", queue AS "queue!", state AS "state!",
+            priority AS "priority!", payload AS "payload!: Json<Box<RawValue>>", run_at AS "run_at!", expires_at,
+            max_attempts AS "max_attempts!", attempt AS "attempt!", failures AS "failures!", error_code, error_message,
+            unique_key, tags AS "tags!", request_id, created_at AS "created_at!", result AS "result: Json<Box<RawValue>>",
+            worker_id, started_at, finished_at
+        FROM jobs_all
+        WHERE id = $1"#,
+        id.0,
+    )
+    .fetch_optional(executor)
+    .await
+}
+
+/// Jobs from the newest to the oldest, as they come from the server.
+pub(in crate::jobs) fn jobs_page<'a>(
+    executor: impl PgExecutor<'a> + 'a,
+    filter: &PageFilter<'_>,
+    now: OffsetDateTime,
+    limit: i64,
+) -> impl Stream<Item = sqlx::Result<JobRow>> + 'a {
+    sqlx::query_as!(
+        JobRow,
+        r#"SELECT
+            id AS "id!: JobId", owner_id AS "owner_id!: UserId", kind AS "kind!", queue AS "queue!", state AS "state!",
+            priority AS "priority!", payload AS "payload!: Json<Box<RawValue>>", run_at AS "run_at!", expires_at,
+            max_attempts AS "max_attempts!", attempt AS "attempt!", failures AS "failures!", error_code, error_message,
+            unique_key, tags AS "tags!", request_id, created_at AS "created_at!", result AS "result: Json<Box<RawValue>>",
+            worker_id, started_at, finished_at
+        FROM jobs_all
+        WHERE ($1::uuid IS NULL OR owner_id = $1)
+            AND ($2::uuid IS NULL OR id < $2)
+            AND ($3::uuid IS NULL OR id >= $3)
+            AND ($4::text IS NULL OR queue = $4)
+            AND ($5::text IS NULL OR kind = $5)
+            AND ($6::text IS NULL OR $6 = ANY (tags))
+            AND ($7::text IS NULL OR state = $7)
+            AND ($8::boolean IS NULL OR (run_at <= $9) = $8)
+            AND ($10::boolean IS NULL OR (failures > 0) = $10)
+            AND ($11::uuid[] IS NULL OR id = ANY ($11))
+        ORDER BY id DESC
+        LIMIT $12"#,
+        filter.owner_id as Option<UserId>,
+        filter.below,
+        filter.from,
+        filter.queue,
+        filter.kind,
+        filter.tag,
+        filter.state,
+        filter.due,
+        now,
+        filter.failed_before,
+        filter.ids,
+        limit,
+    )
+    .fetch(executor)
+}
+
+/// A row of `job_attempts`.
+#[derive(Debug)]
+pub(in crate::jobs) struct AttemptRow {
+    pub(in crate::jobs) attempt: i32,
+    pub(in crate::jobs) worker_id: Option<String>,
+    pub(in crate::jobs) outcome: String,
+    pub(in crate::jobs) error_code: Option<String>,
+    pub(in crate::jobs) error_message: Option<String>,
+    pub(in crate::jobs) started_at: Option<OffsetDateTime>,
+    pub(in crate::jobs) finished_at: OffsetDateTime,
+}
+
+pub(in crate::jobs) async fn attempts_page(
+    executor: impl PgExecutor<'_>,
+    job_id: JobId,
+    below: Option<i32>,
+    limit: i64,
+) -> sqlx::Result<Vec<AttemptRow>> {
+    sqlx::query_as!(
+        AttemptRow,
+        "SELECT attempt, worker_id, outcome, error_code, error_message, started_at, finished_at
+        FROM job_attempts
+        WHERE job_id = $1
+            AND ($2::integer IS NULL OR attempt < $2)
+        ORDER BY attempt DESC
+        LIMIT $3",
+        job_id.0,
+        below,
+        limit,
+    )
+    .fetch_all(executor)
+    .await
+}

@@ -1,0 +1,147 @@
+//! Cancel, retry, delete and purge, each against waiting, running and ended jobs.
+
+use super::*;
+use crate::{
+    Code,
+    jobs::{
+        JobState,
+        cancel::{self, Cancelled},
+        delete, engine, queues, read, retry,
+    },
+};
+
+async fn state_of(fixture: &Fixture, id: JobId) -> JobState {
+    read::get(&fixture.ctx, &fixture.user, id).await.unwrap().state
+}
+
+async fn cancel(fixture: &Fixture, id: JobId) -> Result<Cancelled> {
+    cancel::cancel(&fixture.ctx, &fixture.user, id).await
+}
+
+async fn purge(fixture: &Fixture, body: Value) -> Result<u64> {
+    let body = serde_json::from_value(body).unwrap();
+    let purged = queues::purge(&fixture.ctx, &caller(Role::Operator), &"default".parse().unwrap(), &body).await?;
+    Ok(purged.removed)
+}
+
+#[tokio::test]
+async fn a_running_job_is_shown_with_its_lease() {
+    let fixture = Fixture::new().await;
+    let job = fixture.echo(json!({})).await;
+    fixture.start().await;
+    let running = read::get(&fixture.ctx, &fixture.user, job.id).await.unwrap();
+    assert_eq!((running.state, running.attempt, running.worker_id.as_deref()), (JobState::Running, 1, Some("w1")));
+    assert!(running.started_at.is_some());
+    let query = serde_json::from_value(json!({"state": "running"})).unwrap();
+    let page = crate::jobs::list::list(&fixture.ctx, &fixture.user, &query).await.unwrap();
+    assert_eq!(page.items.iter().map(|job| job.id).collect::<Vec<_>>(), [job.id]);
+    let query = serde_json::from_value(json!({"state": "queued"})).unwrap();
+    assert!(crate::jobs::list::list(&fixture.ctx, &fixture.user, &query).await.unwrap().items.is_empty());
+}
+
+#[tokio::test]
+async fn a_waiting_job_is_cancelled_at_once() {
+    let fixture = Fixture::new().await;
+    for fields in [json!({}), json!({"delay_ms": 60_000})] {
+        let job = fixture.echo(fields).await;
+        let Cancelled::Done(cancelled) = cancel(&fixture, job.id).await.unwrap() else { panic!("nobody runs it") };
+        assert_eq!(cancelled.state, JobState::Cancelled);
+        assert!(cancelled.finished_at.is_some());
+    }
+    assert_eq!((fixture.count("jobs").await, fixture.lease().await), (0, 0));
+}
+
+#[tokio::test]
+async fn a_running_job_is_told() {
+    let fixture = Fixture::new().await;
+    let job = fixture.echo(json!({})).await;
+    fixture.start().await;
+    assert!(matches!(cancel(&fixture, job.id).await.unwrap(), Cancelled::Signalled(_)));
+    assert_eq!(state_of(&fixture, job.id).await, JobState::Running);
+    assert!(matches!(cancel(&fixture, job.id).await.unwrap(), Cancelled::Signalled(_)));
+}
+
+#[tokio::test]
+async fn an_ended_job_cannot_be_cancelled() {
+    let fixture = Fixture::new().await;
+    let job = fixture.echo(json!({})).await;
+    fixture.end(job.id, "succeeded").await;
+    assert_eq!(cancel(&fixture, job.id).await.unwrap_err().code, Code::JobFinished);
+    assert_eq!(cancel(&fixture, JobId::new()).await.unwrap_err().code, Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_dead_job_comes_back_with_its_attempts_counted_on() {
+    let fixture = Fixture::new().await;
+    let job = fixture.echo(json!({"payload": {"a": 1}})).await;
+    assert_eq!(fixture.lease().await, 1);
+    fixture.end(job.id, "dead").await;
+    let back = retry::retry(&fixture.ctx, &fixture.user, job.id).await.unwrap();
+    assert_eq!((back.id, back.attempt, back.finished_at, back.payload.get()), (job.id, 1, None, r#"{"a":1}"#));
+    assert_eq!((fixture.count("jobs").await, fixture.count("jobs_ended").await), (1, 0));
+    let again = retry::retry(&fixture.ctx, &fixture.user, job.id).await.unwrap_err();
+    assert_eq!(again.code, Code::JobNotDead);
+    fixture.start().await;
+    assert_eq!(read::get(&fixture.ctx, &fixture.user, job.id).await.unwrap().attempt, 2);
+}
+
+#[tokio::test]
+async fn only_what_nobody_runs_is_deleted() {
+    let fixture = Fixture::new().await;
+    let running = fixture.echo(json!({})).await;
+    fixture.start().await;
+    let waiting = fixture.echo(json!({})).await;
+    let ended = fixture.echo(json!({"delay_ms": 60_000})).await;
+    fixture.end(ended.id, "succeeded").await;
+    let refused = delete::delete(&fixture.ctx, &fixture.user, running.id).await.unwrap_err();
+    assert_eq!(refused.code, Code::JobRunning);
+    for id in [waiting.id, ended.id] {
+        delete::delete(&fixture.ctx, &fixture.user, id).await.unwrap();
+        assert_eq!(delete::delete(&fixture.ctx, &fixture.user, id).await.unwrap_err().code, Code::NotFound);
+    }
+    assert_eq!((state_of(&fixture, running.id).await, fixture.lease().await), (JobState::Running, 0));
+}
+
+#[tokio::test]
+async fn strangers_change_nothing() {
+    let fixture = Fixture::new().await;
+    let job = fixture.echo(json!({})).await;
+    let stranger = caller(Role::User);
+    let answers = [
+        cancel::cancel(&fixture.ctx, &stranger, job.id).await.err(),
+        retry::retry(&fixture.ctx, &stranger, job.id).await.err(),
+        delete::delete(&fixture.ctx, &stranger, job.id).await.err(),
+    ];
+    assert!(answers.iter().all(|error| error.as_ref().unwrap().code == Code::NotFound));
+    delete::delete(&fixture.ctx, &caller(Role::Operator), job.id).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_purge_removes_what_waits_and_leaves_what_runs() {
+    let fixture = Fixture::new().await;
+    let running = fixture.echo(json!({})).await;
+    fixture.start().await;
+    for fields in [json!({}), json!({}), json!({"delay_ms": 60_000}), json!({"delay_ms": 60_000})] {
+        fixture.echo(fields).await;
+    }
+    let dead = fixture.echo(json!({"delay_ms": 60_000})).await;
+    fixture.end(dead.id, "dead").await;
+    assert_eq!(purge(&fixture, json!({"state": "scheduled"})).await.unwrap(), 2);
+    assert_eq!(purge(&fixture, json!({})).await.unwrap(), 2);
+    assert_eq!(purge(&fixture, json!({})).await.unwrap(), 0);
+    assert_eq!(purge(&fixture, json!({"state": "dead"})).await.unwrap(), 1);
+    assert_eq!(purge(&fixture, json!({"state": "running"})).await.unwrap_err().code, Code::ValidationFailed);
+    assert_eq!((state_of(&fixture, running.id).await, fixture.lease().await), (JobState::Running, 0));
+    let depths = engine::depths(&fixture.ctx, &"default".parse().unwrap()).await.unwrap();
+    assert_eq!((depths.running, depths.scheduled), (1, 1), "the dead job's copy is the reconciler's to remove");
+}
+
+#[tokio::test]
+async fn while_redis_is_away_nothing_is_deleted_and_cancels_are_kept() {
+    let fixture = Fixture::with(&[("REDIS_URL", "redis://127.0.0.1:9/")]).await;
+    let job = fixture.echo(json!({})).await;
+    let refused = delete::delete(&fixture.ctx, &fixture.user, job.id).await.unwrap_err();
+    assert_eq!(refused.code, Code::RedisUnavailable);
+    assert!(matches!(cancel(&fixture, job.id).await.unwrap(), Cancelled::Signalled(_)));
+    assert_eq!(fixture.count("jobs WHERE cancel_requested_at IS NOT NULL").await, 1);
+}

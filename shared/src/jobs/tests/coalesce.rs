@@ -1,0 +1,55 @@
+//! Concurrent submits share statements, and nothing else.
+
+use super::*;
+use crate::{Code, jobs::write};
+use futures_util::future::join_all;
+use std::collections::HashSet;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn five_hundred_parallel_submits_are_each_written_once() {
+    let fixture = Fixture::new().await;
+    let jobs = join_all((0..500).map(|n| fixture.submit(json!({"kind": "debug.echo", "payload": n})))).await;
+    let ids = jobs.into_iter().map(|job| job.unwrap().id).collect::<HashSet<_>>();
+    assert_eq!(ids.len(), 500);
+    assert_eq!(fixture.count("jobs").await, 500);
+    let queue = "default".parse().unwrap();
+    assert_eq!(crate::jobs::engine::depths(&fixture.ctx, &queue).await.unwrap().queued, 500);
+}
+
+#[tokio::test]
+async fn more_than_may_wait_are_refused_and_written_by_none() {
+    let fixture = Fixture::with(&[("SUBMIT_QUEUE_MAX", "10")]).await;
+    fixture.echo(json!({})).await;
+    let jobs = join_all((0..100).map(|_| fixture.submit(json!({"kind": "debug.echo"})))).await;
+    let refused = jobs.iter().filter_map(|job| job.as_ref().err()).collect::<Vec<_>>();
+    assert!(!refused.is_empty());
+    assert!(refused.iter().all(|error| error.code == Code::Overloaded && error.retry_after.is_some()));
+    assert_eq!(fixture.count("jobs").await, 101 - i64::try_from(refused.len()).unwrap());
+}
+
+#[tokio::test]
+async fn a_row_that_the_database_refuses_does_not_take_its_neighbours_with_it() {
+    let fixture = Fixture::new().await;
+    let mut jobs = Vec::new();
+    for _ in 0..9 {
+        jobs.push(prepare(&fixture.ctx, &fixture.user, json!({"kind": "debug.echo"})).await.unwrap());
+    }
+    // The checks before would not let this through.
+    jobs[4].priority = 77;
+    jobs[7].id = jobs[0].id;
+    let verdicts = write::insert_each(write::Target::Pool(&fixture.ctx.pg), &jobs.iter().collect::<Vec<_>>()).await;
+    let refused = verdicts.iter().enumerate().filter(|(_, verdict)| verdict.is_err()).map(|(at, _)| at).collect::<Vec<_>>();
+    assert_eq!(refused, [4, 7]);
+    assert_eq!(fixture.count("jobs").await, 7);
+}
+
+#[tokio::test]
+async fn an_unreachable_database_refuses_and_leaves_nobody_waiting() {
+    let fixture = Fixture::new().await;
+    fixture.echo(json!({})).await;
+    let job = prepare(&fixture.ctx, &fixture.user, json!({"kind": "debug.echo"})).await.unwrap();
+    fixture.ctx.pg.close().await;
+    let error = submitting::submit(&fixture.ctx, job).await.unwrap_err();
+    assert_eq!(error.code, Code::DatabaseUnavailable);
+    assert!(error.retry_after.is_some());
+}

@@ -1,0 +1,127 @@
+//! Pages over live and ended jobs, and their filters.
+
+use super::*;
+use crate::{
+    Code,
+    jobs::{JobState, ListJobs, list},
+    page::Page,
+};
+use rstest::rstest;
+
+async fn page(fixture: &Fixture, caller: &Caller, query: Value) -> Page<Job> {
+    list::list(&fixture.ctx, caller, &serde_json::from_value::<ListJobs>(query).unwrap()).await.unwrap()
+}
+
+/// Seven jobs, every other one ended.
+async fn seven(fixture: &Fixture) -> Vec<JobId> {
+    let mut ids = Vec::new();
+    for n in 0..7 {
+        let job = fixture.echo(json!({"payload": n})).await;
+        if n % 2 == 0 {
+            fixture.end(job.id, "succeeded").await;
+        }
+        ids.push(job.id);
+    }
+    ids.reverse();
+    ids
+}
+
+#[tokio::test]
+async fn pages_run_newest_first_across_live_and_ended() {
+    let fixture = Fixture::new().await;
+    let expected = seven(&fixture).await;
+    let mut seen = Vec::new();
+    let mut cursor = Value::Null;
+    for n_items in [3, 3, 1] {
+        let page = page(&fixture, &fixture.user, json!({"limit": 3, "cursor": cursor})).await;
+        assert_eq!(page.items.len(), n_items);
+        seen.extend(page.items.iter().map(|job| job.id));
+        cursor = json!(page.next_cursor);
+    }
+    assert_eq!((seen, cursor), (expected, Value::Null));
+}
+
+#[tokio::test]
+async fn users_see_theirs_and_operators_all() {
+    let fixture = Fixture::new().await;
+    seven(&fixture).await;
+    let stranger = caller(Role::User);
+    assert!(page(&fixture, &stranger, json!({})).await.items.is_empty());
+    assert_eq!(page(&fixture, &caller(Role::Operator), json!({})).await.items.len(), 7);
+}
+
+#[rstest]
+#[case::by_state(json!({"state": "dead"}), &["dead"])]
+#[case::scheduled(json!({"state": "scheduled"}), &["later"])]
+#[case::queued(json!({"state": "queued"}), &["tagged", "other queue", "plain"])]
+#[case::running(json!({"state": "running"}), &[])]
+#[case::retrying(json!({"state": "retrying"}), &[])]
+#[case::waiting(json!({"state": "waiting"}), &[])]
+#[case::by_queue(json!({"queue": "other"}), &["other queue"])]
+#[case::by_kind(json!({"kind": "debug.fail"}), &["dead"])]
+#[case::by_tag(json!({"tag": "red"}), &["tagged"])]
+#[case::by_state_and_tag(json!({"state": "dead", "tag": "red"}), &[])]
+#[case::no_such_queue(json!({"queue": "nowhere"}), &[])]
+#[case::in_the_future(json!({"created_after": "2999-01-01T00:00:00Z"}), &[])]
+#[case::in_the_past(json!({"created_before": "2000-01-01T00:00:00Z"}), &[])]
+#[case::since_then(json!({"created_after": "2000-01-01T00:00:00Z", "created_before": "2999-01-01T00:00:00Z"}), &["tagged", "dead", "later", "other queue", "plain"])]
+#[tokio::test]
+async fn filters(#[case] query: Value, #[case] expected: &[&str]) {
+    let fixture = Fixture::new().await;
+    fixture.echo(json!({"payload": "plain"})).await;
+    fixture.echo(json!({"payload": "other queue", "queue": "other"})).await;
+    fixture.echo(json!({"payload": "later", "delay_ms": 60_000})).await;
+    let dead = fixture.echo(json!({"payload": "dead", "kind": "debug.fail"})).await;
+    fixture.end(dead.id, "dead").await;
+    fixture.echo(json!({"payload": "tagged", "tags": ["green", "red"]})).await;
+    let found = page(&fixture, &fixture.user, query).await;
+    let names = found.items.iter().map(|job| job.payload.get().trim_matches('"')).collect::<Vec<_>>();
+    assert_eq!(names, expected);
+}
+
+#[tokio::test]
+async fn the_time_range_is_exact_to_the_millisecond() {
+    let fixture = Fixture::new().await;
+    let ids = seven(&fixture).await;
+    let third = crate::jobs::read::get(&fixture.ctx, &fixture.user, ids[3]).await.unwrap();
+    let ms = i64::try_from(third.id.0.as_u128() >> 80).unwrap();
+    let at = crate::clock::from_unix_ms(ms).unwrap().format(&time::format_description::well_known::Rfc3339).unwrap();
+    let from = page(&fixture, &fixture.user, json!({"created_after": at})).await;
+    assert!(from.items.iter().any(|job| job.id == third.id));
+    let before = page(&fixture, &fixture.user, json!({"created_before": at})).await;
+    assert!(before.items.iter().all(|job| job.id < third.id));
+}
+
+#[tokio::test]
+async fn a_page_holds_no_more_bytes_than_an_answer_may() {
+    let limits = [("MAX_BULK_BYTES", "4096"), ("MAX_BODY_BYTES", "4096"), ("MAX_PAYLOAD_BYTES", "4096")];
+    let fixture = Fixture::with(&limits).await;
+    for _ in 0..4 {
+        fixture.echo(json!({"payload": "x".repeat(3_000)})).await;
+    }
+    let first = page(&fixture, &fixture.user, json!({})).await;
+    assert_eq!(first.items.len(), 1);
+    let second = page(&fixture, &fixture.user, json!({"cursor": first.next_cursor})).await;
+    assert!(second.items[0].id < first.items[0].id);
+}
+
+#[rstest]
+#[case::negative_limit(json!({"limit": -1}), Code::InvalidQuery)]
+#[case::zero_limit(json!({"limit": 0}), Code::InvalidQuery)]
+#[case::foreign_cursor(json!({"cursor": "nonsense!"}), Code::InvalidCursor)]
+#[case::queue_is_no_name(json!({"queue": "a b"}), Code::InvalidQuery)]
+#[tokio::test]
+async fn refuses(#[case] query: Value, #[case] code: Code) {
+    let fixture = Fixture::new().await;
+    let query = serde_json::from_value::<ListJobs>(query).unwrap();
+    let error = list::list(&fixture.ctx, &fixture.user, &query).await.unwrap_err();
+    assert_eq!(error.code, code);
+}
+
+#[tokio::test]
+async fn running_jobs_cannot_be_listed_while_redis_is_away() {
+    let fixture = Fixture::with(&[("REDIS_URL", "redis://127.0.0.1:9/")]).await;
+    let query = ListJobs { state: Some(JobState::Running), ..ListJobs::default() };
+    let error = list::list(&fixture.ctx, &fixture.user, &query).await.unwrap_err();
+    assert_eq!(error.code, Code::RedisUnavailable);
+}

@@ -1,0 +1,52 @@
+//! One job, and its attempts.
+
+use super::*;
+use crate::{
+    Code,
+    jobs::{AttemptOutcome, JobState, attempts, read},
+    page::PageRequest,
+};
+
+#[tokio::test]
+async fn an_ended_job_shows_its_result_and_times() {
+    let fixture = Fixture::new().await;
+    let job = fixture.echo(json!({"payload": [1, 2]})).await;
+    fixture.end(job.id, "succeeded").await;
+    let ended = read::get(&fixture.ctx, &fixture.user, job.id).await.unwrap();
+    assert_eq!((ended.state, ended.attempt, ended.worker_id.as_deref()), (JobState::Succeeded, 1, Some("worker-1")));
+    assert_eq!(ended.result.unwrap().get(), "[1,2]");
+    assert!(ended.finished_at.is_some());
+}
+
+#[tokio::test]
+async fn another_users_job_looks_like_none() {
+    let fixture = Fixture::new().await;
+    let job = fixture.echo(json!({})).await;
+    let stranger = caller(Role::User);
+    assert_eq!(read::get(&fixture.ctx, &stranger, job.id).await.unwrap_err().code, Code::NotFound);
+    let request = PageRequest { limit: 10, before: None };
+    assert_eq!(attempts::list(&fixture.ctx, &stranger, job.id, &request).await.unwrap_err().code, Code::NotFound);
+    read::get(&fixture.ctx, &caller(Role::Operator), job.id).await.unwrap();
+    assert_eq!(read::get(&fixture.ctx, &fixture.user, JobId::new()).await.unwrap_err().code, Code::NotFound);
+}
+
+#[tokio::test]
+async fn attempts_come_last_first_by_page() {
+    let fixture = Fixture::new().await;
+    let job = fixture.echo(json!({})).await;
+    sqlx::query(
+        "INSERT INTO job_attempts
+        SELECT $1, n, 'worker-1', CASE WHEN n = 2 THEN 'lost' ELSE 'failed' END, 'code', 'message', now(), now()
+        FROM generate_series(1, 3) AS n",
+    )
+    .bind(job.id.0)
+    .execute(&fixture.ctx.pg)
+    .await
+    .unwrap();
+    let first = attempts::list(&fixture.ctx, &fixture.user, job.id, &PageRequest { limit: 2, before: None }).await.unwrap();
+    let outcomes = first.items.iter().map(|attempt| (attempt.attempt, attempt.outcome)).collect::<Vec<_>>();
+    assert_eq!(outcomes, [(3, AttemptOutcome::Failed), (2, AttemptOutcome::Lost)]);
+    let query = crate::page::page_request(Some(2), first.next_cursor.as_deref()).unwrap();
+    let second = attempts::list(&fixture.ctx, &fixture.user, job.id, &query).await.unwrap();
+    assert_eq!((second.items.len(), second.items[0].attempt, second.next_cursor), (1, 1, None));
+}

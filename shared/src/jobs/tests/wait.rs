@@ -1,0 +1,64 @@
+//! Callers that wait for the end of their job.
+
+use super::*;
+use crate::jobs::{JobState, wait};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn submit_and_wait(fixture: &Fixture, patience: Duration) -> Job {
+    let job = prepare(&fixture.ctx, &fixture.user, json!({"kind": "debug.echo"})).await.unwrap();
+    wait::submit_and_wait(&fixture.ctx, job, patience).await.unwrap()
+}
+
+/// Ends the next job that appears, and tells `channel` if there is one.
+async fn end_the_next(fixture: &Fixture, channel: Option<String>) {
+    let id: uuid::Uuid = loop {
+        if let Some(id) = sqlx::query_scalar("SELECT id FROM jobs").fetch_optional(&fixture.ctx.pg).await.unwrap() {
+            break id;
+        }
+        sleep(Duration::from_millis(5)).await;
+    };
+    fixture.end(JobId(id), "succeeded").await;
+    if let Some(channel) = channel {
+        let _: i64 = redis::cmd("PUBLISH")
+            .arg(channel)
+            .arg(format!("{id} succeeded"))
+            .query_async(&mut fixture.ctx.redis.connection())
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_end_is_heard() {
+    let fixture = Fixture::new().await;
+    let channel = Some(fixture.ctx.keys.job_ends());
+    let (job, ()) = futures_util::future::join(submit_and_wait(&fixture, PATIENCE), end_the_next(&fixture, channel)).await;
+    assert_eq!((job.state, job.result.unwrap().get()), (JobState::Succeeded, "{}"));
+}
+
+#[tokio::test]
+async fn an_end_that_nobody_announced_is_found_by_looking() {
+    let fixture = Fixture::with(&[("REDIS_URL", "redis://127.0.0.1:9/")]).await;
+    let (job, ()) = futures_util::future::join(submit_and_wait(&fixture, PATIENCE), end_the_next(&fixture, None)).await;
+    assert_eq!(job.state, JobState::Succeeded);
+}
+
+#[tokio::test]
+async fn patience_ends_with_the_job_as_it_stands() {
+    let fixture = Fixture::new().await;
+    let job = submit_and_wait(&fixture, Duration::from_millis(50)).await;
+    assert_eq!(job.state, JobState::Queued);
+    assert_eq!(fixture.ctx.jobs.waiters.n_waiting(), 0);
+}
+
+#[tokio::test]
+async fn beyond_the_cap_callers_are_answered_at_once() {
+    let fixture = Fixture::with(&[("WAIT_MAX", "0")]).await;
+    let began = Instant::now();
+    let job = submit_and_wait(&fixture, PATIENCE).await;
+    assert_eq!(job.state, JobState::Queued);
+    assert!(began.elapsed() < PATIENCE);
+}

@@ -1,0 +1,142 @@
+//! Callers that wait for a job to end: one subscriber per process hears of all ends, and a slow poll catches what it misses.
+
+use super::{Job, NewJob, race, read, submit};
+use crate::{Context, Result, ids::JobId};
+use futures_util::StreamExt;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    time::{Instant, MissedTickBehavior, interval_at, sleep, timeout_at},
+};
+
+/// Longest a caller may wait.
+pub const WAIT_MAX: Duration = Duration::from_secs(30);
+/// How often a waiter looks for itself.
+const POLL: Duration = Duration::from_millis(500);
+
+/// Everyone in this process who waits, by job.
+#[derive(Debug)]
+pub(super) struct Waiters {
+    permits: Arc<Semaphore>,
+    waiting: Mutex<HashMap<JobId, Arc<Notify>>>,
+    listening: AtomicBool,
+}
+
+impl Waiters {
+    pub(super) fn new(waiters_max: usize) -> Self {
+        Self { permits: Arc::new(Semaphore::new(waiters_max)), waiting: Mutex::default(), listening: AtomicBool::new(false) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<JobId, Arc<Notify>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    pub(super) fn n_waiting(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn wake(&self, id: JobId) {
+        if let Some(ended) = self.lock().get(&id) {
+            ended.notify_one();
+        }
+    }
+}
+
+/// One caller waiting for one job; begun before the job is announced, so that no end is missed.
+#[derive(Debug)]
+pub struct Waiter {
+    ctx: Context,
+    id: JobId,
+    ended: Arc<Notify>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Waiter {
+    /// `None` when as many wait already as may (`WAIT_MAX`): the caller is then answered at once.
+    pub async fn begin(ctx: &Context, job: &NewJob) -> Option<Self> {
+        let permit = Arc::clone(&ctx.jobs.waiters.permits).try_acquire_owned().ok()?;
+        let ended = Arc::new(Notify::new());
+        ctx.jobs.waiters.lock().insert(job.id, Arc::clone(&ended));
+        let waiter = Self { ctx: ctx.clone(), id: job.id, ended, _permit: permit };
+        listen(ctx);
+        race::watch(ctx, &job.queue, job.id, WAIT_MAX).await;
+        Some(waiter)
+    }
+
+    /// The job once it has ended, or as it stands after `patience`.
+    pub async fn wait(self, patience: Duration) -> Result<Job> {
+        let deadline = Instant::now() + patience.min(WAIT_MAX);
+        let mut poll = interval_at(Instant::now() + POLL, POLL);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let ended = async {
+            loop {
+                tokio::select! {
+                    () = self.ended.notified() => {}
+                    _ = poll.tick() => {}
+                }
+                let job = read::current(&self.ctx, self.id).await?;
+                if job.state.is_ended() {
+                    return Ok(job);
+                }
+            }
+        };
+        match timeout_at(deadline, ended).await {
+            Ok(job) => job,
+            Err(_) => read::current(&self.ctx, self.id).await,
+        }
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.ctx.jobs.waiters.lock().remove(&self.id);
+    }
+}
+
+/// Submits a prepared job and waits up to `patience` for its end. At once when too many wait already.
+pub async fn submit_and_wait(ctx: &Context, job: NewJob, patience: Duration) -> Result<Job> {
+    let waiter = Waiter::begin(ctx, &job).await;
+    let job = submit::submit(ctx, job).await?;
+    match waiter {
+        Some(waiter) => waiter.wait(patience).await,
+        None => Ok(job),
+    }
+}
+
+/// Starts the process's one listener when the first caller waits.
+fn listen(ctx: &Context) {
+    if !ctx.jobs.waiters.listening.swap(true, Ordering::Relaxed) {
+        let ctx = ctx.clone();
+        ctx.jobs.runtime.clone().spawn(async move {
+            loop {
+                if let Err(error) = hear_ends(&ctx).await {
+                    tracing::debug!(%error, "ends of jobs are not heard at the moment; waiting callers poll");
+                }
+                sleep(POLL).await;
+            }
+        });
+    }
+}
+
+/// Wakes waiters until Redis goes away.
+async fn hear_ends(ctx: &Context) -> Result<()> {
+    let mut pubsub = ctx.redis.pubsub().await?;
+    pubsub.subscribe(ctx.keys.job_ends()).await?;
+    let mut messages = pubsub.on_message();
+    while let Some(message) = messages.next().await {
+        let text: String = message.get_payload()?;
+        // `<job id> <state>`
+        if let Some(id) = text.split(' ').next().and_then(|id| id.parse().ok()) {
+            ctx.jobs.waiters.wake(id);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,254 @@
+//! Workers as they report themselves: each child process writes its own field of its worker's hash, readers put them together.
+//!
+//! Nothing here decides anything: leases tell who may run what. A worker that stops reporting is shown as lost for a while.
+
+use super::Progress;
+use crate::{
+    Caller, Context, Error, Result, Scope,
+    clock::unix_ms,
+    ids::{JobId, WorkerId},
+    page::{Page, PageRequest},
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::HashMap, time::Duration};
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// Silence after which a worker counts as lost.
+const LOST_AFTER: Duration = Duration::from_secs(45);
+/// How long a silent worker is still shown.
+const SHOWN_FOR: Duration = Duration::from_mins(10);
+/// Workers looked at most.
+const WORKERS_MAX: isize = 10_000;
+
+const INSTANCE_FIELD: &str = "instance";
+const CHILD_FIELD: &str = "child:";
+
+/// What does not change while a worker runs, and what it is doing as a whole.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WorkerInstance {
+    pub id: WorkerId,
+    pub name: String,
+    pub host: String,
+    pub pid: u32,
+    pub version: String,
+    /// Empty: all queues.
+    pub queues: Vec<String>,
+    pub concurrency: usize,
+    pub prefetch: usize,
+    pub state: WorkerState,
+    #[serde(with = "time::serde::rfc3339")]
+    pub started_at: OffsetDateTime,
+}
+
+/// What one child says of itself with each heartbeat.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ChildReport {
+    pub pid: u32,
+    #[serde(with = "time::serde::rfc3339")]
+    pub started_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    pub heartbeat_at: OffsetDateTime,
+    pub tasks_done: u64,
+    pub tasks_failed: u64,
+    pub rss_kb: u64,
+    pub active: Vec<ActiveJob>,
+    pub reserved: Vec<ReservedJob>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum WorkerState {
+    Running,
+    /// Leases nothing more until told otherwise.
+    Quiet,
+    /// Finishes what runs, then ends.
+    Draining,
+    /// Has not been heard of for a while.
+    Lost,
+}
+
+/// A process that runs jobs, with its children.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Worker {
+    pub id: WorkerId,
+    pub name: String,
+    pub host: String,
+    pub pid: u32,
+    pub version: String,
+    /// `process`: one of ours.
+    #[schema(example = "process")]
+    pub kind: &'static str,
+    pub queues: Vec<String>,
+    pub concurrency: usize,
+    pub prefetch: usize,
+    pub state: WorkerState,
+    #[serde(with = "time::serde::rfc3339")]
+    pub started_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    pub heartbeat_at: OffsetDateTime,
+    pub children: Vec<WorkerChild>,
+    pub counts: WorkerCounts,
+}
+
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct WorkerChild {
+    pub pid: u32,
+    pub tasks_done: u64,
+    pub rss_kb: u64,
+    #[serde(with = "time::serde::rfc3339")]
+    pub started_at: OffsetDateTime,
+}
+
+#[derive(Debug, Clone, Copy, Default, Serialize, ToSchema)]
+pub struct WorkerCounts {
+    /// Running now.
+    pub active: usize,
+    /// Leased, not started.
+    pub reserved: usize,
+    /// Succeeded since the children started.
+    pub done: u64,
+    pub failed: u64,
+}
+
+/// A worker and what it holds.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct WorkerDetail {
+    #[serde(flatten)]
+    pub worker: Worker,
+    pub active: Vec<ActiveJob>,
+    pub reserved: Vec<ReservedJob>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ActiveJob {
+    pub job_id: JobId,
+    #[schema(example = "debug.sleep")]
+    pub kind: String,
+    pub attempt: i32,
+    #[serde(with = "time::serde::rfc3339")]
+    pub since: OffsetDateTime,
+    #[schema(required)]
+    pub progress: Option<Progress>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ReservedJob {
+    pub job_id: JobId,
+}
+
+/// Writes a child's heartbeat; one round trip.
+pub async fn report(ctx: &Context, instance: &WorkerInstance, child: &ChildReport) -> Result<()> {
+    let (key, id) = (ctx.keys.worker(&instance.id.to_string()), instance.id.to_string());
+    let now_ms = unix_ms(child.heartbeat_at);
+    let shown_ms = i64::try_from(SHOWN_FOR.as_millis()).expect("ten minutes are few milliseconds");
+    let mut pipe = redis::pipe();
+    pipe.hset(&key, INSTANCE_FIELD, json(instance)?).ignore();
+    pipe.hset(&key, format!("{CHILD_FIELD}{}", child.pid), json(child)?).ignore();
+    pipe.pexpire(&key, shown_ms).ignore();
+    pipe.zadd(ctx.keys.workers(), id, now_ms).ignore();
+    pipe.zrembyscore(ctx.keys.workers(), "-inf", now_ms - shown_ms).ignore();
+    Ok(pipe.exec_async(&mut ctx.redis.connection()).await?)
+}
+
+/// Takes a child that ended off its worker.
+pub async fn forget_child(ctx: &Context, id: WorkerId, pid: u32) -> Result<()> {
+    let mut cmd = redis::cmd("HDEL");
+    cmd.arg(ctx.keys.worker(&id.to_string())).arg(format!("{CHILD_FIELD}{pid}"));
+    Ok(cmd.exec_async(&mut ctx.redis.connection()).await?)
+}
+
+/// Takes a worker that ended in order off the list.
+pub async fn forget(ctx: &Context, id: WorkerId) -> Result<()> {
+    let mut pipe = redis::pipe();
+    pipe.del(ctx.keys.worker(&id.to_string())).ignore();
+    pipe.zrem(ctx.keys.workers(), id.to_string()).ignore();
+    Ok(pipe.exec_async(&mut ctx.redis.connection()).await?)
+}
+
+/// The workers that were heard of lately, the youngest first.
+pub async fn list(ctx: &Context, caller: &Caller, request: &PageRequest<Uuid>) -> Result<Page<Worker>> {
+    caller.require(Scope::Workers)?;
+    let mut ids: Vec<Uuid> = heard_of(ctx).await?;
+    ids.retain(|id| request.before.is_none_or(|before| *id < before));
+    ids.sort_unstable_by(|a, b| b.cmp(a));
+    ids.truncate(usize::try_from(request.fetch()).expect("a page is at most 1001 items"));
+    let mut workers = Vec::with_capacity(ids.len());
+    for detail in read(ctx, &ids).await? {
+        workers.push(detail.worker);
+    }
+    Ok(Page::from_rows(workers, request, |worker| worker.id.0))
+}
+
+pub async fn get(ctx: &Context, caller: &Caller, id: WorkerId) -> Result<WorkerDetail> {
+    caller.require(Scope::Workers)?;
+    read(ctx, &[id.0]).await?.pop().ok_or_else(|| Error::not_found("worker"))
+}
+
+async fn heard_of(ctx: &Context) -> Result<Vec<Uuid>> {
+    let mut cmd = redis::cmd("ZREVRANGE");
+    cmd.arg(ctx.keys.workers()).arg(0).arg(WORKERS_MAX - 1);
+    let ids: Vec<String> = cmd.query_async(&mut ctx.redis.connection()).await?;
+    Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
+}
+
+/// The workers of `ids` that still are in Redis.
+async fn read(ctx: &Context, ids: &[Uuid]) -> Result<Vec<WorkerDetail>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut pipe = redis::pipe();
+    for id in ids {
+        pipe.hgetall(ctx.keys.worker(&id.to_string()));
+    }
+    let hashes: Vec<HashMap<String, String>> = pipe.query_async(&mut ctx.redis.connection()).await?;
+    let now = ctx.clock.now();
+    Ok(hashes.iter().filter_map(|hash| detail(hash, now)).collect())
+}
+
+/// `None` for a hash that expired meanwhile, or that a newer release wrote in a form unknown to this one.
+fn detail(hash: &HashMap<String, String>, now: OffsetDateTime) -> Option<WorkerDetail> {
+    let instance: WorkerInstance = serde_json::from_str(hash.get(INSTANCE_FIELD)?).ok()?;
+    let is_child = |(field, _): &(&String, &String)| field.starts_with(CHILD_FIELD);
+    let reports = hash.iter().filter(is_child).filter_map(|(_, text)| serde_json::from_str(text).ok());
+    let mut reports: Vec<ChildReport> = reports.collect();
+    let heartbeat_at = reports.iter().map(|report| report.heartbeat_at).max().unwrap_or(instance.started_at);
+    // A child that was killed reports no more, while its siblings go on.
+    reports.retain(|report| heartbeat_at - report.heartbeat_at < LOST_AFTER);
+    reports.sort_unstable_by_key(|report| report.pid);
+    let counts = WorkerCounts {
+        active: reports.iter().map(|report| report.active.len()).sum(),
+        reserved: reports.iter().map(|report| report.reserved.len()).sum(),
+        done: reports.iter().map(|report| report.tasks_done).sum(),
+        failed: reports.iter().map(|report| report.tasks_failed).sum(),
+    };
+    let children = reports.iter().map(|report| WorkerChild {
+        pid: report.pid,
+        tasks_done: report.tasks_done + report.tasks_failed,
+        rss_kb: report.rss_kb,
+        started_at: report.started_at,
+    });
+    let worker = Worker {
+        id: instance.id,
+        name: instance.name,
+        host: instance.host,
+        pid: instance.pid,
+        version: instance.version,
+        kind: "process",
+        queues: instance.queues,
+        concurrency: instance.concurrency,
+        prefetch: instance.prefetch,
+        state: if now - heartbeat_at > LOST_AFTER { WorkerState::Lost } else { instance.state },
+        started_at: instance.started_at,
+        heartbeat_at,
+        children: children.collect(),
+        counts,
+    };
+    let (active, reserved) = reports.into_iter().map(|report| (report.active, report.reserved)).unzip::<_, _, Vec<_>, Vec<_>>();
+    Some(WorkerDetail { worker, active: active.concat(), reserved: reserved.concat() })
+}
+
+fn json(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(Error::internal)
+}
