@@ -23,7 +23,7 @@ impl Context {
         let pg = pg::open_pool(&settings)?;
         let redis = Redis::open(&settings)?;
         let keys = Keys::new(&settings.redis_prefix);
-        let jobs = Arc::new(LocalJobs::new(&settings));
+        let jobs = Arc::new(LocalJobs::new(&settings, &pg, &redis));
         Ok(Self { settings: Arc::new(ArcSwap::from_pointee(settings)), pg, redis, keys, clock: Clock::default(), jobs })
     }
 
@@ -34,6 +34,13 @@ impl Context {
         let pg = pg::open_worker_pool(&settings, n_workers)?;
         let redis = Redis::open(&settings)?;
         Ok(Self { pg, redis, ..self.clone() })
+    }
+
+    /// The same with the connections of the process, for work that outlives the worker thread it began on.
+    #[must_use]
+    pub fn for_process(&self) -> Self {
+        let (pg, redis) = self.jobs.process_connections();
+        Self { pg, redis, ..self.clone() }
     }
 
     /// The settings as they stand now; hold the guard briefly, a reload replaces what is behind it.

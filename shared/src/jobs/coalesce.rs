@@ -39,7 +39,7 @@ struct Waiting {
 pub(super) async fn write_together(ctx: &Context, job: NewJob) -> Result<NewJob> {
     let (verdict, written) = oneshot::channel();
     if ctx.jobs.coalescer.push(Waiting { job, verdict }, ctx.settings().submit_queue_max)? {
-        let flusher = Flusher { ctx: ctx.clone(), is_retired: false };
+        let flusher = Flusher { ctx: ctx.for_process(), is_retired: false };
         ctx.jobs.runtime.spawn(flusher.run());
     }
     written.await.unwrap_or_else(|_| Err(Error::internal("the flusher of submits ended early")))

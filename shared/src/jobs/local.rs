@@ -1,7 +1,8 @@
 //! What one process keeps of jobs between requests. Nothing here is the truth: all of it may vanish at any moment.
 
 use super::{coalesce::Coalescer, queues::QueueCache, race::Away, wait::Waiters};
-use crate::config::Settings;
+use crate::{config::Settings, redis::Redis};
+use sqlx::PgPool;
 use tokio::runtime::Handle;
 
 #[derive(Debug)]
@@ -12,17 +13,26 @@ pub struct LocalJobs {
     pub(super) redis_away: Away,
     /// Where work goes on that must outlive the request, and the server thread, that began it.
     pub(super) runtime: Handle,
+    pg: PgPool,
+    redis: Redis,
 }
 
 impl LocalJobs {
     /// Must be called inside the runtime that lives as long as the process.
-    pub fn new(settings: &Settings) -> Self {
+    pub fn new(settings: &Settings, pg: &PgPool, redis: &Redis) -> Self {
         Self {
             coalescer: Coalescer::default(),
             queues: QueueCache::new(settings.queues_max),
             waiters: Waiters::new(settings.wait_max),
             redis_away: Away::default(),
             runtime: Handle::current(),
+            pg: pg.clone(),
+            redis: redis.clone(),
         }
+    }
+
+    /// Connections that [`LocalJobs::runtime`] polls.
+    pub(crate) fn process_connections(&self) -> (PgPool, Redis) {
+        (self.pg.clone(), self.redis.clone())
     }
 }

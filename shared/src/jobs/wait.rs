@@ -114,7 +114,7 @@ pub async fn submit_and_wait(ctx: &Context, job: NewJob, patience: Duration) -> 
 /// Starts the process's one listener when the first caller waits.
 fn listen(ctx: &Context) {
     if !ctx.jobs.waiters.listening.swap(true, Ordering::Relaxed) {
-        let ctx = ctx.clone();
+        let ctx = ctx.for_process();
         ctx.jobs.runtime.clone().spawn(async move {
             loop {
                 if let Err(error) = hear_ends(&ctx).await {
