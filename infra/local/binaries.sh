@@ -39,7 +39,7 @@ find_redis() {
   return 1
 }
 
-# ensure_programs postgres|redis|curl…: finds each, installs what is missing.
+# ensure_programs postgres|redis|cc|curl…: finds each, installs what is missing.
 ensure_programs() {
   local missing='' program
   for program in "$@"; do
@@ -71,16 +71,16 @@ needed_postgres() {
 install_programs() {
   local packages
   if have apt-get; then
-    packages=$(printf '%s' "$1" | sed 's/postgres/postgresql/; s/redis/redis-server/')
+    packages=$(printf '%s' "$1" | sed 's/ postgres/ postgresql/; s/ redis/ redis-server/; s/ cc/ gcc libc6-dev/')
     as_root_or_explain "apt-get update && apt-get install -y$packages"
     apt_install "$packages"
   elif have dnf; then
-    packages=$(printf '%s' "$1" | sed 's/postgres/postgresql-server postgresql/')
+    packages=$(printf '%s' "$1" | sed 's/ postgres/ postgresql-server postgresql/; s/ cc/ gcc/')
     as_root_or_explain "dnf install -y$packages"
     # shellcheck disable=SC2086  # a list of packages
     "${AS_ROOT[@]}" dnf install -y $packages >&2
   elif have brew && ! am_root; then
-    packages=$(printf '%s' "$1" | sed 's/postgres/postgresql@17/')
+    packages=$(printf '%s' "$1" | sed 's/ postgres/ postgresql@17/; s/ cc/ gcc/')
     # shellcheck disable=SC2086
     brew install $packages >&2
   else
@@ -113,7 +113,7 @@ apt_install() {
   # One unreachable source is no reason to give up: what we need may be in another.
   "${AS_ROOT[@]}" apt-get update -q >&2 || say 'apt-get update failed; trying with the package lists at hand'
   # shellcheck disable=SC2086  # a list of packages
-  "${AS_ROOT[@]}" DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $1 >&2 || status=$?
+  "${AS_ROOT[@]}" DEBIAN_FRONTEND=noninteractive apt-get install -o DPkg::Lock::Timeout=300 -q -y --no-install-recommends $1 >&2 || status=$?
   [ -z "$wrote_policy" ] || "${AS_ROOT[@]}" rm -f "$policy"
   "${AS_ROOT[@]}" rm -f "$conf"
   "${AS_ROOT[@]}" rmdir "${conf%/*}" 2>/dev/null
