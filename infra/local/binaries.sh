@@ -93,9 +93,12 @@ or set DATABASE_URL and REDIS_URL to servers you have."
 as_root_or_explain() {
   if am_root; then AS_ROOT=(env)
   elif have sudo && sudo -n true 2>/dev/null; then AS_ROOT=(sudo -n env)
-  else die "some programs are missing, and this user may not install them. Run as root:
-    $1
-or set DATABASE_URL and REDIS_URL to servers you have."; fi
+  else
+    local way_out=''
+    case $1 in *postgres* | *redis*) way_out=$'\nor set DATABASE_URL and REDIS_URL to servers you have.' ;; esac
+    die "some programs are missing, and this user may not install them. Run as root:
+    $1$way_out"
+  fi
 }
 
 # Debian starts what it installs, and makes a cluster of its own. Both are prevented for the moment of the installation,
