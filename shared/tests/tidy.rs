@@ -127,7 +127,7 @@ fn the_environment_is_read_in_config_alone() {
 
 #[test]
 fn every_queue_is_bounded() {
-    nobody("no unbounded channel", |source| source.code().any(|line| line.contains("unbounded")));
+    nobody("no unbounded channel", |source| source.code().any(|line| line.contains("unbounded_channel") || line.contains("unbounded()")));
 }
 
 #[test]
