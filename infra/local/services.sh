@@ -8,16 +8,22 @@ export_settings() {
   local host=$API_HOST
   case $host in 0.0.0.0 | ::) host=127.0.0.1 ;; *:*) host="[$host]" ;; esac
   API_URL=http://$host:$API_PORT
+  # Without an address of the user's own, the one chosen at the last start.
+  [ -n "${WORKER_METRICS_ADDR+set}" ] || worker_address=$(cat "$DATA/worker_metrics_addr" 2>/dev/null)
 }
 
+# What WORKER_METRICS_ADDR is, or will be; empty when the worker shall not listen.
+worker_address() { printf '%s\n' "${WORKER_METRICS_ADDR-${worker_address:-127.0.0.1:9101}}"; }
+
 # A second checkout on this machine finds the default port of the worker's metrics taken, and gets another.
-choose_worker_port() {
+choose_worker_address() {
   [ -z "${WORKER_METRICS_ADDR+set}" ] || return 0
-  local kept
-  kept=$(cat "$DATA/worker_metrics_addr" 2>/dev/null || printf '127.0.0.1:9101')
-  if ! service_pid jobs >/dev/null && port_taken "${kept##*:}"; then kept=127.0.0.1:$(free_port); fi
-  printf '%s\n' "$kept" >"$DATA/worker_metrics_addr"
-  export WORKER_METRICS_ADDR=$kept
+  WORKER_METRICS_ADDR=$(worker_address)
+  if ! service_pid jobs >/dev/null && port_taken "${WORKER_METRICS_ADDR##*:}"; then
+    WORKER_METRICS_ADDR=127.0.0.1:$(free_port)
+  fi
+  printf '%s\n' "$WORKER_METRICS_ADDR" >"$DATA/worker_metrics_addr"
+  export WORKER_METRICS_ADDR
 }
 
 service_pid() { recorded_pid "$DATA/$1.pid"; }
@@ -40,7 +46,9 @@ start_service() {
   end_orphans "$name"
   say "starting $name"
   cd "$ROOT" || exit
-  run_detached "$LOGS/$name.log" "$program" "$@"
+  # One old log is kept; colours are for terminals.
+  [ -z "$(find "$LOGS/$name.log" -size +100000k 2>/dev/null)" ] || mv "$LOGS/$name.log" "$LOGS/$name.log.1"
+  NO_COLOR=1 run_detached "$LOGS/$name.log" "$program" "$@"
   record_pid "$DATA/$name.pid" "$detached_pid"
 }
 
@@ -51,15 +59,21 @@ start_services() {
 }
 
 api_ready() { curl -fsS -m 3 -o /dev/null "$API_URL/readyz" 2>/dev/null; }
-ready_or_ended() { api_ready || ! service_pid api >/dev/null || ! service_pid jobs >/dev/null; }
+jobs_ready() {
+  local address
+  address=$(worker_address)
+  # On all interfaces is on the loopback one too.
+  [ -z "$address" ] || curl -fsS -m 3 -o /dev/null "http://${address/#0.0.0.0:/127.0.0.1:}/readyz" 2>/dev/null
+}
+ready_or_ended() { { api_ready && jobs_ready; } || ! service_pid api >/dev/null || ! service_pid jobs >/dev/null; }
 
 wait_until_ready() {
-  printf 'waiting for %s/readyz ' "$API_URL" >&2
+  printf 'waiting until both are ready ' >&2
   local waited=0 name
   until until_true 1 ready_or_ended; do
     printf '.' >&2
     waited=$((waited + 1))
-    [ "$waited" -lt 60 ] || { say ''; die "the API is not ready after a minute: $(curl -sS -m 3 "$API_URL/readyz" 2>&1)"; }
+    [ "$waited" -lt 60 ] || { say ''; service_status >&2; die "not ready after a minute; $API_URL/readyz says: $(curl -sS -m 3 "$API_URL/readyz" 2>&1)"; }
   done
   for name in api jobs; do
     service_pid "$name" >/dev/null || { say ''; die "$name ended at once. Its log ($LOGS/$name.log) ends:
@@ -117,7 +131,8 @@ service_status() {
   if ! pid=$(service_pid api); then printf 'api       stopped\n'; failed=1
   elif api_ready; then printf 'api       ready     pid %s, %s\n' "$pid" "$API_URL"
   else printf 'api       unready   pid %s, %s, log %s\n' "$pid" "$API_URL" "$LOGS/api.log"; failed=1; fi
-  if pid=$(service_pid jobs); then printf 'jobs      running   pid %s\n' "$pid"
-  else printf 'jobs      stopped\n'; failed=1; fi
+  if ! pid=$(service_pid jobs); then printf 'jobs      stopped\n'; failed=1
+  elif jobs_ready; then printf 'jobs      ready     pid %s, metrics on %s\n' "$pid" "$(worker_address)"
+  else printf 'jobs      unready   pid %s, log %s\n' "$pid" "$LOGS/jobs.log"; failed=1; fi
   return "$failed"
 }
