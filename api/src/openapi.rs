@@ -2,7 +2,7 @@
 
 mod downgrade;
 
-use crate::routes::{probes, system};
+use crate::routes::{api_keys, audit, auth, jwks, probes, system, users};
 use std::sync::LazyLock;
 use utoipa::{
     Modify, OpenApi,
@@ -15,7 +15,11 @@ use utoipa::{
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Millrace", description = "REST, realtime channels and background jobs over PostgreSQL and Redis. Every error is `application/problem+json` (RFC 9457); the list is in docs/PROBLEMS.md."),
-    paths(probes::get_health, probes::get_readiness, probes::get_metrics, system::get_system_info),
+    paths(probes::get_health, probes::get_readiness, probes::get_metrics, system::get_system_info,
+        auth::register_user, auth::create_session, auth::refresh_session, auth::end_session, auth::get_me, auth::delete_me,
+        auth::change_password, auth::forgot_password, auth::reset_password, auth::list_sessions, auth::revoke_session,
+        api_keys::list_api_keys, api_keys::create_api_key, api_keys::revoke_api_key,
+        users::list_users, users::get_user, users::change_user, audit::list_audit, jwks::get_public_keys),
     components(schemas(crate::error::Problem<'_>)),
     modifiers(&Security, &Problems)
 )]

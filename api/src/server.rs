@@ -17,6 +17,7 @@ use actix_web::{
 use metrics::Gauge;
 use shared::{
     Context, Result,
+    accounts::Accounts,
     config::Settings,
     ids::NodeId,
     limits::Limiter,
@@ -39,8 +40,9 @@ use tracing_actix_web::TracingLogger;
 pub async fn open_state(settings: Settings) -> Result<AppState> {
     let ctx = Context::open(settings)?;
     let limiter = Limiter::new(100_000);
+    let accounts = Accounts::open(ctx.clone(), limiter.clone()).await?;
     let started_at = ctx.clock.now();
-    Ok(AppState { ctx, limiter, drain: Drain::default(), metrics: names::install(), node_id: NodeId::new(), started_at })
+    Ok(AppState { ctx, limiter, accounts, drain: Drain::default(), metrics: names::install(), node_id: NodeId::new(), started_at })
 }
 
 /// A server that listens and is not running yet, with the address it got.

@@ -1,13 +1,14 @@
 //! What every handler is given: one value per process, shared by its threads.
 
 use crate::drain::Drain;
-use shared::{Caller, Code, Context, Error, Result, ids::NodeId, limits::Limiter, telemetry::metrics::MetricsHandle};
+use shared::{Caller, Context, Result, accounts::Accounts, ids::NodeId, limits::Limiter, telemetry::metrics::MetricsHandle};
 use time::OffsetDateTime;
 
 #[derive(Debug, Clone)]
 pub struct AppState {
     pub ctx: Context,
     pub limiter: Limiter,
+    pub accounts: Accounts,
     pub drain: Drain,
     pub metrics: MetricsHandle,
     pub node_id: NodeId,
@@ -17,11 +18,12 @@ pub struct AppState {
 impl AppState {
     /// The same with connections of its own; called on the worker's thread.
     pub fn for_worker(&self, n_workers: usize) -> Result<Self> {
-        Ok(Self { ctx: self.ctx.for_worker(n_workers)?, ..self.clone() })
+        let ctx = self.ctx.for_worker(n_workers)?;
+        Ok(Self { accounts: self.accounts.on(ctx.clone()), ctx, ..self.clone() })
     }
 
     /// Who holds this access token or API key.
-    pub async fn authenticate(&self, _credentials: &str) -> Result<Caller> {
-        Err(Error::new(Code::InvalidToken, "The token is not valid."))
+    pub async fn authenticate(&self, credentials: &str) -> Result<Caller> {
+        self.accounts.authenticate(credentials).await
     }
 }

@@ -1,14 +1,21 @@
 //! The command line of `millrace-api`.
 
+mod admin;
 mod check_config;
 mod doctor;
 mod healthcheck;
 mod migrate;
 mod serve;
+mod token;
 
 use crate::{openapi, problems};
 use clap::{Parser, Subcommand};
-use shared::config::{Layers, Problems, Settings};
+use shared::{
+    Context,
+    accounts::Accounts,
+    config::{Layers, Problems, Settings},
+    limits::Limiter,
+};
 use std::{
     io::{self, Write},
     net::IpAddr,
@@ -40,6 +47,12 @@ enum Command {
     Doctor,
     /// Apply the migrations that the database has not seen.
     Migrate,
+    /// Manage administrators.
+    #[command(subcommand)]
+    Admin(admin::AdminCommand),
+    /// Make signing keys and access tokens.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Ask a running server whether it is ready; exit code 0 if so.
     Healthcheck {
         /// The server's address; API_HOST and API_PORT by default.
@@ -72,6 +85,8 @@ impl Cli {
             Command::CheckConfig => with_settings(&[], |settings, _| check_config::run(&settings)),
             Command::Doctor => with_settings(&[], |settings, _| doctor::run(settings)),
             Command::Migrate => with_settings(&[], |settings, _| migrate::run(&settings)),
+            Command::Admin(command) => with_settings(&[], |settings, _| admin::run(&command, settings)),
+            Command::Token(command) => token::run(command),
             Command::Healthcheck { url } => healthcheck::run(url),
             Command::Openapi { v3_0, problems } => print(match (v3_0, problems) {
                 (_, true) => problems::markdown(),
@@ -96,6 +111,11 @@ fn with_settings(flags: &[(&str, String)], command: impl FnOnce(Settings, Vec<St
 fn load(flags: &[(&str, String)]) -> Result<(Settings, Vec<String>), Problems> {
     let layers = Layers::from_process(flags)?;
     Ok((Settings::load(&layers)?, layers.notices))
+}
+
+/// Accounts for a command, without what serves requests.
+async fn open_accounts(settings: Settings) -> shared::Result<Accounts> {
+    Accounts::open(Context::open(settings)?, Limiter::new(1)).await
 }
 
 /// A runtime for commands that only ask something.

@@ -16,6 +16,7 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time,
 };
+use tokio_util::sync::CancellationToken;
 
 /// Exit code of a process that was told twice.
 const INTERRUPTED: u8 = 130;
@@ -50,6 +51,9 @@ async fn serve(settings: Settings, log_level: LogLevel) -> Result<ExitCode> {
         tokio::spawn(server::bind_metrics(state.clone(), metrics_addr).map_err(Error::internal)?);
     }
     tokio::spawn(keep_beating(state.clone()));
+    let stop_background = CancellationToken::new();
+    tokio::spawn(state.accounts.clone().run_background(stop_background.clone()));
+    let _stop_background = stop_background.drop_guard();
     tracing::info!(%address, workers = state.ctx.settings().api_workers(), node_id = %state.node_id, "listening");
     loop {
         tokio::select! {
@@ -101,7 +105,10 @@ fn reload(state: &AppState, log_level: &LogLevel) {
         Ok((settings, _)) => {
             state.ctx.reload(&settings);
             log_level.set(&settings.log_level);
-            tracing::info!("settings reloaded");
+            match state.accounts.reload_keys() {
+                Ok(()) => tracing::info!("settings and keys reloaded"),
+                Err(error) => tracing::error!(%error, "settings reloaded; the keys stay as they were"),
+            }
         }
         Err(problems) => tracing::error!(%problems, "settings not reloaded"),
     }

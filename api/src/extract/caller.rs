@@ -2,7 +2,7 @@
 
 use crate::{edge::RequestScope, error::ApiError};
 use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload, http::header};
-use shared::{Caller, Code};
+use shared::{Caller, Code, accounts::Origin};
 use std::{
     future::{Ready, ready},
     net::IpAddr,
@@ -30,6 +30,12 @@ pub struct Meta {
     pub user_agent: Option<String>,
     /// W3C trace context, if it is well-formed.
     pub traceparent: Option<String>,
+}
+
+impl From<Meta> for Origin {
+    fn from(meta: Meta) -> Self {
+        Self { request_id: Some(meta.request_id), address: Some(meta.address), user_agent: meta.user_agent }
+    }
 }
 
 impl FromRequest for Meta {

@@ -3,9 +3,14 @@
 //! To add an endpoint: a handler with its `#[utoipa::path]` in the noun's file, one line here, one in `openapi.rs`; a
 //! test holds the two lists together.
 
+pub mod api_keys;
+pub mod audit;
+pub mod auth;
 pub mod docs;
+pub mod jwks;
 pub mod probes;
 pub mod system;
+pub mod users;
 
 use crate::gate::{Access, Gate, GateOf};
 use actix_web::{
@@ -13,7 +18,7 @@ use actix_web::{
     http::Method,
     web::{self, ServiceConfig},
 };
-use shared::limits::Class;
+use shared::{Scope, limits::Class};
 
 /// Where versioned routes live.
 pub const BASE: &str = "/api/v1";
@@ -42,8 +47,26 @@ macro_rules! routes {
 
 /// Routes below [`BASE`].
 pub fn versioned() -> Vec<Entry> {
-    use Access::SignedIn;
+    use Access::{Public, Scoped, Session, SignedIn};
     routes! {
+        POST "/auth/register" LoginAddress Public => auth::register_user;
+        POST "/auth/login" LoginAddress Public => auth::create_session;
+        POST "/auth/refresh" Write Public => auth::refresh_session;
+        POST "/auth/logout" Write Session => auth::end_session;
+        GET "/auth/me" Read SignedIn => auth::get_me;
+        DELETE "/auth/me" Write Session => auth::delete_me;
+        POST "/auth/password" Write Session => auth::change_password;
+        POST "/auth/password/forgot" LoginAddress Public => auth::forgot_password;
+        POST "/auth/password/reset" LoginAddress Public => auth::reset_password;
+        GET "/auth/sessions" Read Session => auth::list_sessions;
+        DELETE "/auth/sessions/{id}" Write Session => auth::revoke_session;
+        GET "/api-keys" Read Session => api_keys::list_api_keys;
+        POST "/api-keys" Write Session => api_keys::create_api_key;
+        DELETE "/api-keys/{id}" Write Session => api_keys::revoke_api_key;
+        GET "/users" Read Scoped(Scope::Admin) => users::list_users;
+        GET "/users/{id}" Read Scoped(Scope::Admin) => users::get_user;
+        PATCH "/users/{id}" Write Scoped(Scope::Admin) => users::change_user;
+        GET "/audit" Read Scoped(Scope::Admin) => audit::list_audit;
         GET "/system/info" Read SignedIn => system::get_system_info;
     }
     .into()
@@ -57,6 +80,7 @@ pub fn root() -> Vec<Entry> {
         GET "/health" NoLimit Public => probes::get_health;
         GET "/api/health" NoLimit Public => probes::get_health;
         GET "/readyz" NoLimit Public => probes::get_readiness;
+        GET "/.well-known/jwks.json" Read Public => jwks::get_public_keys;
         GET "/metrics" NoLimit Public => probes::get_metrics;
         GET "/api-docs/openapi.json" NoLimit Public => docs::get_openapi;
         GET "/api-docs/openapi-3.0.json" NoLimit Public => docs::get_openapi_3_0;

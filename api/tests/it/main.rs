@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod api_keys;
+mod auth;
 mod edge;
 mod openapi;
 mod support;
 mod system;
+mod users;

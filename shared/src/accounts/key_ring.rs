@@ -13,7 +13,6 @@ use jsonwebtoken::{
 };
 use secrecy::ExposeSecret;
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::json;
 use sha2::Sha256;
 use std::collections::HashMap;
 
@@ -90,9 +89,8 @@ impl KeyRing {
         Ok(verified.claims)
     }
 
-    /// A JWK set (RFC 7517).
-    pub fn public_keys(&self) -> serde_json::Value {
-        json!({ "keys": self.public })
+    pub fn public_keys(&self) -> Vec<serde_json::Value> {
+        self.public.iter().map(|key| serde_json::to_value(key).expect("a JWK is plain data")).collect()
     }
 }
 

@@ -107,8 +107,8 @@ impl Accounts {
         Ok(())
     }
 
-    /// The public signing keys, as a JWK set; empty when signing is symmetric.
-    pub fn public_keys(&self) -> serde_json::Value {
+    /// The public signing keys as JWKs (RFC 7517); none when signing is symmetric.
+    pub fn public_keys(&self) -> Vec<serde_json::Value> {
         self.keys.load().public_keys()
     }
 }

@@ -151,6 +151,9 @@ settings! {
     /// Milliseconds between looks for revocations, in case the news did not come over Redis.
     REVOCATION_POLL_MS revocation_poll_ms: u64 = "5000" in 100..=60_000;
 
+    /// Password of the account that `millrace-api admin create` makes.
+    ADMIN_PASSWORD admin_password: Option<SecretString> = "";
+
     // Limits.
     /// Whether rate limits are applied.
     RATE_LIMITS rate_limits: bool = "on";

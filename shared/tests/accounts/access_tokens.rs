@@ -96,7 +96,7 @@ async fn forged_signatures_are_refused() {
     };
     let header = Header { kid: Some(parts.kid()), ..Header::new(Algorithm::EdDSA) };
     // The public key as a shared secret: what verifiers fell for that took the algorithm from the token.
-    let public = world.accounts.public_keys()["keys"][0]["x"].as_str().unwrap().to_owned();
+    let public = world.accounts.public_keys()[0]["x"].as_str().unwrap().to_owned();
     let confused = Header { kid: Some(parts.kid()), ..Header::new(Algorithm::HS256) };
     let public_bytes = URL_SAFE_NO_PAD.decode(&public).unwrap();
     let forged = [
@@ -157,7 +157,7 @@ async fn keys_are_rotated_without_ending_sessions() {
     let new = world.refresh(&old.refresh_token).await.unwrap();
     assert_eq!(Parts::of(&new.access_token).kid(), new_kid);
     world.caller(&old).await;
-    assert_eq!(world.accounts.public_keys()["keys"].as_array().unwrap().len(), 2);
+    assert_eq!(world.accounts.public_keys().len(), 2);
     fs::remove_file(keys_dir(&world).join(format!("{old_kid}.pem"))).unwrap();
     world.accounts.reload_keys().unwrap();
     assert_eq!(world.refused(&old.access_token).await, Code::InvalidToken);
@@ -187,7 +187,7 @@ async fn a_shared_secret_signs_too_and_the_kinds_do_not_mix() {
     assert_eq!(Parts::of(&session.access_token).header["alg"], "HS256");
     world.caller(&session).await;
     assert!(world.refresh(&session.refresh_token).await.is_ok());
-    assert_eq!(world.accounts.public_keys(), json!({ "keys": [] }));
+    assert!(world.accounts.public_keys().is_empty());
     let other = world.another(&[("JWT_ALG", "HS256"), ("JWT_SECRET", "another secret that is long enough")]).await;
     assert_eq!(other.authenticate(&session.access_token).await.unwrap_err().code, Code::InvalidToken);
     let asymmetric = world.another(&[secret[1]]).await;

@@ -9,22 +9,22 @@ use std::net::SocketAddr;
 
 /// A running server. Dropping it stops the server, then drops its database and keys.
 #[derive(Debug)]
-pub struct TestApp {
-    pub address: SocketAddr,
-    pub state: AppState,
-    pub client: Client,
+pub(crate) struct TestApp {
+    pub(crate) address: SocketAddr,
+    pub(crate) state: AppState,
+    pub(crate) client: Client,
     handle: ServerHandle,
     // Last, so that the stores outlive the server.
-    pub stores: TestStores,
+    pub(crate) stores: TestStores,
 }
 
 impl TestApp {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(&[]).await
     }
 
     /// `overrides` are settings by variable name.
-    pub async fn start_with(overrides: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start_with(overrides: &[(&str, &str)]) -> Self {
         let stores = TestStores::create().await;
         let mut variables = vec![("API_PORT", "0"), ("API_WORKERS", "1"), ("DB_POOL_MAX", "8")];
         variables.extend(overrides);
@@ -41,15 +41,15 @@ impl TestApp {
         }
     }
 
-    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("http://{}{path}", self.address))
     }
 
-    pub fn get(&self, path: &str) -> RequestBuilder {
+    pub(crate) fn get(&self, path: &str) -> RequestBuilder {
         self.request(Method::GET, path)
     }
 
-    pub fn post(&self, path: &str) -> RequestBuilder {
+    pub(crate) fn post(&self, path: &str) -> RequestBuilder {
         self.request(Method::POST, path)
     }
 }
@@ -62,7 +62,7 @@ impl Drop for TestApp {
 }
 
 /// Sends, and gives status and JSON body (null for none).
-pub async fn send(request: RequestBuilder) -> (StatusCode, Value) {
+pub(crate) async fn send(request: RequestBuilder) -> (StatusCode, Value) {
     let response = request.send().await.expect("the server answers");
     let status = response.status();
     let body = response.bytes().await.expect("the body arrives");
@@ -70,11 +70,11 @@ pub async fn send(request: RequestBuilder) -> (StatusCode, Value) {
 }
 
 /// Sends what must fail, checks that the answer is a whole problem, and gives its status and code.
-pub async fn send_for_problem(request: RequestBuilder) -> (u16, String) {
+pub(crate) async fn send_for_problem(request: RequestBuilder) -> (u16, String) {
     problem_of(request.send().await.expect("the server answers")).await
 }
 
-pub async fn problem_of(response: Response) -> (u16, String) {
+pub(crate) async fn problem_of(response: Response) -> (u16, String) {
     let status = response.status().as_u16();
     let request_id = response.headers()["x-request-id"].to_str().expect("ids are text").to_owned();
     assert_eq!(response.headers()["content-type"], "application/problem+json");

@@ -1,0 +1,52 @@
+//! Users, for administrators.
+
+use crate::{
+    error::{ApiResult, Problem},
+    extract::{Body, CallerOf, Id, Meta, Query, answer_with_etag, check_if_match},
+    state::AppState,
+};
+use actix_web::{HttpRequest, HttpResponse, web::Data};
+use shared::{
+    accounts::{User, input::UserChange, users},
+    ids::UserId,
+    page::{Page, PageQuery},
+};
+
+/// All users, newest first.
+#[utoipa::path(get, path = "/api/v1/users", tag = "accounts", operation_id = "list_users", params(PageQuery),
+    security(("bearer" = []), ("api_key" = [])),
+    responses((status = 200, description = "Users", body = Page<User>)))]
+pub async fn list_users(state: Data<AppState>, CallerOf(caller): CallerOf, Query(page): Query<PageQuery>) -> ApiResult {
+    let page = users::list_users(&state.accounts, &caller, &page.parse()?).await?;
+    Ok(HttpResponse::Ok().json(page))
+}
+
+/// One user.
+#[utoipa::path(get, path = "/api/v1/users/{id}", tag = "accounts", operation_id = "get_user", params(("id" = UserId, Path)),
+    security(("bearer" = []), ("api_key" = [])),
+    responses((status = 200, description = "The user", body = User), (status = 304, description = "Not changed since `If-None-Match`")))]
+pub async fn get_user(state: Data<AppState>, request: HttpRequest, CallerOf(caller): CallerOf, Id(id): Id<UserId>) -> ApiResult {
+    let user = users::get_user(&state.accounts, &caller, id).await?;
+    answer_with_etag(&request, &user)
+}
+
+/// Changes a user's role, or disables and enables them. Their access tokens end at once; a disabled user's sessions too.
+#[utoipa::path(patch, path = "/api/v1/users/{id}", tag = "accounts", operation_id = "change_user", request_body = UserChange,
+    params(("id" = UserId, Path), ("If-Match" = Option<String>, Header, description = "The `ETag` of the user as it was seen")),
+    security(("bearer" = []), ("api_key" = [])),
+    responses(
+        (status = 200, description = "The user as changed", body = User),
+        (status = 409, description = "The last administrator stays", body = Problem<'static>, content_type = "application/problem+json"),
+        (status = 412, description = "The user has changed", body = Problem<'static>, content_type = "application/problem+json")))]
+pub async fn change_user(
+    state: Data<AppState>,
+    request: HttpRequest,
+    CallerOf(caller): CallerOf,
+    meta: Meta,
+    Id(id): Id<UserId>,
+    body: Body<UserChange>,
+) -> ApiResult {
+    let as_seen = |user: &User| check_if_match(&request, user);
+    let user = users::change_user(&state.accounts, &caller, (id, body.value), as_seen, &meta.into()).await?;
+    answer_with_etag(&request, &user)
+}
