@@ -9,7 +9,10 @@ use shared::{
     Error, Result,
     config::Settings,
     nodes,
-    telemetry::logs::{self, LogLevel},
+    telemetry::{
+        logs::{self, LogLevel},
+        metrics,
+    },
 };
 use std::{process::ExitCode, time::Duration};
 use tokio::{
@@ -51,6 +54,7 @@ async fn serve(settings: Settings, log_level: LogLevel) -> Result<ExitCode> {
         tokio::spawn(server::bind_metrics(state.clone(), metrics_addr).map_err(Error::internal)?);
     }
     tokio::spawn(keep_beating(state.clone()));
+    tokio::spawn(metrics::keep_up(state.metrics.clone()));
     let stop_background = CancellationToken::new();
     tokio::spawn(state.accounts.clone().run_background(stop_background.clone()));
     let _stop_background = stop_background.drop_guard();

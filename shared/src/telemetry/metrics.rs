@@ -3,7 +3,8 @@
 
 pub use metrics_exporter_prometheus::PrometheusHandle as MetricsHandle;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
-use std::sync::OnceLock;
+use std::{sync::OnceLock, time::Duration};
+use tokio::time;
 
 macro_rules! metrics_list {
     ($($shape:ident $name:ident = $text:literal, $meaning:literal;)*) => {
@@ -46,6 +47,19 @@ metrics_list! {
     counter PROCESS_CPU = "process_cpu_seconds_total", "CPU time used.";
     gauge PROCESS_FDS = "process_open_fds", "Open file descriptors.";
     gauge PROCESS_START = "process_start_time_seconds", "When the process started.";
+}
+
+/// How often [`keep_up`] folds samples: a second's worth of requests is a few megabytes at most.
+const UPKEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// Folds recorded samples into their histograms, for ever; spawn it once per process. The recorder keeps every sample
+/// until then, and reading the metrics is no substitute: a process that nobody scrapes would grow with each request.
+pub async fn keep_up(handle: MetricsHandle) {
+    let mut ticks = time::interval(UPKEEP_EVERY);
+    loop {
+        ticks.tick().await;
+        handle.run_upkeep();
+    }
 }
 
 /// Installs the recorder; the first caller of the process does it, later ones share the handle.
