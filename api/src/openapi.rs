@@ -2,7 +2,7 @@
 
 mod downgrade;
 
-use crate::routes::{api_keys, audit, auth, jwks, probes, system, users};
+use crate::routes::{api_keys, audit, auth, jobs, jwks, probes, queues, system, users, workers};
 use std::sync::LazyLock;
 use utoipa::{
     Modify, OpenApi,
@@ -19,7 +19,10 @@ use utoipa::{
         auth::register_user, auth::create_session, auth::refresh_session, auth::end_session, auth::get_me, auth::delete_me,
         auth::change_password, auth::forgot_password, auth::reset_password, auth::list_sessions, auth::revoke_session,
         api_keys::list_api_keys, api_keys::create_api_key, api_keys::revoke_api_key,
-        users::list_users, users::get_user, users::change_user, audit::list_audit, jwks::get_public_keys),
+        users::list_users, users::get_user, users::change_user, audit::list_audit, jwks::get_public_keys,
+        jobs::submit_job, jobs::bulk::submit_jobs, jobs::get_job, jobs::list_jobs, jobs::list_job_attempts, jobs::cancel_job, jobs::retry_job,
+        jobs::delete_job, queues::list_queues, queues::get_queue, queues::update_queue, queues::pause_queue, queues::resume_queue,
+        queues::purge_queue, workers::list_workers, workers::get_worker),
     components(schemas(crate::error::Problem<'_>)),
     modifiers(&Security, &Problems)
 )]

@@ -72,7 +72,7 @@ pub(crate) async fn read(request: &HttpRequest, mut payload: Payload) -> Result<
     timeout(patience, collect).await.map_err(late)?
 }
 
-fn too_large(limit: usize) -> Error {
+pub(super) fn too_large(limit: usize) -> Error {
     Error::new(Code::BodyTooLarge, format!("The body may have {limit} bytes."))
 }
 

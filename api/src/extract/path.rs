@@ -1,4 +1,4 @@
-//! An id in the path. What cannot be an id names nothing, so it is a 404 like any other unknown one.
+//! An id or name in the path. What cannot be one names nothing, so it is a 404 like any other unknown one.
 
 use crate::error::ApiError;
 use actix_web::{FromRequest, HttpRequest, dev::Payload};
@@ -8,7 +8,7 @@ use std::{
     str::FromStr,
 };
 
-/// The path segment `{id}`.
+/// The one variable segment of the path.
 #[derive(Debug)]
 pub struct Id<T>(pub T);
 
@@ -17,7 +17,7 @@ impl<T: FromStr> FromRequest for Id<T> {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let id = request.match_info().get("id").and_then(|text| text.parse().ok());
+        let id = request.match_info().iter().next().and_then(|(_, text)| text.parse().ok());
         ready(id.map(Self).ok_or_else(|| Error::not_found("object").into()))
     }
 }

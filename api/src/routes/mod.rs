@@ -7,10 +7,13 @@ pub mod api_keys;
 pub mod audit;
 pub mod auth;
 pub mod docs;
+pub mod jobs;
 pub mod jwks;
 pub mod probes;
+pub mod queues;
 pub mod system;
 pub mod users;
+pub mod workers;
 
 use crate::gate::{Access, Gate, GateOf};
 use actix_web::{
@@ -67,6 +70,22 @@ pub fn versioned() -> Vec<Entry> {
         GET "/users/{id}" Read Scoped(Scope::Admin) => users::get_user;
         PATCH "/users/{id}" Write Scoped(Scope::Admin) => users::change_user;
         GET "/audit" Read Scoped(Scope::Admin) => audit::list_audit;
+        POST "/jobs" Write Scoped(Scope::JobsWrite) => jobs::submit_job;
+        GET "/jobs" Read Scoped(Scope::JobsRead) => jobs::list_jobs;
+        POST "/jobs/bulk" Bulk Scoped(Scope::JobsWrite) => jobs::bulk::submit_jobs;
+        GET "/jobs/{id}" Read Scoped(Scope::JobsRead) => jobs::get_job;
+        DELETE "/jobs/{id}" Write Scoped(Scope::JobsWrite) => jobs::delete_job;
+        GET "/jobs/{id}/attempts" Read Scoped(Scope::JobsRead) => jobs::list_job_attempts;
+        POST "/jobs/{id}/cancel" Write Scoped(Scope::JobsWrite) => jobs::cancel_job;
+        POST "/jobs/{id}/retry" Write Scoped(Scope::JobsWrite) => jobs::retry_job;
+        GET "/queues" Read Scoped(Scope::JobsRead) => queues::list_queues;
+        GET "/queues/{queue}" Read Scoped(Scope::JobsRead) => queues::get_queue;
+        PATCH "/queues/{queue}" Write Scoped(Scope::QueuesAdmin) => queues::update_queue;
+        POST "/queues/{queue}/pause" Write Scoped(Scope::QueuesAdmin) => queues::pause_queue;
+        POST "/queues/{queue}/resume" Write Scoped(Scope::QueuesAdmin) => queues::resume_queue;
+        POST "/queues/{queue}/purge" Write Scoped(Scope::QueuesAdmin) => queues::purge_queue;
+        GET "/workers" Read Scoped(Scope::Workers) => workers::list_workers;
+        GET "/workers/{id}" Read Scoped(Scope::Workers) => workers::get_worker;
         GET "/system/info" Read SignedIn => system::get_system_info;
     }
     .into()

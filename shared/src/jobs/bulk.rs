@@ -6,21 +6,12 @@ use super::{
     queues, race, submit,
     write::{self, Target},
 };
-use crate::{Caller, Code, Context, Error, FieldError, Result, Scope, ids::JobId};
+use crate::{Caller, Code, Context, Error, FieldError, Result, Scope};
 use sqlx::PgConnection;
 use std::collections::HashMap;
 
-/// Most jobs in one chunk of a bulk submit, and in a JSON body.
+/// Most jobs in one chunk of a bulk submit.
 pub const CHUNK_MAX: usize = 1_000;
-
-/// What becomes of the good jobs when others are refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Atomicity {
-    /// Each stands alone.
-    Each,
-    /// One refusal refuses all.
-    AllOrNothing,
-}
 
 /// A checked chunk: what may be written, and where refused items stood.
 #[derive(Debug)]
@@ -45,13 +36,7 @@ pub async fn prepare(ctx: &Context, caller: &Caller, items: Vec<Result<SubmitJob
 impl Prepared {
     /// The refusal of the whole when any item is refused: its fields point at `/jobs/<index>/…`.
     pub fn all_or_nothing(&self, first_index: usize) -> Result<()> {
-        let mut refusal = Error::new(Code::ValidationFailed, "Nothing was written, because some of the jobs were refused.");
-        for (index, verdict) in self.verdicts.iter().enumerate() {
-            if let Err(error) = verdict {
-                refusal.fields.extend(fields_at(&format!("/jobs/{}", first_index + index), error));
-            }
-        }
-        if refusal.fields.is_empty() { Ok(()) } else { Err(refusal) }
+        all_written(&self.verdicts, first_index)
     }
 
     /// Writes the good ones, in the caller's transaction if there is one, and answers for each item in order.
@@ -69,15 +54,21 @@ impl Prepared {
     }
 }
 
+/// The refusal of the whole when any item is refused or could not be written.
+pub fn all_written(verdicts: &[Result<NewJob>], first_index: usize) -> Result<()> {
+    let mut refusal = Error::new(Code::ValidationFailed, "Nothing was written, because some of the jobs were refused.");
+    for (index, verdict) in (first_index..).zip(verdicts) {
+        if let Err(error) = verdict {
+            refusal.fields.extend(fields_at(&format!("/jobs/{index}"), error));
+        }
+    }
+    if refusal.fields.is_empty() { Ok(()) } else { Err(refusal) }
+}
+
 /// Brings those that were written before the workers.
 pub async fn announce(ctx: &Context, verdicts: &[Result<NewJob>]) {
     let written = verdicts.iter().filter_map(|verdict| verdict.as_ref().ok()).collect::<Vec<_>>();
     race::enqueue(ctx, &written).await;
-}
-
-/// The item's id or its error, without the job's body.
-pub fn ids(verdicts: Vec<Result<NewJob>>) -> impl Iterator<Item = Result<JobId>> {
-    verdicts.into_iter().map(|verdict| verdict.map(|job| job.id))
 }
 
 /// Failures of ours concern the whole request and not one item.

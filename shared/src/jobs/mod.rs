@@ -148,6 +148,14 @@ pub struct Progress {
 
 /// A job as callers see it. Payload and result are the bytes that came in, never re-parsed.
 #[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(example = json!({
+    "id": "01a1fb40-f998-71ea-83d1-3bd51ccbb3da", "kind": "debug.echo", "queue": "default", "state": "succeeded", "priority": 4,
+    "payload": {"hello": "world"}, "result": {"hello": "world"}, "error": null, "progress": null, "attempt": 1, "max_attempts": 4,
+    "run_at": "2026-11-20T23:19:58.104Z", "created_at": "2026-11-20T23:19:58.104Z", "started_at": "2026-11-20T23:19:58.105Z",
+    "finished_at": "2026-11-20T23:19:58.107Z", "expires_at": null, "tags": ["greeting"], "unique_key": null,
+    "owner_id": "01a1fb40-0000-7000-8000-000000000001", "worker_id": "01a1fb3f-0000-7000-8000-000000000002",
+    "request_id": "01a1fb40-f990-7000-8000-000000000003"
+}))]
 pub struct Job {
     pub id: JobId,
     pub kind: JobKind,

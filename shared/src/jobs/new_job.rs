@@ -101,8 +101,8 @@ pub struct SubmitUnique {
     #[validate(range(min = 1, max = 31_536_000))]
     #[schema(minimum = 1, maximum = 31_536_000)]
     pub ttl_s: Option<i64>,
-    #[serde(default)]
-    pub on_conflict: OnConflict,
+    /// `return_existing` when absent.
+    pub on_conflict: Option<OnConflict>,
 }
 
 /// What a submit gets that meets an earlier job of its key.
@@ -203,7 +203,7 @@ impl SubmitJob {
             unique: self.unique.map(|unique| Unique {
                 key: unique.key,
                 expires_at: now + Duration::seconds(unique.ttl_s.unwrap_or(86_400)),
-                on_conflict: unique.on_conflict,
+                on_conflict: unique.on_conflict.unwrap_or_default(),
             }),
             payload: self.payload.unwrap_or_else(empty_object),
             tags: self.tags.unwrap_or_default(),

@@ -7,7 +7,7 @@ use super::{
     list::Leases,
     store::{self, change::Requeued, read::JobRow},
 };
-use crate::{Context, Error, Result, clock::unix_ms, ids::JobId};
+use crate::{Context, Error, Result, clock::unix_ms, ids::JobId, telemetry::metrics};
 use std::{
     collections::HashMap,
     sync::atomic::{AtomicI64, Ordering},
@@ -42,8 +42,10 @@ pub(super) async fn enqueue(ctx: &Context, jobs: &[&NewJob]) {
         by_queue.entry(&job.queue).or_default().push(Enqueue::from(*job));
     }
     for (queue, copies) in by_queue {
+        ::metrics::counter!(metrics::JOB_SUBMITTED, "queue" => queue.to_string()).increment(copies.len() as u64);
+        ::metrics::counter!(metrics::APP_MESSAGES).increment(copies.len() as u64);
         if !ctx.jobs.redis_away.is_over(ctx.clock.now()) {
-            return;
+            continue;
         }
         if let Err(error) = engine::enqueue(ctx, queue, &copies).await {
             ctx.jobs.redis_away.begin(ctx.clock.now());

@@ -1,0 +1,150 @@
+//! The items of a bulk body, a chunk at a time: `{"<name>": […]}` in JSON, or one item per line in NDJSON, which is
+//! parsed as it arrives.
+
+use super::body::{json_error, too_large};
+use crate::state::AppState;
+use actix_web::{HttpRequest, dev::Payload, http::header, web::Data};
+use bytes::{Buf, Bytes, BytesMut};
+use futures_util::StreamExt;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
+use shared::{Code, Error, Result, text};
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// Most items of a JSON body; NDJSON is bounded by its bytes alone.
+pub const JSON_ITEMS_MAX: usize = 1_000;
+
+/// A bulk body being read.
+pub struct Items {
+    form: Form,
+    payload: Option<Payload>,
+    buffer: BytesMut,
+    bytes_left: usize,
+    bytes_max: usize,
+    deadline: Instant,
+    patience: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Json,
+    Lines,
+}
+
+/// `{"jobs": […]}`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    jobs: Vec<&'a RawValue>,
+}
+
+impl std::fmt::Debug for Items {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // A body's bytes are nobody's business in a log.
+        f.debug_struct("Items").field("form", &self.form).field("bytes_left", &self.bytes_left).finish_non_exhaustive()
+    }
+}
+
+impl Items {
+    pub fn open(request: &HttpRequest, payload: Payload) -> Result<Self> {
+        let state = request.app_data::<Data<AppState>>().expect("the server registers its state");
+        let settings = state.ctx.settings();
+        let patience = Duration::from_secs(settings.api_client_timeout_s);
+        let bytes_max = settings.max_bulk_bytes.0;
+        let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        if announced.is_some_and(|length| length > bytes_max) {
+            return Err(too_large(bytes_max));
+        }
+        Ok(Self {
+            form: form(request)?,
+            payload: Some(payload),
+            buffer: BytesMut::new(),
+            bytes_left: bytes_max,
+            bytes_max,
+            deadline: Instant::now() + patience,
+            patience,
+        })
+    }
+
+    /// Up to `n_max` items, each parsed or with what is wrong with it; `None` after the last.
+    pub async fn next_chunk<T: DeserializeOwned>(&mut self, n_max: usize) -> Result<Option<Vec<Result<T>>>> {
+        let items = match self.form {
+            Form::Json => self.json_items().await?,
+            Form::Lines => self.lines(n_max).await?,
+        };
+        Ok(if items.is_empty() { None } else { Some(items) })
+    }
+
+    /// Reads to the end, and gives the bytes back for [`Items::next_chunk`] to go through.
+    pub async fn whole(&mut self) -> Result<Bytes> {
+        while self.read_more().await? {}
+        Ok(Bytes::copy_from_slice(&self.buffer))
+    }
+
+    async fn json_items<T: DeserializeOwned>(&mut self) -> Result<Vec<Result<T>>> {
+        while self.read_more().await? {}
+        let body = self.buffer.split();
+        if body.is_empty() {
+            return Ok(Vec::new());
+        }
+        let envelope: Envelope<'_> = serde_json::from_slice(&body).map_err(|error| json_error(&error))?;
+        if !(1..=JSON_ITEMS_MAX).contains(&envelope.jobs.len()) {
+            return Err(Error::invalid("/jobs", "length", format!("must hold 1 to {JSON_ITEMS_MAX} jobs")));
+        }
+        Ok(envelope.jobs.into_iter().map(|item| parse(item.get().as_bytes())).collect())
+    }
+
+    async fn lines<T: DeserializeOwned>(&mut self, n_max: usize) -> Result<Vec<Result<T>>> {
+        let mut items = Vec::new();
+        while items.len() < n_max {
+            let line = match memchr::memchr(b'\n', &self.buffer) {
+                Some(end) => {
+                    let line = self.buffer.split_to(end);
+                    self.buffer.advance(1);
+                    line
+                }
+                None if self.read_more().await? => continue,
+                None if self.buffer.is_empty() => break,
+                None => self.buffer.split(),
+            };
+            if !line.trim_ascii().is_empty() {
+                items.push(parse(&line));
+            }
+        }
+        Ok(items)
+    }
+
+    /// `false` at the end of the body.
+    async fn read_more(&mut self) -> Result<bool> {
+        let Some(payload) = &mut self.payload else { return Ok(false) };
+        let late = |_| Error::new(Code::RequestTimeout, format!("The body did not arrive within {} s.", self.patience.as_secs()));
+        match timeout_at(self.deadline, payload.next()).await.map_err(late)? {
+            None => {
+                self.payload = None;
+                Ok(false)
+            }
+            Some(Err(error)) => Err(Error::new(Code::InvalidJson, "The body broke off.").caused_by(error.to_string())),
+            Some(Ok(chunk)) => {
+                self.bytes_left = self.bytes_left.checked_sub(chunk.len()).ok_or_else(|| too_large(self.bytes_max))?;
+                self.buffer.extend_from_slice(&chunk);
+                Ok(true)
+            }
+        }
+    }
+}
+
+fn parse<T: DeserializeOwned>(item: &[u8]) -> Result<T> {
+    text::check_json_text(item)?;
+    serde_json::from_slice(item).map_err(|error| json_error(&error))
+}
+
+fn form(request: &HttpRequest) -> Result<Form> {
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    match content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+        "application/json" => Ok(Form::Json),
+        "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Ok(Form::Lines),
+        _ => Err(Error::new(Code::UnsupportedMediaType, "Send `application/json`, or `application/x-ndjson` with one item per line.")),
+    }
+}

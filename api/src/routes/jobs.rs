@@ -1,0 +1,183 @@
+//! Jobs one at a time: submit, read, cancel, retry, delete. Many at once are in [`bulk`].
+
+pub mod bulk;
+
+use crate::{
+    error::{ApiResult, Problem},
+    extract::{Body, CallerOf, Id, Meta, PreferWait, Query, answer_with_etag},
+    idempotency::{self, Creation, OptionalKey},
+    routes::BASE,
+    state::AppState,
+};
+use actix_web::{HttpRequest, HttpResponse, http::header, web::Data};
+use shared::{
+    Context, Error, Result,
+    idempotency::{Attempt as Repeatable, IdempotencyKey, StoredAnswer},
+    ids::JobId,
+    jobs::{
+        self, Attempt, Job, ListJobs, NewJob, Origin, SubmitJob,
+        cancel::Cancelled,
+        submit,
+        wait::{self, Waiter},
+    },
+    page::{Page, PageQuery},
+};
+use std::time::Duration;
+
+/// Submits a job. 202 means that it is durable; with `Prefer: wait=N` the answer is 200 with the result if it ends in time.
+#[utoipa::path(post, path = "/api/v1/jobs", tag = "jobs", operation_id = "submit_job", request_body = SubmitJob,
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes repeating this request safe, for 24 hours",
+            min_length = 1, max_length = 255),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`: wait up to N seconds (30 at most) for the end of the job")),
+    security(("bearer" = []), ("api_key" = [])),
+    responses(
+        (status = 202, description = "Accepted: it will run", body = Job, headers(("Location" = String, description = "The job"))),
+        (status = 200, description = "It has ended already", body = Job),
+        (status = 409, description = "The first request with this key is still running", body = Problem<'static>,
+            content_type = "application/problem+json")))]
+pub async fn submit_job(
+    state: Data<AppState>,
+    CallerOf(caller): CallerOf,
+    meta: Meta,
+    OptionalKey(key): OptionalKey,
+    PreferWait(patience): PreferWait,
+    body: Body<SubmitJob>,
+) -> ApiResult {
+    let ctx = &state.ctx;
+    let attempt = key.map(|key| attempt(caller.user_id, key, &body.bytes));
+    let job = match attempt {
+        Some(attempt) => match submit_once(ctx, &caller, body.value, origin(meta), &attempt, patience).await? {
+            Creation::Fresh(_, job) => job,
+            Creation::Replayed(stored) => return idempotency::answer(&stored, true),
+        },
+        None => {
+            let job = submit::prepare(ctx, &caller, body.value, origin(meta)).await?;
+            match patience {
+                Some(patience) => wait::submit_and_wait(ctx, job, patience).await?,
+                None => submit::submit(ctx, job).await?,
+            }
+        }
+    };
+    Ok(submitted(&job))
+}
+
+fn attempt(principal: shared::ids::UserId, key: IdempotencyKey, body: &[u8]) -> Repeatable {
+    Repeatable::new(principal, "POST /jobs", key, body)
+}
+
+/// Submits in one transaction with the stored answer, which is the 202 even for a caller that waits.
+async fn submit_once(
+    ctx: &Context,
+    caller: &shared::Caller,
+    submit: SubmitJob,
+    origin: Origin,
+    attempt: &Repeatable,
+    patience: Option<Duration>,
+) -> Result<Creation<Job>> {
+    let creation = idempotency::create_once(ctx, attempt, async |tx| {
+        let new_job = submit::prepare(ctx, caller, submit, origin).await?;
+        let job = submit::submit_in(tx, &new_job).await?;
+        Ok((stored(&job)?, (new_job, job)))
+    });
+    match creation.await? {
+        Creation::Fresh(answer, (new_job, job)) => Ok(Creation::Fresh(answer, announce(ctx, &new_job, job, patience).await?)),
+        Creation::Replayed(answer) => Ok(Creation::Replayed(answer)),
+    }
+}
+
+/// Brings a committed job before the workers, and waits for it if the caller does.
+async fn announce(ctx: &Context, new_job: &NewJob, job: Job, patience: Option<Duration>) -> Result<Job> {
+    let waiter = match patience {
+        Some(_) => Waiter::begin(ctx, new_job).await,
+        None => None,
+    };
+    submit::announce(ctx, &[new_job]).await;
+    match (waiter, patience) {
+        (Some(waiter), Some(patience)) => waiter.wait(patience).await,
+        (None, _) | (_, None) => Ok(job),
+    }
+}
+
+fn stored(job: &Job) -> Result<StoredAnswer> {
+    Ok(StoredAnswer { status: 202, location: Some(location(job.id)), body: serde_json::to_vec(job).map_err(Error::internal)? })
+}
+
+fn submitted(job: &Job) -> HttpResponse {
+    let mut response = if job.state.is_ended() { HttpResponse::Ok() } else { HttpResponse::Accepted() };
+    response.insert_header((header::LOCATION, location(job.id))).json(job)
+}
+
+fn location(id: JobId) -> String {
+    format!("{BASE}/jobs/{id}")
+}
+
+/// Where a job comes from, as far as the request tells.
+fn origin(meta: Meta) -> Origin {
+    Origin { request_id: Some(meta.request_id), traceparent: meta.traceparent }
+}
+
+/// One job as it stands: its row, and its lease while it runs.
+#[utoipa::path(get, path = "/api/v1/jobs/{id}", tag = "jobs", operation_id = "get_job", params(("id" = JobId, Path)),
+    security(("bearer" = []), ("api_key" = [])),
+    responses((status = 200, description = "The job", body = Job), (status = 304, description = "Unchanged since `If-None-Match`")))]
+pub async fn get_job(state: Data<AppState>, CallerOf(caller): CallerOf, Id(id): Id<JobId>, request: HttpRequest) -> ApiResult {
+    let job = jobs::read::get(&state.ctx, &caller, id).await?;
+    answer_with_etag(&request, &job)
+}
+
+/// The caller's jobs, newest first; operators see all.
+#[utoipa::path(get, path = "/api/v1/jobs", tag = "jobs", operation_id = "list_jobs", params(ListJobs),
+    security(("bearer" = []), ("api_key" = [])),
+    responses((status = 200, description = "One page of jobs", body = Page<Job>)))]
+pub async fn list_jobs(state: Data<AppState>, CallerOf(caller): CallerOf, Query(query): Query<ListJobs>) -> ApiResult {
+    Ok(HttpResponse::Ok().json(jobs::list::list(&state.ctx, &caller, &query).await?))
+}
+
+/// The attempts of a job that did not succeed, the last first.
+#[utoipa::path(get, path = "/api/v1/jobs/{id}/attempts", tag = "jobs", operation_id = "list_job_attempts",
+    params(("id" = JobId, Path), PageQuery), security(("bearer" = []), ("api_key" = [])),
+    responses((status = 200, description = "One page of attempts", body = Page<Attempt>)))]
+pub async fn list_job_attempts(
+    state: Data<AppState>,
+    CallerOf(caller): CallerOf,
+    Id(id): Id<JobId>,
+    Query(page): Query<PageQuery>,
+) -> ApiResult {
+    Ok(HttpResponse::Ok().json(jobs::attempts::list(&state.ctx, &caller, id, &page.parse()?).await?))
+}
+
+/// Cancels a job: at once if it waits, by a signal to its worker if it runs.
+#[utoipa::path(post, path = "/api/v1/jobs/{id}/cancel", tag = "jobs", operation_id = "cancel_job", params(("id" = JobId, Path)),
+    security(("bearer" = []), ("api_key" = [])),
+    responses(
+        (status = 200, description = "Cancelled", body = Job),
+        (status = 202, description = "Its worker has been told to stop", body = Job),
+        (status = 409, description = "It is over", body = Problem<'static>, content_type = "application/problem+json")))]
+pub async fn cancel_job(state: Data<AppState>, CallerOf(caller): CallerOf, Id(id): Id<JobId>) -> ApiResult {
+    Ok(match jobs::cancel::cancel(&state.ctx, &caller, id).await? {
+        Cancelled::Done(job) => HttpResponse::Ok().json(job),
+        Cancelled::Signalled(job) => HttpResponse::Accepted().json(job),
+    })
+}
+
+/// Runs a dead job again, with the same id and history.
+#[utoipa::path(post, path = "/api/v1/jobs/{id}/retry", tag = "jobs", operation_id = "retry_job", params(("id" = JobId, Path)),
+    security(("bearer" = []), ("api_key" = [])),
+    responses(
+        (status = 200, description = "It is queued again", body = Job),
+        (status = 409, description = "It is not dead", body = Problem<'static>, content_type = "application/problem+json")))]
+pub async fn retry_job(state: Data<AppState>, CallerOf(caller): CallerOf, Id(id): Id<JobId>) -> ApiResult {
+    Ok(HttpResponse::Ok().json(jobs::retry::retry(&state.ctx, &caller, id).await?))
+}
+
+/// Deletes a job and its history, unless a worker holds it.
+#[utoipa::path(delete, path = "/api/v1/jobs/{id}", tag = "jobs", operation_id = "delete_job", params(("id" = JobId, Path)),
+    security(("bearer" = []), ("api_key" = [])),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 409, description = "A worker holds it", body = Problem<'static>, content_type = "application/problem+json")))]
+pub async fn delete_job(state: Data<AppState>, CallerOf(caller): CallerOf, Id(id): Id<JobId>) -> ApiResult {
+    jobs::delete::delete(&state.ctx, &caller, id).await?;
+    Ok(HttpResponse::NoContent().finish())
+}

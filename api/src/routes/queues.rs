@@ -1,0 +1,84 @@
+//! Queues: how they stand and are set, and what operators do to them.
+
+use crate::{
+    error::{ApiResult, Problem},
+    extract::{Body, CallerOf, Id, Query, answer_with_etag, check_if_match},
+    state::AppState,
+};
+use actix_web::{HttpRequest, HttpResponse, http::header, web::Data};
+use shared::{
+    Code, Error,
+    jobs::{
+        QueueName,
+        queues::{self, PatchQueue, Purge, Purged, Queue},
+    },
+    page::{Page, PageQuery},
+};
+
+/// All queues by name, with how they stand.
+#[utoipa::path(get, path = "/api/v1/queues", tag = "queues", operation_id = "list_queues", params(PageQuery),
+    security(("bearer" = []), ("api_key" = [])),
+    responses((status = 200, description = "One page of queues", body = Page<Queue>)))]
+pub async fn list_queues(state: Data<AppState>, CallerOf(caller): CallerOf, Query(page): Query<PageQuery>) -> ApiResult {
+    Ok(HttpResponse::Ok().json(queues::list(&state.ctx, &caller, &page.parse()?).await?))
+}
+
+/// One queue and how it stands.
+#[utoipa::path(get, path = "/api/v1/queues/{queue}", tag = "queues", operation_id = "get_queue", params(("queue" = QueueName, Path)),
+    security(("bearer" = []), ("api_key" = [])),
+    responses((status = 200, description = "The queue", body = Queue), (status = 304, description = "Unchanged since `If-None-Match`")))]
+pub async fn get_queue(state: Data<AppState>, CallerOf(caller): CallerOf, Id(name): Id<QueueName>, request: HttpRequest) -> ApiResult {
+    let queue = queues::get(&state.ctx, &caller, &name).await?;
+    answer_with_etag(&request, &queue)
+}
+
+/// Changes a queue's settings; one that nobody used yet comes to be.
+#[utoipa::path(patch, path = "/api/v1/queues/{queue}", tag = "queues", operation_id = "update_queue",
+    params(("queue" = QueueName, Path), ("If-Match" = Option<String>, Header, description = "Only if the queue still has this ETag")),
+    request_body = PatchQueue, security(("bearer" = []), ("api_key" = [])),
+    responses(
+        (status = 200, description = "The queue as it is now", body = Queue),
+        (status = 412, description = "It is no longer the one that `If-Match` names", body = Problem<'static>,
+            content_type = "application/problem+json")))]
+pub async fn update_queue(
+    state: Data<AppState>,
+    CallerOf(caller): CallerOf,
+    Id(name): Id<QueueName>,
+    request: HttpRequest,
+    body: Body<PatchQueue>,
+) -> ApiResult {
+    if request.headers().contains_key(header::IF_MATCH) {
+        match queues::get(&state.ctx, &caller, &name).await {
+            Ok(queue) => check_if_match(&request, &queue)?,
+            Err(error) if error.code == Code::NotFound => {
+                return Err(Error::new(Code::PreconditionFailed, "There is no such queue yet.").into());
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(HttpResponse::Ok().json(queues::update(&state.ctx, &caller, &name, &body.value).await?))
+}
+
+/// Stops leasing from a queue; what runs goes on, and submits are still taken.
+#[utoipa::path(post, path = "/api/v1/queues/{queue}/pause", tag = "queues", operation_id = "pause_queue",
+    params(("queue" = QueueName, Path)), security(("bearer" = []), ("api_key" = [])),
+    responses((status = 200, description = "The paused queue", body = Queue)))]
+pub async fn pause_queue(state: Data<AppState>, CallerOf(caller): CallerOf, Id(name): Id<QueueName>) -> ApiResult {
+    Ok(HttpResponse::Ok().json(queues::pause(&state.ctx, &caller, &name).await?))
+}
+
+/// Leases from a paused queue again.
+#[utoipa::path(post, path = "/api/v1/queues/{queue}/resume", tag = "queues", operation_id = "resume_queue",
+    params(("queue" = QueueName, Path)), security(("bearer" = []), ("api_key" = [])),
+    responses((status = 200, description = "The resumed queue", body = Queue)))]
+pub async fn resume_queue(state: Data<AppState>, CallerOf(caller): CallerOf, Id(name): Id<QueueName>) -> ApiResult {
+    Ok(HttpResponse::Ok().json(queues::resume(&state.ctx, &caller, &name).await?))
+}
+
+/// Removes a queue's waiting jobs, or its jobs of one state.
+#[utoipa::path(post, path = "/api/v1/queues/{queue}/purge", tag = "queues", operation_id = "purge_queue",
+    params(("queue" = QueueName, Path)), request_body = Purge, security(("bearer" = []), ("api_key" = [])),
+    responses((status = 200, description = "How many were removed", body = Purged)))]
+pub async fn purge_queue(state: Data<AppState>, CallerOf(caller): CallerOf, Id(name): Id<QueueName>, body: Body<Purge>) -> ApiResult {
+    Ok(HttpResponse::Ok().json(queues::purge(&state.ctx, &caller, &name, &body.value).await?))
+}
