@@ -5,11 +5,11 @@
 //! and [`engine`] runs the jobs.
 
 pub mod attempts;
+pub mod backend;
 pub mod bulk;
 pub mod cancel;
 mod coalesce;
 pub mod delete;
-#[expect(dead_code, unreachable_pub, reason = "the worker's side of the engine follows")]
 pub mod engine;
 pub mod kinds;
 pub mod list;

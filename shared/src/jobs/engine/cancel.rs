@@ -1,6 +1,7 @@
 //! Taking one job out of the race from outside a worker: to cancel it, or to delete it.
 
 use super::{
+    Standing,
     outcome::{Delivery, Outcome, conclude},
     scripts::{self, Action, Finish, Holder, Purpose, QueueKeys, Taken},
     settle, store,
@@ -12,6 +13,9 @@ use crate::{
     jobs::{QueueName, RetryPolicy},
 };
 use std::time::Duration;
+
+/// What the lease of a job says that no worker, but an operation has taken.
+const OUTSIDER: &str = "api";
 
 /// What a cancel came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,10 +46,7 @@ pub async fn cancel(ctx: &Context, queue: &QueueName, job_id: JobId) -> Result<C
         }
         Err(error) => return Err(error),
     };
-    // The policy does not matter: a cancel is never retried.
-    let delivery = Delivery { token, standing, retry: RetryPolicy::DEFAULT, worker_id: holder.worker_id, started_at: None };
-    let conclusion = conclude(delivery, Outcome::Cancelled, ctx.clock.now(), 1.0);
-    let finishes = settle::conclude_now(ctx, &keys, &[conclusion]).await?;
+    let finishes = conclude_taken(ctx, &keys, token, standing, Outcome::Cancelled).await?;
     Ok(match finishes.first().map(|finish| &finish.action) {
         Some(Action::End { state: "cancelled" }) => CancelAnswer::Cancelled,
         Some(Action::End { state }) => CancelAnswer::Ended(state),
@@ -54,15 +55,31 @@ pub async fn cancel(ctx: &Context, queue: &QueueName, job_id: JobId) -> Result<C
     })
 }
 
+/// Ends a waiting job in another way; one that a worker has is left alone.
+pub(super) async fn take_and_conclude(ctx: &Context, queue: &QueueName, job_id: JobId, outcome: Outcome) -> Result<()> {
+    let keys = QueueKeys::new(&ctx.keys, queue);
+    let taken = scripts::take(&mut ctx.redis.connection(), &keys, &outsider(ctx), job_id, Purpose::Delete).await?;
+    if let Taken::Taken(token, standing) = taken {
+        conclude_taken(ctx, &keys, token, standing, outcome).await?;
+    }
+    Ok(())
+}
+
+async fn conclude_taken(ctx: &Context, keys: &QueueKeys, token: Token, standing: Standing, outcome: Outcome) -> Result<Vec<Finish>> {
+    // The policy does not matter: what is ended from outside is never retried.
+    let delivery = Delivery { token, standing, retry: RetryPolicy::DEFAULT, worker_id: OUTSIDER.to_owned(), started_at: None };
+    settle::conclude_now(ctx, keys, &[conclude(delivery, outcome, ctx.clock.now(), 1.0)]).await
+}
+
 /// A job that Redis does not know: concluded by its row alone.
-async fn unqueued(ctx: &Context, holder: &Holder, job_id: JobId) -> Result<std::result::Result<(Token, super::Standing), CancelAnswer>> {
+async fn unqueued(ctx: &Context, holder: &Holder, job_id: JobId) -> Result<std::result::Result<(Token, Standing), CancelAnswer>> {
     let rows = store::standings(&ctx.pg, &[job_id]).await?;
     let Some(row) = rows.first() else { return Ok(Err(CancelAnswer::Ended(""))) };
     if let Some(state) = settle::ended_state(&row.state) {
         return Ok(Err(if state == "cancelled" { CancelAnswer::Cancelled } else { CancelAnswer::Ended(state) }));
     }
     let token = Token { job_id, attempt: row.standing.attempt + 1, nonce: holder.nonce };
-    Ok(Ok((token, super::Standing { attempt: token.attempt, ..row.standing })))
+    Ok(Ok((token, Standing { attempt: token.attempt, ..row.standing })))
 }
 
 /// Takes a waiting job, so that its row can be deleted; it goes back unspent after a lease's length unless [`forget`] follows.
@@ -72,12 +89,12 @@ pub async fn take_to_delete(ctx: &Context, queue: &QueueName, job_id: JobId) -> 
 }
 
 /// Drops the copy of a job whose row is gone.
-pub async fn forget(ctx: &Context, queue: &QueueName, token: Token, standing: super::Standing) -> Result<()> {
+pub async fn forget(ctx: &Context, queue: &QueueName, token: Token, standing: Standing) -> Result<()> {
     let keys = QueueKeys::new(&ctx.keys, queue);
     super::apply(ctx, &keys, vec![Finish { token, action: Action::End { state: "" }, standing }]).await
 }
 
 fn outsider(ctx: &Context) -> Holder {
     let lease = Duration::from_millis(ctx.settings().worker_lease_ms);
-    Holder { nonce: Nonce::new(), worker_id: "api".to_owned(), lease }
+    Holder { nonce: Nonce::new(), worker_id: OUTSIDER.to_owned(), lease }
 }

@@ -6,18 +6,30 @@
 
 pub mod cancel;
 pub mod copy;
+pub mod discovery;
+pub mod doorbell;
+pub mod expire;
+pub mod heartbeat;
+pub mod held;
+mod lane;
+pub mod leaser;
 pub mod leases;
+mod load;
+mod meters;
 pub mod outcome;
+pub mod reconcile;
 pub mod scripts;
 mod settle;
 mod store;
 pub mod token;
+pub mod upkeep;
 
 pub use cancel::{CancelAnswer, cancel, forget, take_to_delete};
 pub use copy::{Enqueue, INLINE_PAYLOAD_BYTES, Standing};
 pub use leases::{Depths, Lease, Paused, depths, leases, running, set_paused};
 pub use outcome::Outcome;
 pub use scripts::{IDS_MAX, QueueKeys, Taken, enqueue};
+pub use store::QueueRow;
 pub use token::{Nonce, Token};
 
 use crate::{Context, Result};

@@ -30,6 +30,7 @@ scripts! {
     SWEEP = "sweep.lua";
     CANCEL = "cancel.lua";
     REMOVE = "remove.lua";
+    RESTORE = "restore.lua";
 }
 
 /// The names of one queue in Redis, made once.
@@ -327,6 +328,13 @@ pub(super) async fn remove(connection: &mut ConnectionManager, keys: &QueueKeys,
         cmd.arg(id.to_string()).arg(copy);
     }
     run(connection, &REMOVE, &cmd).await
+}
+
+/// Makes this Redis known to a queue.
+pub(super) async fn restore(connection: &mut ConnectionManager, keys: &QueueKeys, is_paused: bool) -> Result<()> {
+    let mut cmd = keys.call(&RESTORE);
+    cmd.arg(i32::from(is_paused)).arg(&keys.doorbell).arg(keys.queue.as_str());
+    run(connection, &RESTORE, &cmd).await
 }
 
 pub(super) fn id_of(text: &str) -> Result<JobId> {

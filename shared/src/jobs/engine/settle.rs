@@ -1,9 +1,11 @@
 //! The second beat of settling: conclusions into PostgreSQL, and what Redis must then hear of each.
 
 use super::{
+    Standing,
     outcome::{Conclusion, Next, Outcome, conclude},
     scripts::{Action, Finish},
     store::{self, RowStanding, Written},
+    token::Token,
 };
 use crate::{Context, Error, Result, ids::JobId, telemetry::metrics};
 use std::{collections::HashMap, time::Duration};
@@ -115,16 +117,15 @@ fn finish_refused(conclusion: &Conclusion, row: Option<&RowStanding>) -> Finish 
         ::metrics::counter!(metrics::JOB_LEASES_LOST, "at" => "conclusion").increment(1);
         tracing::warn!(job_id = %token.job_id, attempt = token.attempt, "an outcome was refused: its delivery had been given up");
     }
-    resync(conclusion, row)
+    resync(token, conclusion.standing, row)
 }
 
 /// Redis as the row stands.
-fn resync(conclusion: &Conclusion, row: Option<&RowStanding>) -> Finish {
-    let token = conclusion.delivery.token;
+pub(super) fn resync(token: Token, standing: Standing, row: Option<&RowStanding>) -> Finish {
     match row {
         Some(row) if row.state == "pending" => Finish { token, action: Action::Requeue { run_at: row.run_at }, standing: row.standing },
         Some(row) => Finish { token, action: Action::End { state: ended_state(&row.state).unwrap_or("") }, standing: row.standing },
-        None => Finish { token, action: Action::End { state: "" }, standing: conclusion.standing },
+        None => Finish { token, action: Action::End { state: "" }, standing },
     }
 }
 

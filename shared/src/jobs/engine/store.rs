@@ -11,8 +11,8 @@ use crate::{
     jobs::{JobKind, QueueName, RetryPolicy},
 };
 use serde_json::value::RawValue;
-use sqlx::{PgPool, types::Json};
-use time::OffsetDateTime;
+use sqlx::{PgConnection, PgPool, types::Json};
+use time::{Date, OffsetDateTime};
 use uuid::Uuid;
 
 /// Where the guarded statement put a row: `pending`, or the state it ended in.
@@ -147,7 +147,7 @@ pub(super) async fn standings(pg: &PgPool, ids: &[JobId]) -> sqlx::Result<Vec<Ro
 }
 
 /// The payloads of pending rows, and their attempt: what a worker needs of a job whose copy does not carry everything.
-pub(super) async fn payloads(pg: &PgPool, ids: &[JobId]) -> Result<Vec<(JobId, i32, Box<RawValue>)>> {
+pub(super) async fn payloads(pg: &PgPool, ids: &[JobId]) -> sqlx::Result<Vec<(JobId, i32, Box<RawValue>)>> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     let rows = sqlx::query!(
         r#"SELECT id AS "id: JobId", attempt, payload AS "payload: Json<Box<RawValue>>"
@@ -260,6 +260,21 @@ pub(super) async fn copies(pg: &PgPool, ids: &[JobId]) -> Result<Vec<(String, En
     copies.collect()
 }
 
+/// Those of `ids` that are pending.
+pub(super) async fn pending_among(pg: &PgPool, ids: &[JobId]) -> Result<Vec<JobId>> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let rows = sqlx::query_scalar!(
+        r#"SELECT id AS "id: JobId"
+        FROM jobs
+        WHERE id = ANY($1)
+          AND state = 'pending'"#,
+        &ids,
+    )
+    .fetch_all(pg)
+    .await?;
+    Ok(rows)
+}
+
 /// A queue as workers and the maintenance see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueRow {
@@ -268,9 +283,81 @@ pub struct QueueRow {
     pub is_remote: bool,
 }
 
-pub async fn queues(pg: &PgPool) -> Result<Vec<QueueRow>> {
+pub(super) async fn queues(pg: &PgPool) -> Result<Vec<QueueRow>> {
     let rows = sqlx::query!("SELECT name, paused, remote FROM queues ORDER BY name").fetch_all(pg).await?;
     let queues =
         rows.into_iter().map(|row| Ok(QueueRow { name: QueueName::new(&row.name)?, is_paused: row.paused, is_remote: row.remote }));
     queues.collect()
+}
+
+/// Takes the lock of the maintenance for this session, if nobody has it.
+pub(super) async fn try_lead(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    // The number only has to differ from other advisory locks of this database.
+    sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock(7205760) AS "is_ours!""#).fetch_one(connection).await
+}
+
+/// Makes the partitions of `today` and of the days after it; returns how many were missing.
+pub(super) async fn add_days(pg: &PgPool, today: Date, n_ahead: i32) -> Result<i64> {
+    let n_added = sqlx::query_scalar!(
+        r#"SELECT count(*) FILTER (WHERE jobs_ended_add_day($1::date + ahead)) AS "n!"
+        FROM generate_series(0, $2::int) AS ahead"#,
+        today,
+        n_ahead,
+    )
+    .fetch_one(pg)
+    .await?;
+    Ok(n_added)
+}
+
+/// How long a queue keeps what has ended.
+#[derive(Debug)]
+pub(super) struct Retention {
+    pub(super) queue: String,
+    /// `None`: `JOB_RETENTION_DAYS`.
+    pub(super) succeeded_s: Option<i32>,
+    pub(super) dead_s: i32,
+}
+
+pub(super) async fn retentions(pg: &PgPool) -> Result<Vec<Retention>> {
+    let rows =
+        sqlx::query_as!(Retention, "SELECT name AS queue, succeeded_retention_s AS succeeded_s, dead_retention_s AS dead_s FROM queues")
+            .fetch_all(pg)
+            .await?;
+    Ok(rows)
+}
+
+/// Removes up to `limit` jobs of one queue and state that ended before `cutoff`, with their attempts; returns how many.
+pub(super) async fn prune_ended(pg: &PgPool, queue: &str, state: &str, below: Uuid, cutoff: OffsetDateTime, limit: i64) -> Result<i64> {
+    let n_removed = sqlx::query_scalar!(
+        r#"WITH old AS (
+            SELECT id
+            FROM jobs_ended
+            WHERE queue = $1
+              AND state = $2
+              AND id < $3
+              AND finished_at < $4
+            ORDER BY id
+            LIMIT $5
+        ),
+        gone AS (
+            DELETE FROM jobs_ended
+            USING old
+            WHERE jobs_ended.id = old.id
+            RETURNING jobs_ended.id
+        ),
+        attempts AS (
+            DELETE FROM job_attempts
+            USING gone
+            WHERE job_id = gone.id
+        )
+        SELECT count(*) AS "n!" FROM gone"#,
+        queue,
+        state,
+        below,
+        cutoff,
+        limit,
+    )
+    .fetch_one(pg)
+    .await?;
+    Ok(n_removed)
 }

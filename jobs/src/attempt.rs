@@ -1,0 +1,131 @@
+//! One attempt: from its start to its outcome. Whatever the handler does (return, panic, hang, ignore its cancel), there
+//! is an end, and only one.
+
+use crate::registry::{JobContext, Registry};
+use futures_util::FutureExt;
+use shared::{
+    Context,
+    jobs::engine::{
+        Outcome,
+        held::{Held, LeasedJob, StopReason},
+        leaser::End,
+    },
+};
+use std::{any::Any, future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use tokio::time::{Instant, sleep_until};
+use tracing::Instrument;
+
+/// How long attempts may take, by the worker's settings; `None` is no limit.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Then the handler is asked to stop.
+    pub soft: Option<Duration>,
+    /// Then it is dropped.
+    pub hard: Option<Duration>,
+    /// Between being asked to stop for a cancel and being dropped.
+    pub cancel_grace: Duration,
+    pub result_bytes: usize,
+}
+
+/// Runs attempts; one per child process.
+#[derive(Debug)]
+pub struct Runner {
+    pub ctx: Context,
+    pub registry: Registry,
+    pub held: Arc<Held>,
+    pub limits: Limits,
+}
+
+impl Runner {
+    /// Runs one delivery to its end.
+    pub async fn run(&self, job: Arc<LeasedJob>) -> End {
+        let span = tracing::info_span!(
+            "job", job_id = %job.id(), kind = %job.kind, queue = %job.keys.queue, attempt = job.token.attempt,
+            request_id = job.request_id.as_deref()
+        );
+        self.start_and_supervise(job).instrument(span).await
+    }
+
+    async fn start_and_supervise(&self, job: Arc<LeasedJob>) -> End {
+        let now = self.ctx.clock.now();
+        if job.signals.reason() == Some(StopReason::Cancelled) {
+            return End::Outcome(Outcome::Cancelled);
+        }
+        if job.expires_at.is_some_and(|at| at <= now) {
+            return End::Outcome(Outcome::Expired);
+        }
+        if !self.held.start(job.token, now) {
+            return End::NotStarted;
+        }
+        let Some(handler) = self.registry.find(job.kind.as_str()) else {
+            let message = format!("this release of the worker does not run `{}`", job.kind);
+            return End::Outcome(Outcome::retry("unknown_kind", message));
+        };
+        let context = JobContext { ctx: self.ctx.clone(), job: Arc::clone(&job) };
+        // The handler's own call is inside the catch as well: it may panic before its first await.
+        let attempt = AssertUnwindSafe(async move { handler(context).await }).catch_unwind();
+        match supervise(attempt, &job, self.limits).await {
+            End::Outcome(outcome) => End::Outcome(outcome.checked(self.limits.result_bytes)),
+            end @ (End::NotStarted | End::Abandoned) => end,
+        }
+    }
+}
+
+/// Polls the attempt against its limits and signals; the attempt wins every tie.
+async fn supervise(attempt: impl Future<Output = Result<Outcome, Box<dyn Any + Send>>>, job: &LeasedJob, limits: Limits) -> End {
+    let started = Instant::now();
+    let hard = [job.timeout, limits.hard].into_iter().flatten().min();
+    let mut end_at = hard.map(|limit| started + limit);
+    let mut ask_at = limits.soft.map(|limit| started + limit);
+    let mut is_asked = false;
+    tokio::pin!(attempt);
+    loop {
+        tokio::select! {
+            biased;
+            result = &mut attempt => return returned(result, job, started.elapsed()),
+            () = job.signals.hard.cancelled() => return End::Abandoned,
+            () = at(end_at), if end_at.is_some() => {
+                if job.signals.reason() == Some(StopReason::Cancelled) {
+                    return End::Outcome(Outcome::Cancelled);
+                }
+                return End::Outcome(Outcome::Timeout { limit: hard.unwrap_or_default() });
+            }
+            () = at(ask_at), if ask_at.is_some() => {
+                ask_at = None;
+                job.signals.soft.cancel();
+            }
+            () = job.signals.soft.cancelled(), if !is_asked => {
+                is_asked = true;
+                if job.signals.reason() == Some(StopReason::Cancelled) {
+                    let grace_ends = Instant::now() + limits.cancel_grace;
+                    end_at = Some(end_at.map_or(grace_ends, |end_at| end_at.min(grace_ends)));
+                }
+            }
+        }
+    }
+}
+
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What a handler's return means: one that stopped early did so because it was asked, and who asked decides.
+fn returned(result: Result<Outcome, Box<dyn Any + Send>>, job: &LeasedJob, ran: Duration) -> End {
+    match result {
+        Ok(Outcome::Cancelled) => match job.signals.reason() {
+            Some(StopReason::WorkerStops | StopReason::LeaseLost) => End::Abandoned,
+            Some(StopReason::Cancelled) => End::Outcome(Outcome::Cancelled),
+            None => End::Outcome(Outcome::Timeout { limit: ran }),
+        },
+        Ok(outcome) => End::Outcome(outcome),
+        Err(panic) => End::Outcome(Outcome::Panic(panic_message(&*panic))),
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "the handler panicked".to_owned())
+}

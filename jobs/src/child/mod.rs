@@ -1,0 +1,212 @@
+//! One child process: it leases, runs and settles, around one apalis worker. It ends when its supervisor says so, and when
+//! its supervisor is gone.
+
+mod orders;
+mod reporting;
+mod stopping;
+
+use crate::{
+    attempt::{Limits, Runner},
+    maintenance,
+    registry::Registry,
+};
+use apalis::layers::WorkerBuilderExt;
+use apalis_core::{
+    task::Task,
+    worker::{builder::WorkerBuilder, ext::parallelize::ParallelizeExt},
+};
+use orders::Orders;
+use shared::{
+    Context, Result,
+    config::Settings,
+    ids::WorkerId,
+    jobs::{
+        QueueName,
+        backend::EngineBackend,
+        engine::{
+            Nonce, QueueRow, discovery,
+            doorbell::{self, Bell},
+            heartbeat,
+            held::{Held, LeasedJob},
+            leaser::{End, Leaser, Mode, Wiring, Wishes},
+            scripts::Holder,
+        },
+    },
+};
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    process::ExitCode,
+    sync::Arc,
+    task::{Context as TaskContext, Poll},
+    time::Duration,
+};
+use stopping::Stopper;
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    task::JoinHandle,
+};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+/// What the supervisor tells a child about itself.
+#[derive(Debug, Clone)]
+pub struct Assignment {
+    pub worker_id: WorkerId,
+    pub index: usize,
+    pub slots: usize,
+    pub supervisor_pid: u32,
+}
+
+/// Runs until it is told to stop.
+pub async fn run(ctx: Context, assignment: Assignment) -> Result<ExitCode> {
+    let orders = Orders::listen()?;
+    let held = Arc::new(Held::default());
+    let give_up = CancellationToken::new();
+    let mode = watch::Sender::new(Mode::Lease);
+    let mut tasks = Vec::new();
+
+    let (queues, unknown_queue) = discover(&ctx, &mut tasks);
+    let bell = Arc::new(Bell::default());
+    tasks.push(spawn_doorbell(&ctx, &bell, &held));
+    tasks.push(spawn_heartbeat(&ctx, &held));
+    tasks.push(reporting::spawn(&ctx, &assignment, &held, mode.subscribe()));
+    tasks.push(AbortOnDropHandle::new(tokio::spawn(maintenance::run(ctx.clone()))));
+
+    let wishes = wishes(&ctx.settings(), &assignment);
+    let (jobs_tx, jobs) = mpsc::channel(wishes.prefetch);
+    let (ended, ended_rx) = mpsc::channel(wishes.prefetch);
+    let wiring = Wiring {
+        jobs: Some(jobs_tx),
+        ended: ended_rx,
+        queues,
+        mode: mode.subscribe(),
+        bell,
+        unknown_queue,
+        held: Arc::clone(&held),
+        give_up: give_up.clone(),
+    };
+    let settled = spawn_leaser(Leaser::new(ctx.clone(), wishes, wiring)?);
+    let backend = EngineBackend::new(jobs, ended, mode.clone(), settled);
+    let runner = Arc::new(runner(&ctx, &held));
+    let worker = spawn_worker(backend, runner, &assignment);
+
+    let code = Stopper::new(&ctx, mode, held, give_up).run(orders, worker).await;
+    drop(tasks);
+    reporting::retire(&ctx, &assignment).await;
+    Ok(code)
+}
+
+fn wishes(settings: &Settings, assignment: &Assignment) -> Wishes {
+    Wishes {
+        holder: Holder {
+            nonce: Nonce::new(),
+            worker_id: assignment.worker_id.to_string(),
+            lease: Duration::from_millis(settings.worker_lease_ms),
+        },
+        prefetch: assignment.slots * settings.worker_prefetch_multiplier,
+        settle_batch: settings.worker_settle_batch,
+        poll: Duration::from_millis(settings.worker_poll_ms),
+    }
+}
+
+fn runner(ctx: &Context, held: &Arc<Held>) -> Runner {
+    let settings = ctx.settings();
+    let limit = |seconds: u64| (seconds > 0).then(|| Duration::from_secs(seconds));
+    let limits = Limits {
+        soft: limit(settings.worker_soft_time_limit_s),
+        hard: limit(settings.worker_time_limit_s),
+        cancel_grace: Duration::from_secs(settings.worker_grace_s),
+        result_bytes: settings.max_payload_bytes.0,
+    };
+    Runner { ctx: ctx.clone(), registry: Registry::new(settings.profile), held: Arc::clone(held), limits }
+}
+
+/// The queues to consume: those that `WORKER_QUEUES` names, else all but those kept for remote workers.
+fn discover(ctx: &Context, tasks: &mut Vec<AbortOnDropHandle<()>>) -> (watch::Receiver<Vec<QueueName>>, Arc<Notify>) {
+    let unknown_queue = Arc::new(Notify::new());
+    let named: Vec<QueueName> = ctx.settings().worker_queues.iter().filter_map(|name| QueueName::new(name).ok()).collect();
+    let (names, consumed) = watch::channel(named.clone());
+    if !named.is_empty() {
+        return (consumed, unknown_queue);
+    }
+    let (rows, mut discovered) = watch::channel(Vec::<QueueRow>::new());
+    let (ctx, refresh) = (ctx.clone(), Arc::clone(&unknown_queue));
+    tasks.push(AbortOnDropHandle::new(tokio::spawn(async move { discovery::discover(&ctx, &rows, &refresh).await })));
+    tasks.push(AbortOnDropHandle::new(tokio::spawn(async move {
+        while discovered.changed().await.is_ok() {
+            let ours = discovered.borrow_and_update().iter().filter(|row| !row.is_remote).map(|row| row.name.clone()).collect();
+            names.send_replace(ours);
+        }
+    })));
+    (consumed, unknown_queue)
+}
+
+fn spawn_doorbell(ctx: &Context, bell: &Arc<Bell>, held: &Arc<Held>) -> AbortOnDropHandle<()> {
+    let (ctx, bell, held) = (ctx.clone(), Arc::clone(bell), Arc::clone(held));
+    AbortOnDropHandle::new(tokio::spawn(async move { doorbell::listen(&ctx, &bell, Some(&held)).await }))
+}
+
+fn spawn_heartbeat(ctx: &Context, held: &Arc<Held>) -> AbortOnDropHandle<()> {
+    let (ctx, held) = (ctx.clone(), Arc::clone(held));
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        if let Err(error) = heartbeat::beat(&ctx, &held).await {
+            tracing::error!(%error, "leases cannot be kept alive");
+        }
+    }))
+}
+
+fn spawn_leaser(leaser: Leaser) -> watch::Receiver<bool> {
+    let (done, settled) = watch::channel(false);
+    tokio::spawn(async move {
+        leaser.run().await;
+        done.send_replace(true);
+    });
+    settled
+}
+
+/// The apalis worker: a slot per concurrent attempt, each attempt a task of its own.
+fn spawn_worker(backend: EngineBackend, runner: Arc<Runner>, assignment: &Assignment) -> JoinHandle<()> {
+    let worker = WorkerBuilder::new(format!("child-{}", assignment.index))
+        .backend(backend)
+        .concurrency(assignment.slots)
+        .parallelize(tokio::spawn)
+        .build(Attempts { runner });
+    tokio::spawn(async move {
+        if let Err(error) = worker.run().await {
+            tracing::error!(%error, "the worker ended by itself");
+        }
+    })
+}
+
+/// The innermost service: one call, one attempt. It never fails; what went wrong is in the end it returns.
+#[derive(Debug, Clone)]
+struct Attempts {
+    runner: Arc<Runner>,
+}
+
+impl tower::Service<Task<Arc<LeasedJob>>> for Attempts {
+    type Response = End;
+    type Error = Infallible;
+    type Future = Attempt;
+
+    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, task: Task<Arc<LeasedJob>>) -> Self::Future {
+        let runner = Arc::clone(&self.runner);
+        Attempt(Box::pin(async move { runner.run(task.args).await }))
+    }
+}
+
+/// A type of our own around the boxed future: the compiler cannot see past the lifetime of a bare one inside `spawn`.
+struct Attempt(Pin<Box<dyn Future<Output = End> + Send>>);
+
+impl Future for Attempt {
+    type Output = Result<End, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx).map(Ok)
+    }
+}

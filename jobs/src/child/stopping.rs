@@ -1,0 +1,111 @@
+//! How a child stops. Warm: hand back what has not started, let the rest finish for the grace, ask it to stop, end it,
+//! settle everything. Cold: end everything now, settle what has ended.
+
+use super::orders::{Order, Orders};
+use shared::{
+    Context,
+    jobs::engine::{held::Held, leaser::Mode},
+};
+use std::{process::ExitCode, sync::Arc, time::Duration};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Between asking what still runs after the grace to stop, and ending it.
+const LAST_CALL: Duration = Duration::from_secs(1);
+/// Settling after the last attempt has ended, at least.
+const SETTLE: Duration = Duration::from_secs(5);
+/// Settling in a cold stop.
+const COLD_SETTLE: Duration = Duration::from_secs(2);
+/// From giving up on the servers to leaving whatever still runs (a handler that blocks its thread).
+const LEAVE: Duration = Duration::from_millis(500);
+
+/// Carries orders out. Each deadline is absent until its turn.
+#[derive(Debug)]
+pub(super) struct Stopper {
+    mode: watch::Sender<Mode>,
+    held: Arc<Held>,
+    give_up: CancellationToken,
+    grace: Duration,
+    patience: Duration,
+    is_stopping: bool,
+    ask_at: Option<Instant>,
+    end_at: Option<Instant>,
+    give_up_at: Option<Instant>,
+    leave_at: Option<Instant>,
+}
+
+impl Stopper {
+    pub(super) fn new(ctx: &Context, mode: watch::Sender<Mode>, held: Arc<Held>, give_up: CancellationToken) -> Self {
+        let settings = ctx.settings();
+        let grace = Duration::from_secs(settings.worker_grace_s);
+        let patience = Duration::from_secs(settings.shutdown_timeout_s).max(grace + LAST_CALL + SETTLE);
+        Self { mode, held, give_up, grace, patience, is_stopping: false, ask_at: None, end_at: None, give_up_at: None, leave_at: None }
+    }
+
+    /// Returns when the worker has ended with everything settled, or cannot in time.
+    pub(super) async fn run(mut self, mut orders: Orders, mut worker: JoinHandle<()>) -> ExitCode {
+        loop {
+            tokio::select! {
+                _ = &mut worker => return if self.is_stopping { ExitCode::SUCCESS } else { ExitCode::FAILURE },
+                order = orders.next() => self.obey(order),
+                () = at(self.ask_at) => {
+                    self.ask_at = None;
+                    self.held.ask_all();
+                }
+                () = at(self.end_at) => {
+                    // Again and again: an attempt may have started since.
+                    self.end_at = Some(Instant::now() + Duration::from_millis(100));
+                    self.held.end_all();
+                }
+                () = at(self.give_up_at) => {
+                    self.give_up_at = None;
+                    tracing::warn!("giving up on what is not settled; it runs again when its lease expires");
+                    self.give_up.cancel();
+                    self.leave_at = Some(Instant::now() + LEAVE);
+                }
+                () = at(self.leave_at) => return ExitCode::FAILURE,
+            }
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        let now = Instant::now();
+        match order {
+            Order::Quiet => self.raise(Mode::Quiet),
+            Order::Warm if !self.is_stopping => {
+                tracing::info!(grace_s = self.grace.as_secs(), "stopping: what runs may finish");
+                self.raise(Mode::Drain);
+                self.ask_at = Some(now + self.grace);
+                self.end_at = Some(now + self.grace + LAST_CALL);
+                self.give_up_at = Some(now + self.patience);
+            }
+            Order::Warm | Order::Cold => {
+                tracing::info!("stopping at once: what runs is handed back");
+                self.raise(Mode::Drain);
+                self.end_at = Some(now);
+                self.give_up_at = Some(now + COLD_SETTLE);
+            }
+        }
+        self.is_stopping |= order != Order::Quiet;
+    }
+
+    /// Modes only go forward.
+    fn raise(&self, to: Mode) {
+        self.mode.send_if_modified(|mode| {
+            let is_forward = to > *mode;
+            *mode = to.max(*mode);
+            is_forward
+        });
+    }
+}
+
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,172 @@
+//! The command line of `millrace-jobs`.
+
+mod inspect;
+mod queues;
+mod work;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use shared::{
+    Context,
+    config::{Layers, Settings},
+    ids::WorkerId,
+};
+use std::{
+    future::Future,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+/// The workers of Millrace. Settings come from the environment; .env.example lists them.
+#[derive(Debug, Parser)]
+#[command(name = "millrace-jobs", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run jobs until told to stop: TERM finishes what runs, a second TERM or QUIT ends it, TSTP leases nothing more.
+    Work(WorkFlags),
+    /// One child of a worker; only `work` starts it.
+    #[command(hide = true)]
+    Child {
+        #[arg(long)]
+        worker_id: WorkerId,
+        #[arg(long)]
+        index: usize,
+        #[arg(long)]
+        slots: usize,
+        #[arg(long)]
+        supervisor_pid: u32,
+    },
+    /// Ask the running workers, over Redis.
+    Inspect {
+        what: Inspected,
+        /// One JSON document instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show every queue and how deep it is.
+    Queues {
+        /// One JSON document instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct WorkFlags {
+    /// Overrides WORKER_QUEUES.
+    #[arg(long, short = 'Q', value_name = "QUEUE,…")]
+    queues: Option<String>,
+    /// Overrides WORKER_CONCURRENCY.
+    #[arg(long, short)]
+    concurrency: Option<usize>,
+    /// Overrides WORKER_CHILDREN.
+    #[arg(long)]
+    children: Option<usize>,
+}
+
+impl WorkFlags {
+    /// As settings; the children of this worker get them by their environment.
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        let number = |name, value: Option<usize>| value.map(|value| (name, value.to_string()));
+        let queues = self.queues.clone().map(|queues| ("WORKER_QUEUES", queues));
+        let numbers = [number("WORKER_CONCURRENCY", self.concurrency), number("WORKER_CHILDREN", self.children)];
+        queues.into_iter().chain(numbers.into_iter().flatten()).collect()
+    }
+}
+
+/// What `inspect` shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Inspected {
+    /// Jobs that run.
+    Active,
+    /// Jobs that are leased and wait for a slot.
+    Reserved,
+    /// Each worker's counts and children.
+    Stats,
+    /// Which workers answer; exit code 1 if none does.
+    Ping,
+}
+
+/// Exit code of a command that was called or configured wrongly.
+const MISUSE: u8 = 2;
+
+impl Cli {
+    pub fn run(self) -> ExitCode {
+        match self.command {
+            Command::Work(flags) => {
+                let flags = flags.settings();
+                with_settings(&flags, |settings| work::supervise(settings, &flags))
+            }
+            Command::Child { worker_id, index, slots, supervisor_pid } => {
+                let assignment = crate::child::Assignment { worker_id, index, slots, supervisor_pid };
+                with_settings(&[], |settings| work::child(settings, assignment))
+            }
+            Command::Inspect { what, json } => with_context(async move |ctx| inspect::run(&ctx, what, json).await),
+            Command::Queues { json } => with_context(async move |ctx| queues::run(&ctx, json).await),
+        }
+    }
+}
+
+/// Reads the settings, or lists all that is wrong with them.
+fn with_settings(flags: &[(&str, String)], run: impl FnOnce(Settings) -> ExitCode) -> ExitCode {
+    let loaded = Layers::from_process(flags).and_then(|layers| Ok((Settings::load(&layers)?, layers.notices)));
+    match loaded {
+        Ok((settings, notices)) => {
+            for notice in notices {
+                complain(&notice);
+            }
+            run(settings)
+        }
+        Err(problems) => {
+            complain(&problems.to_string());
+            ExitCode::from(MISUSE)
+        }
+    }
+}
+
+/// For commands that only ask something.
+fn with_context<F: Future<Output = shared::Result<ExitCode>>>(ask: impl FnOnce(Context) -> F) -> ExitCode {
+    with_settings(&[], |settings| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
+        let answer = runtime.block_on(async { ask(Context::open(settings)?).await });
+        answer.unwrap_or_else(|error| {
+            complain(&error.to_string());
+            ExitCode::FAILURE
+        })
+    })
+}
+
+fn complain(text: &str) {
+    // Nobody is left to tell when standard error is closed.
+    drop(writeln!(io::stderr(), "{}", text.trim_end()));
+}
+
+/// Prints a table whose columns are as wide as they need to be.
+fn print_table(header: &[&str], rows: &[Vec<String>]) -> ExitCode {
+    let width = |at: usize| rows.iter().map(|row| row[at].len()).chain([header[at].len()]).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..header.len()).map(width).collect();
+    let line = |cells: Vec<&str>| {
+        let cells = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    let mut text = line(header.to_vec());
+    for row in rows {
+        text.push('\n');
+        text.push_str(&line(row.iter().map(String::as_str).collect()));
+    }
+    print(&text)
+}
+
+fn print_json(value: &impl serde::Serialize) -> ExitCode {
+    print(&serde_json::to_string_pretty(value).expect("views have only text keys"))
+}
+
+fn print(text: &str) -> ExitCode {
+    // A closed pipe (`… | head`) is the reader's choice, not an error.
+    drop(writeln!(io::stdout(), "{text}"));
+    ExitCode::SUCCESS
+}

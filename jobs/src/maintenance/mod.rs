@@ -1,0 +1,32 @@
+//! What one process does for all: sweeping, reconciling, partitions ahead, pruning. One child is elected by an advisory
+//! lock; a second one at the same time would do no harm, since everything here is guarded, but only double work.
+
+mod leader;
+mod reconciling;
+mod sweeping;
+mod upkeep;
+
+use shared::Context;
+use std::time::Duration;
+
+/// Before trying again after the connection was lost.
+const CAMPAIGN_EVERY: Duration = Duration::from_secs(1);
+
+/// Runs for as long as it is polled: as the leader, or waiting to become it.
+pub async fn run(ctx: Context) {
+    loop {
+        match leader::campaign(&ctx).await {
+            Ok(leadership) => {
+                tracing::info!("this process maintains the queues");
+                tokio::select! {
+                    () = leadership.lost() => tracing::warn!("leadership of maintenance is lost"),
+                    () = sweeping::run(&ctx) => {}
+                    () = reconciling::run(&ctx) => {}
+                    () = upkeep::run(&ctx) => {}
+                }
+            }
+            Err(error) => tracing::debug!(%error, "no election while PostgreSQL is away"),
+        }
+        tokio::time::sleep(CAMPAIGN_EVERY).await;
+    }
+}

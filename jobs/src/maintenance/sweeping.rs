@@ -1,0 +1,109 @@
+//! The leader's fast loop: due jobs become ready, expired leases are dealt with, and a Redis that restarted or was emptied
+//! is noticed and filled again.
+
+use redis::aio::ConnectionManager;
+use shared::{
+    Context, Result,
+    jobs::{
+        QueueName,
+        engine::{
+            QueueKeys, QueueRow, discovery,
+            doorbell::{self, Bell},
+            expire, reconcile,
+        },
+    },
+};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::{
+    sync::{Notify, watch},
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::task::AbortOnDropHandle;
+
+/// Sweeps for as long as it is polled.
+pub(super) async fn run(ctx: &Context) {
+    let bell = Arc::new(Bell::default());
+    let unknown_queue = Notify::new();
+    let (rows, queues) = watch::channel(Vec::new());
+    tokio::join!(
+        doorbell::listen(ctx, &bell, None),
+        discovery::discover(ctx, &rows, &unknown_queue),
+        sweep(ctx, queues, &bell, &unknown_queue),
+    );
+}
+
+/// A queue, and its rebuild while one is under way.
+struct Swept {
+    row: QueueRow,
+    keys: QueueKeys,
+    rebuild: Option<AbortOnDropHandle<()>>,
+}
+
+async fn sweep(ctx: &Context, mut rows: watch::Receiver<Vec<QueueRow>>, bell: &Bell, unknown_queue: &Notify) {
+    let mut connection = match ctx.redis.own_connection(&ctx.settings()) {
+        Ok(connection) => connection,
+        Err(error) => return tracing::error!(%error, "the sweep has no connection"),
+    };
+    let mut ticks = interval(Duration::from_millis(ctx.settings().worker_sweep_ms));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut queues: HashMap<QueueName, Swept> = HashMap::new();
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            Ok(()) = rows.changed() => {}
+            () = bell.rung() => {
+                // Known queues are the workers' business; a new one waits for us to let it be leased from.
+                if bell.take().iter().any(|name| !queues.contains_key(name)) {
+                    unknown_queue.notify_one();
+                }
+                continue;
+            }
+        }
+        take_rows(ctx, &mut queues, &rows.borrow_and_update());
+        for queue in queues.values_mut() {
+            if let Err(error) = sweep_queue(ctx, &mut connection, queue).await {
+                tracing::warn!(%error, queue = %queue.row.name, "a sweep failed");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+    }
+}
+
+fn take_rows(ctx: &Context, queues: &mut HashMap<QueueName, Swept>, rows: &[QueueRow]) {
+    for row in rows {
+        let queue = queues.entry(row.name.clone()).or_insert_with(|| Swept {
+            row: row.clone(),
+            keys: QueueKeys::new(&ctx.keys, &row.name),
+            rebuild: None,
+        });
+        queue.row = row.clone();
+    }
+}
+
+async fn sweep_queue(ctx: &Context, connection: &mut ConnectionManager, queue: &mut Swept) -> Result<()> {
+    loop {
+        let swept = expire::sweep(ctx, connection, &queue.keys).await?;
+        if !swept.is_known {
+            restore(ctx, queue).await?;
+        }
+        if !swept.has_more {
+            return Ok(());
+        }
+    }
+}
+
+/// Opens the queue for leasing and rebuilds it meanwhile; a rebuild under way starts over.
+async fn restore(ctx: &Context, queue: &mut Swept) -> Result<()> {
+    reconcile::restore(ctx, &queue.row).await?;
+    let (ctx, name) = (ctx.clone(), queue.row.name.clone());
+    queue.rebuild = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+        loop {
+            match reconcile::rebuild(&ctx, &name).await {
+                Ok(n_jobs) => return tracing::info!(queue = %name, n_jobs, "the queue was loaded into Redis"),
+                Err(error) => tracing::warn!(%error, queue = %name, "a rebuild failed; it starts over"),
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    })));
+    Ok(())
+}

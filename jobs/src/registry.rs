@@ -1,0 +1,96 @@
+//! Which kind is run by what. To add a kind: its line in `shared/src/jobs/kinds.rs`, its payload and handler in a file of
+//! [`crate::handlers`], and its line in [`Registry::new`].
+
+use crate::handlers::debug;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use shared::{
+    Context,
+    config::Profile,
+    jobs::engine::{
+        Outcome,
+        held::{LeasedJob, StopReason},
+    },
+};
+use std::{collections::HashMap, fmt, future::Future, pin::Pin, sync::Arc};
+
+/// What a handler is given besides its payload.
+#[derive(Debug, Clone)]
+pub struct JobContext {
+    pub ctx: Context,
+    pub job: Arc<LeasedJob>,
+}
+
+impl JobContext {
+    /// Returns when the attempt should end: its cancel was asked for, its soft limit passed, or the worker stops.
+    pub async fn stop_asked(&self) {
+        self.job.signals.soft.cancelled().await;
+    }
+
+    /// `work`'s answer, or `None` once the attempt should end. A handler then returns [`Outcome::Cancelled`]; what becomes
+    /// of the job depends on who asked.
+    pub async fn until_stopped<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            answer = work => Some(answer),
+            () = self.stop_asked() => None,
+        }
+    }
+
+    pub fn stop_reason(&self) -> Option<StopReason> {
+        self.job.signals.reason()
+    }
+}
+
+type BoxedOutcome = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+type Handler = Box<dyn Fn(JobContext) -> BoxedOutcome + Send + Sync>;
+
+/// Handlers by kind.
+pub struct Registry(HashMap<&'static str, Handler>);
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl Registry {
+    /// Every kind that this profile has.
+    pub fn new(profile: Profile) -> Self {
+        let mut handlers =
+            HashMap::from([("debug.echo", raw(debug::echo)), ("debug.sleep", typed(debug::sleep)), ("debug.fail", typed(debug::fail))]);
+        if profile.is_development() {
+            handlers.insert("debug.crash", raw(debug::crash));
+        }
+        Self(handlers)
+    }
+
+    pub fn find(&self, kind: &str) -> Option<&Handler> {
+        self.0.get(kind)
+    }
+}
+
+/// A handler that takes the payload as the bytes it came in.
+fn raw<F, O>(run: F) -> Handler
+where
+    F: Fn(JobContext, Box<RawValue>) -> O + Send + Sync + 'static,
+    O: Future<Output = Outcome> + Send + 'static,
+{
+    Box::new(move |context| {
+        let payload = context.job.payload.clone();
+        Box::pin(run(context, payload))
+    })
+}
+
+/// A handler that takes a payload type; a payload that is not one is a dead letter.
+fn typed<P, F, O>(run: F) -> Handler
+where
+    P: DeserializeOwned + Send,
+    F: Fn(JobContext, P) -> O + Send + Sync + 'static,
+    O: Future<Output = Outcome> + Send + 'static,
+{
+    Box::new(move |context| match serde_json::from_str(context.job.payload.get()) {
+        Ok(payload) => Box::pin(run(context, payload)),
+        Err(error) => Box::pin(std::future::ready(Outcome::Undecodable(error.to_string()))),
+    })
+}

@@ -1,0 +1,174 @@
+//! The parent process: it runs no jobs. It starts the children, restarts those that die, hands signals on, and serves
+//! health and the children's metrics.
+
+mod child_process;
+mod exposition;
+mod http;
+
+use child_process::{ChildProcess, Pulse};
+use shared::{Error, Result, config::Settings, ids::WorkerId};
+use std::{
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+    task::JoinSet,
+};
+use tokio_util::task::AbortOnDropHandle;
+
+/// Wait before a child that died is started again: doubles from the first to the last while children die young.
+const RESTART_FIRST: Duration = Duration::from_millis(100);
+const RESTART_LAST: Duration = Duration::from_secs(10);
+/// A child that lived so long did not die young.
+const GROWN_UP: Duration = Duration::from_secs(10);
+
+/// What the children are to do; only ever goes forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Order {
+    Run,
+    Quiet,
+    Warm,
+    Cold,
+}
+
+/// How a child of this worker is started.
+#[derive(Debug, Clone)]
+struct Plan {
+    worker_id: WorkerId,
+    index: usize,
+    slots: usize,
+    /// Settings that came as flags.
+    flags: Vec<(&'static str, String)>,
+}
+
+/// Supervises until told to stop and all children have ended.
+pub async fn run(settings: Settings, flags: Vec<(&'static str, String)>) -> Result<ExitCode> {
+    let mut signals = Signals::listen()?;
+    let order = watch::Sender::new(Order::Run);
+    let worker_id = WorkerId::new();
+    let mut pulses = Vec::new();
+    let mut children = JoinSet::new();
+    for (index, slots) in deal(settings.worker_concurrency, settings.worker_children()).into_iter().enumerate() {
+        let plan = Plan { worker_id, index, slots, flags: flags.clone() };
+        let pulse = Arc::new(Pulse::default());
+        pulses.push(Arc::clone(&pulse));
+        children.spawn(keep_alive(plan, order.subscribe(), pulse));
+    }
+    tracing::info!(%worker_id, n_children = pulses.len(), concurrency = settings.worker_concurrency, "the worker is up");
+    let _http = serve_http(&settings, pulses, order.subscribe()).await;
+    loop {
+        tokio::select! {
+            heard = signals.next() => raise(&order, heard),
+            ended = children.join_next() => if ended.is_none() { break },
+        }
+    }
+    tracing::info!("all children have ended");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Slots by child: evenly, the first ones get the remainder.
+fn deal(slots: usize, n_children: usize) -> Vec<usize> {
+    (0..n_children).map(|index| slots / n_children + usize::from(index < slots % n_children)).collect()
+}
+
+/// A second warm stop is a cold one.
+fn raise(order: &watch::Sender<Order>, heard: Order) {
+    let now = *order.borrow();
+    let next = if heard == Order::Warm && now >= Order::Warm { Order::Cold } else { heard.max(now) };
+    if next != now {
+        tracing::info!(order = ?next, "told to stop");
+        order.send_replace(next);
+    }
+}
+
+/// Runs one child after the other until the worker stops.
+async fn keep_alive(plan: Plan, mut order: watch::Receiver<Order>, pulse: Arc<Pulse>) {
+    let mut pause = RESTART_FIRST;
+    loop {
+        let started = Instant::now();
+        match ChildProcess::start(&plan, &pulse).await {
+            Ok(child) => {
+                let status = child.run(&mut order).await;
+                if *order.borrow() >= Order::Warm {
+                    return;
+                }
+                tracing::error!(index = plan.index, status, "a child ended by itself; another takes its place");
+            }
+            Err(error) => tracing::error!(index = plan.index, %error, "a child could not be started"),
+        }
+        pause = if started.elapsed() >= GROWN_UP { RESTART_FIRST } else { (pause * 2).min(RESTART_LAST) };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = order.wait_for(|order| *order >= Order::Warm) => return,
+        }
+    }
+}
+
+/// Serves `WORKER_METRICS_ADDR`; a second worker on the same host finds it taken, and goes on without.
+async fn serve_http(settings: &Settings, pulses: Vec<Arc<Pulse>>, order: watch::Receiver<Order>) -> Option<AbortOnDropHandle<()>> {
+    let addr = settings.worker_metrics_addr?;
+    match http::bind(addr, pulses, order).await {
+        Ok(serving) => Some(AbortOnDropHandle::new(tokio::spawn(serving))),
+        Err(error) => {
+            tracing::warn!(%addr, %error, "health and metrics are not served");
+            None
+        }
+    }
+}
+
+/// The signals a supervisor acts on.
+#[derive(Debug)]
+struct Signals {
+    quiet: Signal,
+    warm: Signal,
+    interrupt: Signal,
+    cold: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        let on = |kind: SignalKind| signal(kind).map_err(Error::internal);
+        Ok(Self {
+            quiet: on(SignalKind::from_raw(nix::libc::SIGTSTP))?,
+            warm: on(SignalKind::terminate())?,
+            // Ctrl-C means the same: the children are in groups of their own and do not get it.
+            interrupt: on(SignalKind::interrupt())?,
+            cold: on(SignalKind::quit())?,
+        })
+    }
+
+    async fn next(&mut self) -> Order {
+        tokio::select! {
+            Some(()) = self.quiet.recv() => Order::Quiet,
+            Some(()) = self.warm.recv() => Order::Warm,
+            Some(()) = self.interrupt.recv() => Order::Warm,
+            Some(()) = self.cold.recv() => Order::Cold,
+            else => std::future::pending().await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_dealt_evenly_and_all() {
+        assert_eq!(deal(12, 4), [3, 3, 3, 3]);
+        assert_eq!(deal(7, 3), [3, 2, 2]);
+    }
+
+    #[test]
+    fn orders_go_forward_and_a_second_term_is_cold() {
+        let order = watch::Sender::new(Order::Run);
+        for (heard, expected) in
+            [(Order::Quiet, Order::Quiet), (Order::Warm, Order::Warm), (Order::Quiet, Order::Warm), (Order::Warm, Order::Cold)]
+        {
+            raise(&order, heard);
+            assert_eq!(*order.borrow(), expected);
+        }
+    }
+}

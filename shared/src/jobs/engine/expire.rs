@@ -1,0 +1,89 @@
+//! Leases that expired: what the row says decides, and a started attempt is concluded `lost` before the job may run again.
+
+use super::{
+    Nonce, Standing,
+    outcome::{Conclusion, Delivery, Outcome, RETURNS_MAX, conclude},
+    scripts::{self, Action, Expired, Finish, QueueKeys},
+    settle::{resync, write},
+    store::{self, RowStanding},
+    token::Token,
+};
+use crate::{Context, Error, Result, ids::JobId, telemetry::metrics};
+use redis::aio::ConnectionManager;
+use std::collections::HashMap;
+
+/// Jobs promoted, and leases looked at, by one call; while either is full the next call follows at once.
+const SWEEP_LIMIT: usize = 200;
+
+/// What one sweep of a queue found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Swept {
+    /// Whether this Redis is the one that the queue was loaded into; if not, it must be rebuilt.
+    pub is_known: bool,
+    pub has_more: bool,
+}
+
+/// Makes due jobs ready, and deals with expired leases.
+pub async fn sweep(ctx: &Context, connection: &mut ConnectionManager, keys: &QueueKeys) -> Result<Swept> {
+    let swept = scripts::sweep(connection, keys, SWEEP_LIMIT).await?;
+    let has_more = swept.n_promoted >= SWEEP_LIMIT || swept.expired.len() >= SWEEP_LIMIT;
+    if !swept.expired.is_empty() {
+        return_expired(ctx, keys, swept.expired).await?;
+    }
+    Ok(Swept { is_known: swept.known, has_more })
+}
+
+/// Ends expired leases as their rows say.
+async fn return_expired(ctx: &Context, keys: &QueueKeys, expired: Vec<Expired>) -> Result<()> {
+    let ids: Vec<JobId> = expired.iter().map(|lease| lease.token.job_id).collect();
+    let rows = store::standings(&ctx.pg, &ids).await?;
+    let rows: HashMap<JobId, RowStanding> = rows.into_iter().map(|row| (row.id, row)).collect();
+    let leader = Nonce::new();
+    let tokens: HashMap<JobId, Token> = expired.iter().map(|lease| (lease.token.job_id, lease.token)).collect();
+    let (mut finishes, mut conclusions) = (Vec::new(), Vec::new());
+    for lease in expired {
+        match next(&lease, rows.get(&lease.token.job_id)) {
+            Next::Finish(finish) => finishes.push(finish),
+            Next::Conclude(outcome, row) => conclusions.push(conclusion(ctx, lease, outcome, row, leader)),
+        }
+    }
+    ::metrics::counter!(metrics::JOB_LEASES_LOST, "at" => "expiry").increment(conclusions.len() as u64);
+    // Ours to write, but the lease in Redis is its holder's: it ends under the holder's token.
+    let written = write(ctx, &conclusions).await.map_err(Error::from)?;
+    finishes.extend(written.into_iter().map(|finish| Finish { token: tokens[&finish.token.job_id], ..finish }));
+    super::apply(ctx, keys, finishes).await
+}
+
+enum Next<'a> {
+    Finish(Finish),
+    Conclude(Outcome, &'a RowStanding),
+}
+
+fn next<'a>(lease: &Expired, row: Option<&'a RowStanding>) -> Next<'a> {
+    let is_open = |row: &&RowStanding| row.state == "pending" && row.standing.attempt < lease.token.attempt;
+    match row.filter(is_open) {
+        None => Next::Finish(resync(lease.token, lease.standing, row)),
+        Some(row) if row.is_cancel_requested => Next::Conclude(Outcome::Cancelled, row),
+        Some(row) if lease.started => Next::Conclude(Outcome::Lost, row),
+        Some(row) if lease.standing.returns >= RETURNS_MAX => Next::Conclude(Outcome::Undeliverable, row),
+        Some(_) => {
+            let standing = Standing { returns: lease.standing.returns + 1, ..lease.standing };
+            Next::Finish(Finish { token: lease.token, action: Action::Return, standing })
+        }
+    }
+}
+
+fn conclusion(ctx: &Context, lease: Expired, outcome: Outcome, row: &RowStanding, leader: Nonce) -> Conclusion {
+    tracing::warn!(
+        job_id = %lease.token.job_id, attempt = lease.token.attempt, worker_id = lease.worker_id, outcome = outcome.name(),
+        "a lease expired"
+    );
+    let delivery = Delivery {
+        token: Token { nonce: leader, ..lease.token },
+        standing: Standing { attempt: lease.token.attempt, returns: lease.standing.returns, ..row.standing },
+        retry: row.retry,
+        worker_id: lease.worker_id,
+        started_at: lease.since.filter(|_| lease.started),
+    };
+    conclude(delivery, outcome, ctx.clock.now(), rand::random())
+}

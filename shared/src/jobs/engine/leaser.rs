@@ -1,0 +1,447 @@
+//! The task that owns a worker's race: it leases, settles and hands back, one script call per queue and beat.
+//!
+//! A beat finishes what PostgreSQL has taken, marks the next outcomes as settling, notes starts, and leases up to the
+//! prefetch. Marked outcomes go to PostgreSQL in a batch; two batches are on their way at most, so that the next beat need
+//! not wait for the last commit. Nothing lingers: a beat carries what has gathered while the one before was under way.
+
+use super::{
+    Outcome,
+    doorbell::Bell,
+    held::{Held, LeasedJob, Phase, Signals, StopReason},
+    lane::{Lanes, delivered},
+    load::{self, Draft, Loaded},
+    meters::Meters,
+    outcome::{Conclusion, Delivery, RETURNS_MAX, conclude},
+    scripts::{self, Action, Finish, Holder, QueueKeys, Step, Stepped},
+    settle,
+    token::Token,
+};
+use crate::{Context, Result, jobs::QueueName, telemetry::metrics};
+use redis::aio::ConnectionManager;
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    time::{MissedTickBehavior, interval, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Settle batches on their way to PostgreSQL at once: with one, every beat would wait for a commit.
+const BATCHES_MAX: usize = 2;
+
+/// What a worker is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mode {
+    Lease,
+    /// Leases nothing; what is leased runs.
+    Quiet,
+    /// Also hands back what has not started.
+    Drain,
+    /// Also ends once everything is settled.
+    Flush,
+}
+
+/// How a delivery came back from the worker's stack.
+#[derive(Debug)]
+pub enum End {
+    Outcome(Outcome),
+    /// It was handed back or lost before it started.
+    NotStarted,
+    /// It was made to stop, and left no outcome.
+    Abandoned,
+}
+
+#[derive(Debug)]
+pub struct Ended {
+    pub job: Arc<LeasedJob>,
+    pub end: End,
+}
+
+/// What a worker wants of its leasing task.
+#[derive(Debug, Clone)]
+pub struct Wishes {
+    pub holder: Holder,
+    /// Deliveries held at most, outcomes that wait included and those being written not.
+    pub prefetch: usize,
+    pub settle_batch: usize,
+    pub poll: Duration,
+}
+
+/// The ends of the channels that the leasing task is connected by.
+#[derive(Debug)]
+pub struct Wiring {
+    /// Dropped when draining begins: its end tells the worker that nothing more comes.
+    pub jobs: Option<mpsc::Sender<Arc<LeasedJob>>>,
+    pub ended: mpsc::Receiver<Ended>,
+    pub queues: watch::Receiver<Vec<QueueName>>,
+    pub mode: watch::Receiver<Mode>,
+    pub bell: Arc<Bell>,
+    /// Told when a queue rings that is not consumed yet.
+    pub unknown_queue: Arc<Notify>,
+    pub held: Arc<Held>,
+    /// Ends all waiting for servers that are away.
+    pub give_up: CancellationToken,
+}
+
+pub struct Leaser {
+    ctx: Context,
+    wishes: Wishes,
+    wiring: Wiring,
+    connection: ConnectionManager,
+    lanes: Lanes,
+    /// Concluded, and not yet marked.
+    concluded: VecDeque<Conclusion>,
+    n_writing: usize,
+    written: (mpsc::Sender<Vec<Finish>>, mpsc::Receiver<Vec<Finish>>),
+    loaded: (mpsc::Sender<Option<Loaded>>, mpsc::Receiver<Option<Loaded>>),
+    /// No beat before this: the last one failed.
+    resume_at: Option<Instant>,
+    has_handed_back: bool,
+    meters: Meters,
+}
+
+impl std::fmt::Debug for Leaser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Leaser").field("wishes", &self.wishes).finish_non_exhaustive()
+    }
+}
+
+impl Leaser {
+    pub fn new(ctx: Context, wishes: Wishes, wiring: Wiring) -> Result<Self> {
+        let connection = ctx.redis.own_connection(&ctx.settings())?;
+        let loads_max = wishes.prefetch.max(1);
+        Ok(Self {
+            ctx,
+            wishes,
+            wiring,
+            connection,
+            lanes: Lanes::default(),
+            concluded: VecDeque::new(),
+            n_writing: 0,
+            written: mpsc::channel(BATCHES_MAX),
+            loaded: mpsc::channel(loads_max),
+            resume_at: None,
+            has_handed_back: false,
+            meters: Meters::default(),
+        })
+    }
+
+    /// Runs until [`Mode::Flush`] is asked for and everything is settled, or until the wait for it is given up.
+    pub async fn run(mut self) {
+        let mut polls = interval(self.wishes.poll);
+        polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.consume();
+        loop {
+            self.gather();
+            if self.is_due() {
+                self.beat().await;
+                continue;
+            }
+            if *self.wiring.mode.borrow() == Mode::Flush && self.is_settled() {
+                return;
+            }
+            let resume_at = self.resume_at.unwrap_or_else(Instant::now);
+            tokio::select! {
+                () = self.wiring.give_up.cancelled() => return,
+                Some(ended) = self.wiring.ended.recv() => self.conclude(ended),
+                Some(finishes) = self.written.1.recv() => self.take_written(finishes),
+                Some(loaded) = self.loaded.1.recv() => self.take_loaded(loaded),
+                Ok(()) = self.wiring.queues.changed() => self.consume(),
+                Ok(()) = self.wiring.mode.changed() => {}
+                () = self.wiring.bell.rung() => self.hear(),
+                () = self.wiring.held.attempt_started.notified() => {}
+                _ = polls.tick() => self.lanes.rouse_all(),
+                () = sleep_until(resume_at.into()), if self.resume_at.is_some() => self.resume_at = None,
+            }
+        }
+    }
+
+    /// Takes in whatever has arrived, without waiting.
+    fn gather(&mut self) {
+        while let Ok(ended) = self.wiring.ended.try_recv() {
+            self.conclude(ended);
+        }
+        while let Ok(finishes) = self.written.1.try_recv() {
+            self.take_written(finishes);
+        }
+        for started in self.wiring.held.take_started() {
+            self.meters.started(&started.keys.queue, &started.kind, started.pickup);
+            if started.is_running {
+                self.lanes.by_keys(&started.keys).started.push(started.token);
+            }
+        }
+        if *self.wiring.mode.borrow() >= Mode::Drain && !std::mem::replace(&mut self.has_handed_back, true) {
+            self.hand_back();
+        }
+    }
+
+    fn want(&self) -> usize {
+        if *self.wiring.mode.borrow() != Mode::Lease || !self.lanes.any_hungry() {
+            return 0;
+        }
+        self.wishes.prefetch.saturating_sub(self.wiring.held.n_open())
+    }
+
+    fn may_mark(&self) -> bool {
+        !self.concluded.is_empty() && self.n_writing < BATCHES_MAX
+    }
+
+    fn is_due(&self) -> bool {
+        self.resume_at.is_none()
+            && (self.may_mark()
+                || self.lanes.all.iter().any(|lane| !lane.finishes.is_empty() || !lane.started.is_empty())
+                || self.want() > 0)
+    }
+
+    fn is_settled(&self) -> bool {
+        let idle = self.lanes.all.iter().all(|lane| lane.finishes.is_empty());
+        idle && self.concluded.is_empty() && self.n_writing == 0
+    }
+
+    fn consume(&mut self) {
+        let queues = self.wiring.queues.borrow_and_update().clone();
+        self.lanes.consume(&queues, |queue| QueueKeys::new(&self.ctx.keys, queue));
+    }
+
+    fn hear(&mut self) {
+        for queue in self.wiring.bell.take() {
+            match self.lanes.get_mut(&queue) {
+                Some(lane) => lane.may_have_more = true,
+                None => self.wiring.unknown_queue.notify_one(),
+            }
+        }
+    }
+
+    async fn beat(&mut self) {
+        self.mark();
+        let want = self.want();
+        let shares = self.lanes.deal(want);
+        let mut steps = Vec::new();
+        for (lane, share) in self.lanes.all.iter_mut().zip(shares) {
+            let step = lane.step(share);
+            if !step.is_idle() {
+                steps.push((Arc::clone(&lane.keys), step));
+            }
+        }
+        // One connection: the calls of all queues leave together and their answers come back together.
+        let calls = steps.iter().map(|(keys, step)| {
+            let mut connection = self.connection.clone();
+            let holder = &self.wishes.holder;
+            async move { scripts::step(&mut connection, keys, holder, step).await }
+        });
+        let answers = futures_util::future::join_all(calls).await;
+        let mut batch = Vec::new();
+        for ((keys, step), answer) in steps.into_iter().zip(answers) {
+            match answer {
+                Ok(stepped) => self.take_stepped(&keys, &step, stepped, &mut batch),
+                Err(error) => self.put_back(&keys, step, &error),
+            }
+        }
+        self.write(batch);
+    }
+
+    /// Moves the next outcomes to their lanes, to be marked in this beat.
+    fn mark(&mut self) {
+        if !self.may_mark() {
+            return;
+        }
+        let n = self.concluded.len().min(self.wishes.settle_batch);
+        for conclusion in self.concluded.drain(..n) {
+            match self.wiring.held.get(conclusion.delivery.token) {
+                Some(held) => self.lanes.by_keys(&held.keys).marked.push(conclusion),
+                // Lost since it ended: refused before it is asked.
+                None => note_lost(conclusion.delivery.token),
+            }
+        }
+    }
+
+    fn take_stepped(&mut self, keys: &Arc<QueueKeys>, step: &Step, stepped: Stepped, batch: &mut Vec<Conclusion>) {
+        let lane = self.lanes.by_keys(keys);
+        let (refused, marked) = lane.take_marked(&stepped);
+        if step.want > 0 {
+            lane.may_have_more = stepped.more;
+        }
+        self.wiring.held.settling(marked.iter().map(|conclusion| conclusion.delivery.token));
+        batch.extend(marked);
+        for conclusion in refused {
+            self.wiring.held.remove(conclusion.delivery.token);
+            note_lost(conclusion.delivery.token);
+        }
+        for job_id in stepped.cancelled {
+            let (ctx, queue) = (self.ctx.clone(), keys.queue.clone());
+            tokio::spawn(async move {
+                if let Err(error) = super::cancel(&ctx, &queue, job_id).await {
+                    tracing::warn!(%job_id, %error, "a requeued job could not be cancelled; the reconciler tries again");
+                }
+            });
+        }
+        let mut incomplete = Vec::new();
+        for leased in stepped.leased {
+            match Draft::new(Arc::clone(keys), &leased, self.wishes.holder.nonce) {
+                Some(draft) if draft.is_complete() => self.deliver(draft),
+                Some(draft) => incomplete.push(draft),
+                None => tracing::error!(job_id = %leased.id, "a copy is unreadable; it comes back when its lease expires"),
+            }
+        }
+        self.load(incomplete);
+    }
+
+    /// Redis did not answer: everything is told again, since a script that ran all the same refuses or repeats it harmlessly.
+    fn put_back(&mut self, keys: &QueueKeys, step: Step, error: &crate::Error) {
+        tracing::warn!(%error, queue = %keys.queue, "a beat failed; it is tried again");
+        let lane = self.lanes.by_keys(keys);
+        lane.undo(step);
+        for conclusion in std::mem::take(&mut lane.marked).into_iter().rev() {
+            self.concluded.push_front(conclusion);
+        }
+        self.resume_at = Some(Instant::now() + Duration::from_millis(100));
+    }
+
+    /// Sends marked outcomes to PostgreSQL, which may take its time.
+    fn write(&mut self, batch: Vec<Conclusion>) {
+        if batch.is_empty() {
+            return;
+        }
+        self.n_writing += 1;
+        let (ctx, give_up, written) = (self.ctx.clone(), self.wiring.give_up.clone(), self.written.0.clone());
+        tokio::spawn(async move {
+            let started = Instant::now();
+            let finishes = settle::write_patiently(&ctx, batch, &give_up).await;
+            ::metrics::histogram!(metrics::JOB_SETTLE).record(started.elapsed());
+            drop(written.send(finishes).await);
+        });
+    }
+
+    fn take_written(&mut self, finishes: Vec<Finish>) {
+        self.n_writing -= 1;
+        #[expect(clippy::cast_precision_loss, reason = "a gauge of seconds needs no more than a double holds")]
+        self.meters.processed_at(self.ctx.clock.now().unix_timestamp() as f64);
+        for finish in finishes {
+            // From here on the heartbeat leaves it alone, so that a finished lease is never taken for a lost one.
+            if let Some(held) = self.wiring.held.remove(finish.token) {
+                self.lanes.by_keys(&held.keys).finishes.push_back(finish);
+            }
+        }
+    }
+
+    fn deliver(&mut self, draft: Draft) {
+        let signals = Arc::new(Signals::default());
+        self.wiring.held.insert(delivered(&draft, &signals));
+        self.hand_over(draft, signals);
+    }
+
+    fn hand_over(&mut self, draft: Draft, signals: Arc<Signals>) {
+        let token = draft.token;
+        let Some(job) = draft.into_job(signals) else { return };
+        // The channel holds the whole prefetch; it is only full while lost deliveries still lie in it.
+        let is_sent = self.wiring.jobs.as_ref().is_some_and(|jobs| jobs.try_send(Arc::new(job)).is_ok());
+        if !is_sent && let Some(held) = self.wiring.held.remove(token) {
+            self.release(&held);
+        }
+    }
+
+    fn load(&mut self, drafts: Vec<Draft>) {
+        if drafts.is_empty() {
+            return;
+        }
+        for draft in &drafts {
+            self.wiring.held.insert(delivered(draft, &Arc::new(Signals::default())));
+        }
+        let (ctx, give_up, loaded) = (self.ctx.clone(), self.wiring.give_up.clone(), self.loaded.0.clone());
+        tokio::spawn(async move {
+            let rows = load::load(&ctx, drafts, &give_up).await;
+            drop(loaded.send(rows).await);
+        });
+    }
+
+    fn take_loaded(&mut self, loaded: Option<Loaded>) {
+        let Some(loaded) = loaded else { return };
+        for draft in loaded.complete {
+            // Handed back or lost while it was loaded: no longer ours.
+            if let Some(held) = self.wiring.held.get(draft.token) {
+                self.hand_over(draft, held.signals);
+            }
+        }
+        for finish in loaded.stale {
+            if let Some(held) = self.wiring.held.remove(finish.token) {
+                self.lanes.by_keys(&held.keys).finishes.push_back(finish);
+            }
+        }
+    }
+
+    /// A delivery has ended in the worker.
+    fn conclude(&mut self, ended: Ended) {
+        let job = &ended.job;
+        let outcome = match ended.end {
+            End::Outcome(outcome) => outcome,
+            End::NotStarted => return,
+            End::Abandoned => match self.abandoned(job) {
+                Some(outcome) => outcome,
+                None => return,
+            },
+        };
+        // Not held any more: its lease was lost or handed back, and whatever it did does not count.
+        let Some(held) = self.wiring.held.end(job.token) else { return };
+        let now = self.ctx.clock.now();
+        let ran = held.started_at().map(|started_at| (now - started_at).try_into().unwrap_or_default());
+        self.wiring.held.count(matches!(outcome, Outcome::Done(_)));
+        self.meters.finished(&held.keys.queue, &held.kind, outcome.name(), ran);
+        let delivery = Delivery {
+            token: job.token,
+            standing: held.standing,
+            retry: job.retry,
+            worker_id: self.wishes.holder.worker_id.clone(),
+            started_at: held.started_at(),
+        };
+        self.concluded.push_back(conclude(delivery, outcome, now, rand::random()));
+    }
+
+    /// An attempt that was made to stop: its outcome, if it has one.
+    fn abandoned(&mut self, job: &LeasedJob) -> Option<Outcome> {
+        match job.signals.reason() {
+            Some(StopReason::Cancelled) => Some(Outcome::Cancelled),
+            Some(StopReason::LeaseLost) => None,
+            Some(StopReason::WorkerStops) | None if job.standing.returns >= RETURNS_MAX => Some(Outcome::Undeliverable),
+            Some(StopReason::WorkerStops) | None => {
+                self.give_back_started(job.token);
+                None
+            }
+        }
+    }
+
+    /// The worker stops before the attempt did. We vouch that it will not settle, so it may run elsewhere at once.
+    fn give_back_started(&mut self, token: Token) {
+        let Some(held) = self.wiring.held.remove(token) else { return };
+        let mut standing = held.standing;
+        standing.returns += 1;
+        let finish = Finish { token, action: Action::Requeue { run_at: self.ctx.clock.now() }, standing };
+        self.lanes.by_keys(&held.keys).finishes.push_back(finish);
+    }
+
+    fn hand_back(&mut self) {
+        self.wiring.jobs = None;
+        let unstarted = self.wiring.held.take_unstarted();
+        if !unstarted.is_empty() {
+            tracing::info!(n_jobs = unstarted.len(), "handing back what has not started");
+        }
+        for held in unstarted {
+            self.release(&held);
+        }
+    }
+
+    /// Back to the front of its list, as if it had never been leased.
+    fn release(&mut self, held: &super::held::Delivered) {
+        debug_assert_eq!(held.phase, Phase::Reserved, "only what has not started is handed back unspent");
+        let mut standing = held.standing;
+        standing.attempt -= 1;
+        self.lanes.by_keys(&held.keys).finishes.push_back(Finish { token: held.token, action: Action::Release, standing });
+    }
+}
+
+fn note_lost(token: Token) {
+    ::metrics::counter!(metrics::JOB_LEASES_LOST, "at" => "mark").increment(1);
+    tracing::warn!(job_id = %token.job_id, attempt = token.attempt, "an outcome was dropped: its lease had been lost");
+}

@@ -1,0 +1,137 @@
+//! Keeps Redis saying what PostgreSQL says: rows that Redis lacks are copied, copies without a row are removed, and a
+//! Redis that restarted or was emptied is filled again.
+
+use super::{
+    Outcome,
+    cancel::take_and_conclude,
+    scripts::{self, IDS_MAX, QueueKeys, id_of},
+    store::{self, PendingRow, QueueRow},
+};
+use crate::{Context, Result, ids::JobId, jobs::QueueName, telemetry::metrics};
+use redis::aio::ConnectionManager;
+use std::collections::{HashMap, HashSet};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+const PAGE: i64 = 1_000;
+
+/// The lowest id of an instant: ids are UUIDv7 and sort by their time.
+pub fn id_floor(at: OffsetDateTime) -> Uuid {
+    let ms = u128::try_from(crate::clock::unix_ms(at).max(0)).expect("not negative");
+    Uuid::from_u128(ms << 80)
+}
+
+/// Lets a queue be leased from on this Redis, as its row says. What it holds is rebuilt afterwards, while it already runs.
+pub async fn restore(ctx: &Context, queue: &QueueRow) -> Result<()> {
+    scripts::restore(&mut ctx.redis.connection(), &QueueKeys::new(&ctx.keys, &queue.name), queue.is_paused).await
+}
+
+/// Copies every pending row of a queue into Redis, those that are due first; returns how many copies were written.
+pub async fn rebuild(ctx: &Context, queue: &QueueName) -> Result<u64> {
+    let keys = QueueKeys::new(&ctx.keys, queue);
+    let now = ctx.clock.now();
+    let mut n_copied = 0;
+    for is_due in [true, false] {
+        let mut after = Uuid::nil();
+        loop {
+            let ids = store::pending_ids(&ctx.pg, queue, after, now, is_due, PAGE).await?;
+            n_copied += copy(ctx, &keys, &ids).await?;
+            match ids.last() {
+                Some(last) if i64::try_from(ids.len()).is_ok_and(|n| n == PAGE) => after = last.0,
+                Some(_) | None => break,
+            }
+        }
+    }
+    Ok(n_copied)
+}
+
+/// Compares one page of rows from `after` to `until` with Redis and repairs; returns where the next page starts, `None` at the end.
+pub async fn repair_rows(ctx: &Context, after: Uuid, until: Uuid) -> Result<Option<Uuid>> {
+    let rows = store::pending_page(&ctx.pg, after, until, ctx.clock.now(), PAGE).await?;
+    let is_last = i64::try_from(rows.len()).is_ok_and(|n| n < PAGE);
+    let next = rows.last().map(|row| row.id.0).filter(|_| !is_last);
+    let mut by_queue: HashMap<String, Vec<PendingRow>> = HashMap::new();
+    for row in rows {
+        by_queue.entry(row.queue.clone()).or_default().push(row);
+    }
+    for (queue, rows) in by_queue {
+        repair_queue_rows(ctx, &QueueName::new(&queue)?, &rows).await?;
+    }
+    Ok(next)
+}
+
+async fn repair_queue_rows(ctx: &Context, queue: &QueueName, rows: &[PendingRow]) -> Result<()> {
+    let keys = QueueKeys::new(&ctx.keys, queue);
+    let ids: Vec<String> = rows.iter().map(|row| row.id.to_string()).collect();
+    let copies: Vec<Option<String>> = redis::cmd("HMGET").arg(keys.att()).arg(&ids).query_async(&mut ctx.redis.connection()).await?;
+    let mut missing = Vec::new();
+    for (row, copy) in rows.iter().zip(&copies) {
+        let copied = copy.as_deref().and_then(|copy| copy.get(1..)).and_then(|standing| standing.parse::<super::Standing>().ok());
+        let is_leased = copy.as_deref().is_some_and(|copy| copy.starts_with('l'));
+        if copied.is_none_or(|copied| copied.attempt < row.attempt) {
+            missing.push(row.id);
+        } else if row.is_cancel_requested {
+            super::cancel(ctx, queue, row.id).await?;
+        } else if row.is_expired && !is_leased {
+            take_and_conclude(ctx, queue, row.id, Outcome::Expired).await?;
+        }
+    }
+    let n_copied = copy(ctx, &keys, &missing).await?;
+    count("enqueued", n_copied);
+    Ok(())
+}
+
+/// Reads the rows of `ids` once more and copies those still pending. Redis' time is taken before the read, so that a copy
+/// held up on its way is refused and not believed.
+async fn copy(ctx: &Context, keys: &QueueKeys, ids: &[JobId]) -> Result<u64> {
+    let mut n_copied = 0;
+    let mut connection = ctx.redis.connection();
+    for ids in ids.chunks(IDS_MAX) {
+        let as_of_ms = redis_time_ms(&mut connection).await?;
+        let rows = store::copies(&ctx.pg, ids).await?;
+        let copies: Vec<_> = rows.into_iter().map(|(_, copy)| copy).collect();
+        if copies.is_empty() {
+            continue;
+        }
+        match scripts::enqueue_as_of(&mut connection, keys, &copies, Some(as_of_ms)).await? {
+            Some(n) => n_copied += n,
+            None => {
+                tracing::warn!(queue = %keys.queue, n_jobs = copies.len(), "copies came too late to be believed; the next pass makes them")
+            }
+        }
+    }
+    Ok(n_copied)
+}
+
+async fn redis_time_ms(connection: &mut ConnectionManager) -> Result<i64> {
+    let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(connection).await?;
+    Ok(seconds * 1_000 + micros / 1_000)
+}
+
+/// Removes waiting copies whose row is over or gone, from one page of a queue's copies; returns the next cursor, 0 at the end.
+///
+/// A copy is made after its row is committed: one that is seen first and whose row then is not there has ended.
+pub async fn repair_copies(ctx: &Context, queue: &QueueName, cursor: u64) -> Result<u64> {
+    let keys = QueueKeys::new(&ctx.keys, queue);
+    let mut connection = ctx.redis.connection();
+    let (next, flat): (u64, Vec<String>) =
+        redis::cmd("HSCAN").arg(keys.att()).arg(cursor).arg("COUNT").arg(500).query_async(&mut connection).await?;
+    let mut seen = Vec::new();
+    for pair in flat.chunks_exact(2).filter(|pair| !pair[1].starts_with('l')) {
+        seen.push((id_of(&pair[0])?, pair[1].clone()));
+    }
+    let ids: Vec<JobId> = seen.iter().map(|(id, _)| *id).collect();
+    let pending: HashSet<JobId> = store::pending_among(&ctx.pg, &ids).await?.into_iter().collect();
+    seen.retain(|(id, _)| !pending.contains(id));
+    for seen in seen.chunks(IDS_MAX) {
+        count("removed", scripts::remove(&mut connection, &keys, seen).await?);
+    }
+    Ok(next)
+}
+
+fn count(repair: &'static str, n: u64) {
+    if n > 0 {
+        ::metrics::counter!(metrics::JOB_RECONCILED, "repair" => repair).increment(n);
+        tracing::info!(repair, n_jobs = n, "the reconciler repaired Redis");
+    }
+}
