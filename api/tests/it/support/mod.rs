@@ -25,7 +25,18 @@ impl TestApp {
 
     /// `overrides` are settings by variable name.
     pub(crate) async fn start_with(overrides: &[(&str, &str)]) -> Self {
-        let stores = TestStores::create().await;
+        Self::serve(TestStores::create().await, overrides).await
+    }
+
+    /// A second process with the same signing keys, and stores of its own unless overridden.
+    pub(crate) async fn sibling(&self, overrides: &[(&str, &str)]) -> Self {
+        let keys_dir = self.state.ctx.settings().jwt_keys_dir.to_str().expect("test paths are text").to_owned();
+        let mut with_keys = vec![("JWT_KEYS_DIR", keys_dir.as_str())];
+        with_keys.extend(overrides);
+        Self::serve(TestStores::create().await, &with_keys).await
+    }
+
+    async fn serve(stores: TestStores, overrides: &[(&str, &str)]) -> Self {
         let mut variables = vec![("API_PORT", "0"), ("API_WORKERS", "1"), ("DB_POOL_MAX", "8")];
         variables.extend(overrides);
         let state = server::open_state(stores.settings(&variables)).await.expect("the state opens");

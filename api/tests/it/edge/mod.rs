@@ -1,5 +1,8 @@
 //! What holds for every request, whatever its route.
 
+mod bodies;
+mod pressure;
+
 use crate::support::{TestApp, send_for_problem};
 use reqwest::Method;
 use rstest::rstest;

@@ -1,0 +1,84 @@
+//! Bodies that are too large, too slow, or not what they say.
+
+use crate::{
+    auth::{credentials, register, token},
+    support::{TestApp, send, send_for_problem},
+};
+use futures_util::stream;
+use reqwest::Body;
+use rstest::rstest;
+use std::time::Duration;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+#[tokio::test]
+async fn an_oversize_body_is_refused_by_its_announced_length() {
+    let app = TestApp::start_with(&[("MAX_BODY_BYTES", "2KiB"), ("MAX_PAYLOAD_BYTES", "1KiB")]).await;
+    let request = app.post("/api/v1/auth/login").header("content-type", "application/json").body("x".repeat(3_000));
+    assert_eq!(send_for_problem(request).await, (413, "body_too_large".to_owned()));
+}
+
+#[tokio::test]
+async fn an_oversize_body_of_unknown_length_is_refused_when_it_passes_the_limit() {
+    let app = TestApp::start_with(&[("MAX_BODY_BYTES", "2KiB"), ("MAX_PAYLOAD_BYTES", "1KiB")]).await;
+    let chunks = stream::iter((0..8).map(|_| Ok::<_, std::io::Error>("x".repeat(500))));
+    let request = app.post("/api/v1/auth/login").header("content-type", "application/json").body(Body::wrap_stream(chunks));
+    assert_eq!(send_for_problem(request).await, (413, "body_too_large".to_owned()));
+}
+
+#[rstest]
+#[case::form("application/x-www-form-urlencoded")]
+#[case::text("text/plain")]
+#[case::almost("application/jsonp")]
+#[tokio::test]
+async fn a_body_that_is_not_json_is_a_415(#[case] content_type: &str) {
+    let app = TestApp::start().await;
+    let request = app.post("/api/v1/auth/login").header("content-type", content_type).body(credentials("a@example.org").to_string());
+    assert_eq!(send_for_problem(request).await, (415, "unsupported_media_type".to_owned()));
+}
+
+#[tokio::test]
+async fn a_body_that_never_comes_is_a_408_and_its_connection_goes() {
+    let app = TestApp::start_with(&[("API_CLIENT_TIMEOUT_S", "1")]).await;
+    let mut stream = TcpStream::connect(app.address).await.unwrap();
+    let head = "POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{\"email\"";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 64];
+    let n_read = timeout(Duration::from_secs(20), stream.read(&mut answer)).await.expect("an answer comes").unwrap();
+    assert!(answer[..n_read].starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&answer[..n_read]));
+}
+
+#[rstest]
+#[case::nul("/api/v1/audit?cursor=%00", 422, "invalid_text")]
+#[case::unknown_name("/api/v1/audit?nope=1", 400, "invalid_query")]
+#[case::wrong_type("/api/v1/audit?limit=many", 400, "invalid_query")]
+#[case::zero("/api/v1/audit?limit=0", 400, "invalid_query")]
+#[case::negative("/api/v1/audit?limit=-5", 400, "invalid_query")]
+#[case::huge("/api/v1/audit?limit=99999999999999999999", 400, "invalid_query")]
+#[case::foreign_cursor("/api/v1/audit?cursor=abc", 400, "invalid_cursor")]
+#[tokio::test]
+async fn a_query_is_checked_like_a_body(#[case] path: &str, #[case] status: u16, #[case] code: &str) {
+    let app = TestApp::start().await;
+    let session = crate::auth::register_admin(&app).await;
+    assert_eq!(send_for_problem(app.get(path).bearer_auth(token(&session))).await, (status, code.to_owned()));
+}
+
+#[tokio::test]
+async fn a_limit_beyond_the_largest_page_is_cut_to_it() {
+    let app = TestApp::start().await;
+    let session = crate::auth::register_admin(&app).await;
+    assert_eq!(send(app.get("/api/v1/audit?limit=100000").bearer_auth(token(&session))).await.0, 200);
+}
+
+#[tokio::test]
+async fn an_id_that_is_none_names_nothing() {
+    let app = TestApp::start().await;
+    let session = register(&app, "ada@example.org").await;
+    for id in ["7", "not-an-id", "%00", "00000000-0000-0000-0000-000000000000"] {
+        let request = app.request(reqwest::Method::DELETE, &format!("/api/v1/auth/sessions/{id}")).bearer_auth(token(&session));
+        assert_eq!(send_for_problem(request).await, (404, "not_found".to_owned()), "{id}");
+    }
+}
