@@ -5,7 +5,9 @@
 mod api_keys;
 mod auth;
 mod edge;
+mod jobs;
 mod openapi;
+mod queues;
 mod support;
 mod system;
 mod users;

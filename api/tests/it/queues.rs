@@ -1,0 +1,52 @@
+//! `/queues` and `/workers`.
+
+use crate::{
+    auth::{register_admin, token},
+    jobs::World,
+    support::{send, send_for_problem},
+};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn operators_change_queues_and_users_only_look() {
+    let world = World::new().await;
+    let admin = register_admin(&world.app).await;
+    let patch = |who: &Value, body: Value| world.app.request(Method::PATCH, "/api/v1/queues/reports").bearer_auth(token(who)).json(&body);
+    let change = json!({"limits": {"max_depth": 1}});
+    assert_eq!(send_for_problem(patch(&world.ada, change.clone())).await, (403, "insufficient_scope".to_owned()));
+    assert_eq!(send_for_problem(world.get("/queues/reports")).await, (404, "not_found".to_owned()));
+    let (status, queue) = send(patch(&admin, change)).await;
+    assert_eq!((status, &queue["limits"]["max_depth"]), (StatusCode::OK, &json!(1)));
+    assert_eq!(send(world.get("/queues/reports")).await.1["stats"]["queued"], 0);
+    let submit = || world.submit(&json!({"kind": "debug.echo", "queue": "reports"}));
+    assert_eq!(send(submit()).await.0, StatusCode::ACCEPTED);
+    let full = submit().send().await.unwrap();
+    assert_eq!((full.status(), full.headers().contains_key("retry-after")), (StatusCode::TOO_MANY_REQUESTS, true));
+    let stale = patch(&admin, json!({"remote": true})).header("if-match", "\"stale\"");
+    assert_eq!(send_for_problem(stale).await, (412, "precondition_failed".to_owned()));
+}
+
+#[tokio::test]
+async fn pause_resume_and_purge_answer_with_what_they_did() {
+    let world = World::new().await;
+    let admin = register_admin(&world.app).await;
+    let post = |action: &str| world.app.post(&format!("/api/v1/queues/default/{action}")).bearer_auth(token(&admin));
+    assert_eq!(send(post("pause")).await.1["paused"], true);
+    world.echo().await;
+    assert_eq!(send(post("purge").json(&json!({}))).await, (StatusCode::OK, json!({"removed": 1})));
+    assert_eq!(send(post("resume")).await.1["paused"], false);
+    let (_, queues) = send(world.get("/queues?limit=1")).await;
+    assert_eq!((&queues["items"][0]["name"], &queues["next_cursor"]), (&json!("default"), &Value::Null));
+}
+
+#[tokio::test]
+async fn workers_are_for_operators() {
+    let world = World::new().await;
+    assert_eq!(send_for_problem(world.get("/workers")).await, (403, "insufficient_scope".to_owned()));
+    let admin = register_admin(&world.app).await;
+    let (status, workers) = send(world.app.get("/api/v1/workers").bearer_auth(token(&admin))).await;
+    assert_eq!((status, workers), (StatusCode::OK, json!({"items": [], "next_cursor": null})));
+    let unknown = world.app.get("/api/v1/workers/0197a1b2-0000-7000-8000-000000000000").bearer_auth(token(&admin));
+    assert_eq!(send_for_problem(unknown).await, (404, "not_found".to_owned()));
+}
