@@ -4,15 +4,18 @@
 //! prefetch. Marked outcomes go to PostgreSQL in a batch; two batches are on their way at most, so that the next beat need
 //! not wait for the last commit. Nothing lingers: a beat carries what has gathered while the one before was under way.
 
+mod arrivals;
+mod ends;
+
 use super::{
     Outcome,
     doorbell::Bell,
-    held::{Held, LeasedJob, Phase, Signals, StopReason},
-    lane::{Lanes, delivered},
-    load::{self, Draft, Loaded},
+    held::{Held, LeasedJob},
+    lane::Lanes,
+    load::{Draft, Loaded},
     meters::Meters,
-    outcome::{Conclusion, Delivery, RETURNS_MAX, conclude},
-    scripts::{self, Action, Finish, Holder, QueueKeys, Step, Stepped},
+    outcome::Conclusion,
+    scripts::{self, Finish, Holder, QueueKeys, Step, Stepped},
     settle,
     token::Token,
 };
@@ -325,119 +328,6 @@ impl Leaser {
                 self.lanes.by_keys(&held.keys).finishes.push_back(finish);
             }
         }
-    }
-
-    fn deliver(&mut self, draft: Draft) {
-        let signals = Arc::new(Signals::default());
-        self.wiring.held.insert(delivered(&draft, &signals));
-        self.hand_over(draft, signals);
-    }
-
-    fn hand_over(&mut self, draft: Draft, signals: Arc<Signals>) {
-        let token = draft.token;
-        let Some(job) = draft.into_job(signals) else { return };
-        // The channel holds the whole prefetch; it is only full while lost deliveries still lie in it.
-        let is_sent = self.wiring.jobs.as_ref().is_some_and(|jobs| jobs.try_send(Arc::new(job)).is_ok());
-        if !is_sent && let Some(held) = self.wiring.held.remove(token) {
-            self.release(&held);
-        }
-    }
-
-    fn load(&mut self, drafts: Vec<Draft>) {
-        if drafts.is_empty() {
-            return;
-        }
-        for draft in &drafts {
-            self.wiring.held.insert(delivered(draft, &Arc::new(Signals::default())));
-        }
-        let (ctx, give_up, loaded) = (self.ctx.clone(), self.wiring.give_up.clone(), self.loaded.0.clone());
-        tokio::spawn(async move {
-            let rows = load::load(&ctx, drafts, &give_up).await;
-            drop(loaded.send(rows).await);
-        });
-    }
-
-    fn take_loaded(&mut self, loaded: Option<Loaded>) {
-        let Some(loaded) = loaded else { return };
-        for draft in loaded.complete {
-            // Handed back or lost while it was loaded: no longer ours.
-            if let Some(held) = self.wiring.held.get(draft.token) {
-                self.hand_over(draft, held.signals);
-            }
-        }
-        for finish in loaded.stale {
-            if let Some(held) = self.wiring.held.remove(finish.token) {
-                self.lanes.by_keys(&held.keys).finishes.push_back(finish);
-            }
-        }
-    }
-
-    /// A delivery has ended in the worker.
-    fn conclude(&mut self, ended: Ended) {
-        let job = &ended.job;
-        let outcome = match ended.end {
-            End::Outcome(outcome) => outcome,
-            End::NotStarted => return,
-            End::Abandoned => match self.abandoned(job) {
-                Some(outcome) => outcome,
-                None => return,
-            },
-        };
-        // Not held any more: its lease was lost or handed back, and whatever it did does not count.
-        let Some(held) = self.wiring.held.end(job.token) else { return };
-        let now = self.ctx.clock.now();
-        let ran = held.started_at().map(|started_at| (now - started_at).try_into().unwrap_or_default());
-        self.wiring.held.count(matches!(outcome, Outcome::Done(_)));
-        self.meters.finished(&held.keys.queue, &held.kind, outcome.name(), ran);
-        let delivery = Delivery {
-            token: job.token,
-            standing: held.standing,
-            retry: job.retry,
-            worker_id: self.wishes.holder.worker_id.clone(),
-            started_at: held.started_at(),
-        };
-        self.concluded.push_back(conclude(delivery, outcome, now, rand::random()));
-    }
-
-    /// An attempt that was made to stop: its outcome, if it has one.
-    fn abandoned(&mut self, job: &LeasedJob) -> Option<Outcome> {
-        match job.signals.reason() {
-            Some(StopReason::Cancelled) => Some(Outcome::Cancelled),
-            Some(StopReason::LeaseLost) => None,
-            Some(StopReason::WorkerStops) | None if job.standing.returns >= RETURNS_MAX => Some(Outcome::Undeliverable),
-            Some(StopReason::WorkerStops) | None => {
-                self.give_back_started(job.token);
-                None
-            }
-        }
-    }
-
-    /// The worker stops before the attempt did. We vouch that it will not settle, so it may run elsewhere at once.
-    fn give_back_started(&mut self, token: Token) {
-        let Some(held) = self.wiring.held.remove(token) else { return };
-        let mut standing = held.standing;
-        standing.returns += 1;
-        let finish = Finish { token, action: Action::Requeue { run_at: self.ctx.clock.now() }, standing };
-        self.lanes.by_keys(&held.keys).finishes.push_back(finish);
-    }
-
-    fn hand_back(&mut self) {
-        self.wiring.jobs = None;
-        let unstarted = self.wiring.held.take_unstarted();
-        if !unstarted.is_empty() {
-            tracing::info!(n_jobs = unstarted.len(), "handing back what has not started");
-        }
-        for held in unstarted {
-            self.release(&held);
-        }
-    }
-
-    /// Back to the front of its list, as if it had never been leased.
-    fn release(&mut self, held: &super::held::Delivered) {
-        debug_assert_eq!(held.phase, Phase::Reserved, "only what has not started is handed back unspent");
-        let mut standing = held.standing;
-        standing.attempt -= 1;
-        self.lanes.by_keys(&held.keys).finishes.push_back(Finish { token: held.token, action: Action::Release, standing });
     }
 }
 

@@ -51,3 +51,6 @@ async fn apply(ctx: &Context, keys: &QueueKeys, finishes: Vec<Finish>) -> Result
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,58 @@
+//! From a leased copy to the worker: at once when the copy carries everything, by way of PostgreSQL otherwise.
+
+use super::{
+    super::{
+        held::Signals,
+        lane::delivered,
+        load::{self, Draft, Loaded},
+    },
+    Leaser,
+};
+use std::sync::Arc;
+
+impl Leaser {
+    pub(super) fn deliver(&mut self, draft: Draft) {
+        let signals = Arc::new(Signals::default());
+        self.wiring.held.insert(delivered(&draft, &signals));
+        self.hand_over(draft, signals);
+    }
+
+    fn hand_over(&mut self, draft: Draft, signals: Arc<Signals>) {
+        let token = draft.token;
+        let Some(job) = draft.into_job(signals) else { return };
+        // The channel holds the whole prefetch; it is only full while lost deliveries still lie in it.
+        let is_sent = self.wiring.jobs.as_ref().is_some_and(|jobs| jobs.try_send(Arc::new(job)).is_ok());
+        if !is_sent && let Some(held) = self.wiring.held.remove(token) {
+            self.release(&held);
+        }
+    }
+
+    pub(super) fn load(&mut self, drafts: Vec<Draft>) {
+        if drafts.is_empty() {
+            return;
+        }
+        for draft in &drafts {
+            self.wiring.held.insert(delivered(draft, &Arc::new(Signals::default())));
+        }
+        let (ctx, give_up, loaded) = (self.ctx.clone(), self.wiring.give_up.clone(), self.loaded.0.clone());
+        tokio::spawn(async move {
+            let rows = load::load(&ctx, drafts, &give_up).await;
+            drop(loaded.send(rows).await);
+        });
+    }
+
+    pub(super) fn take_loaded(&mut self, loaded: Option<Loaded>) {
+        let Some(loaded) = loaded else { return };
+        for draft in loaded.complete {
+            // Handed back or lost while it was loaded: no longer ours.
+            if let Some(held) = self.wiring.held.get(draft.token) {
+                self.hand_over(draft, held.signals);
+            }
+        }
+        for finish in loaded.stale {
+            if let Some(held) = self.wiring.held.remove(finish.token) {
+                self.lanes.by_keys(&held.keys).finishes.push_back(finish);
+            }
+        }
+    }
+}
