@@ -1,6 +1,6 @@
 //! What one process keeps of jobs between requests. Nothing here is the truth: all of it may vanish at any moment.
 
-use super::{coalesce::Coalescer, queues::QueueCache, race::Away, wait::Waiters};
+use super::{coalesce::Coalescer, lookup::Lookups, queues::QueueCache, race::Away, wait::Waiters};
 use crate::{config::Settings, redis::Redis};
 use sqlx::PgPool;
 use tokio::runtime::Handle;
@@ -11,6 +11,7 @@ pub struct LocalJobs {
     pub(super) queues: QueueCache,
     pub(super) waiters: Waiters,
     pub(super) redis_away: Away,
+    pub(super) lookups: Lookups,
     /// Where work goes on that must outlive the request, and the server thread, that began it.
     pub(super) runtime: Handle,
     pg: PgPool,
@@ -25,6 +26,7 @@ impl LocalJobs {
             queues: QueueCache::new(settings.queues_max),
             waiters: Waiters::new(settings.wait_max),
             redis_away: Away::default(),
+            lookups: Lookups::default(),
             runtime: Handle::current(),
             pg: pg.clone(),
             redis: redis.clone(),

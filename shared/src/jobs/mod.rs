@@ -14,6 +14,7 @@ pub mod engine;
 pub mod kinds;
 pub mod list;
 mod local;
+mod lookup;
 pub mod names;
 pub mod new_job;
 pub mod queues;

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// A row of `jobs_all`; `state` is as stored: pending and waiting while the job is to be done.
-#[derive(Debug)]
+#[derive(Debug, sqlx::FromRow)]
 pub(in crate::jobs) struct JobRow {
     pub(in crate::jobs) id: JobId,
     pub(in crate::jobs) owner_id: UserId,
@@ -53,6 +53,7 @@ pub(in crate::jobs) struct PageFilter<'a> {
     pub(in crate::jobs) ids: Option<&'a [Uuid]>,
 }
 
+/// The job wherever it is, also in a partition that nobody knows of.
 pub(in crate::jobs) async fn job_by_id(executor: impl PgExecutor<'_>, id: JobId) -> sqlx::Result<Option<JobRow>> {
     sqlx::query_as!(
         JobRow,

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     Code,
-    jobs::{AttemptOutcome, JobState, attempts, read},
+    jobs::{AttemptOutcome, JobState, attempts, lookup, read, store},
     page::PageRequest,
 };
 
@@ -16,6 +16,38 @@ async fn an_ended_job_shows_its_result_and_times() {
     assert_eq!((ended.state, ended.attempt, ended.worker_id.as_deref()), (JobState::Succeeded, 1, Some("worker-1")));
     assert_eq!(ended.result.unwrap().get(), "[1,2]");
     assert!(ended.finished_at.is_some());
+}
+
+#[tokio::test]
+async fn the_fast_lookup_and_the_checked_one_agree() {
+    let fixture = Fixture::new().await;
+    let live = fixture.echo(json!({"tags": ["a"], "expires_at": "2999-01-01T00:00:00Z"})).await;
+    let ended = fixture.echo(json!({"payload": [1], "delay_ms": 5})).await;
+    fixture.end(ended.id, "succeeded").await;
+    for id in [live.id, ended.id] {
+        let fast = lookup::row_by_id(&fixture.ctx, id).await.unwrap();
+        let checked = store::read::job_by_id(&fixture.ctx.pg, id).await.unwrap();
+        assert_eq!(format!("{fast:?}"), format!("{checked:?}"));
+        assert!(fast.is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_job_is_found_whichever_partition_holds_it() {
+    let fixture = Fixture::new().await;
+    let job = fixture.echo(json!({})).await;
+    fixture.end(job.id, "succeeded").await;
+    assert!(read::get(&fixture.ctx, &fixture.user, job.id).await.is_ok());
+    // The day's partition goes while its statement is known, and the row is caught by the default one.
+    let day = format!("jobs_ended_{:04}{:02}{:02}", job.created_at.year(), u8::from(job.created_at.month()), job.created_at.day());
+    let script = format!("CREATE TABLE kept AS SELECT * FROM {day}; DROP TABLE {day}; INSERT INTO jobs_ended SELECT * FROM kept;",);
+    sqlx::raw_sql(sqlx::AssertSqlSafe(script)).execute(&fixture.ctx.pg).await.unwrap();
+    assert!(read::get(&fixture.ctx, &fixture.user, job.id).await.is_ok());
+    let added: bool =
+        sqlx::query_scalar("SELECT jobs_ended_add_day($1)").bind(job.created_at.date()).fetch_one(&fixture.ctx.pg).await.unwrap();
+    assert!(added);
+    assert!(read::get(&fixture.ctx, &fixture.user, job.id).await.is_ok());
+    assert_eq!(fixture.count("jobs_ended_default").await, 0);
 }
 
 #[tokio::test]
