@@ -52,7 +52,8 @@ impl Role {
 }
 
 macro_rules! scopes {
-    ($($variant:ident = $text:literal,)*) => {
+    // `tt`, as utoipa does not look into a captured literal and would document the variant's Rust name.
+    ($($variant:ident = $text:tt,)*) => {
         /// One permission of an API key or access token.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
         pub enum Scope { $(#[serde(rename = $text)] $variant,)* }

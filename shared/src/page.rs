@@ -28,6 +28,25 @@ impl PageQuery {
     }
 }
 
+/// As [`PageQuery`] for lists by id, whose cursors have a form that can be told.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct IdPageQuery {
+    /// Items per page: 1 or more, cut to 1000; 50 when absent.
+    #[param(minimum = 1, example = 50)]
+    pub limit: Option<i64>,
+    /// `next_cursor` of the page before.
+    #[param(pattern = "^[A-Za-z0-9_-]{21}[AQgw]$")]
+    pub cursor: Option<String>,
+}
+
+impl IdPageQuery {
+    pub fn parse(&self) -> Result<PageRequest> {
+        page_request(self.limit, self.cursor.as_deref())
+    }
+}
+
 /// What a list is sorted by, and a cursor holds: an id, a name, an ordinal.
 pub trait Key: Sized {
     fn to_bytes(&self) -> Vec<u8>;

@@ -12,17 +12,17 @@ use shared::{
     accounts::{ApiKey, Origin, api_keys, input::NewApiKey},
     idempotency::{Attempt, StoredAnswer},
     ids::ApiKeyId,
-    page::{Page, PageQuery},
+    page::{IdPageQuery, Page},
 };
 
 /// Makes an API key. This answer alone has `key`; a repeated request gets the record without it.
 #[utoipa::path(post, path = "/api/v1/api-keys", tag = "accounts", operation_id = "create_api_key", request_body = NewApiKey,
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes repeating this request safe, for 24 hours",
-        min_length = 1, max_length = 255)),
+        pattern = "^[!-~]{1,255}$")),
     security(("bearer" = [])),
     responses(
         (status = 201, description = "The key", body = ApiKey),
-        (status = 409, description = "There are as many keys as there may be, or the first request is still running",
+        (status = 409, description = "There are as many keys as there may be, `expires_at` has passed, or the first request is still running",
             body = Problem<'static>, content_type = "application/problem+json")))]
 pub async fn create_api_key(
     state: Data<AppState>,
@@ -56,10 +56,10 @@ fn without_secret(made: &ApiKey) -> Result<StoredAnswer> {
 }
 
 /// The caller's API keys, newest first.
-#[utoipa::path(get, path = "/api/v1/api-keys", tag = "accounts", operation_id = "list_api_keys", params(PageQuery),
+#[utoipa::path(get, path = "/api/v1/api-keys", tag = "accounts", operation_id = "list_api_keys", params(IdPageQuery),
     security(("bearer" = [])),
     responses((status = 200, description = "Keys that are not revoked", body = Page<ApiKey>)))]
-pub async fn list_api_keys(state: Data<AppState>, CallerOf(caller): CallerOf, Query(page): Query<PageQuery>) -> ApiResult {
+pub async fn list_api_keys(state: Data<AppState>, CallerOf(caller): CallerOf, Query(page): Query<IdPageQuery>) -> ApiResult {
     let page = api_keys::list_api_keys(&state.accounts, &caller, &page.parse()?).await?;
     Ok(HttpResponse::Ok().json(page))
 }

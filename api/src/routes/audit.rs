@@ -8,14 +8,14 @@ use crate::{
 use actix_web::{HttpResponse, web::Data};
 use shared::{
     accounts::audit::{self, Entry},
-    page::{Page, PageQuery},
+    page::{IdPageQuery, Page},
 };
 
 /// Who did what to whom, newest first.
-#[utoipa::path(get, path = "/api/v1/audit", tag = "accounts", operation_id = "list_audit", params(PageQuery),
+#[utoipa::path(get, path = "/api/v1/audit", tag = "accounts", operation_id = "list_audit", params(IdPageQuery),
     security(("bearer" = []), ("api_key" = [])),
     responses((status = 200, description = "Entries", body = Page<Entry>)))]
-pub async fn list_audit(state: Data<AppState>, CallerOf(caller): CallerOf, Query(page): Query<PageQuery>) -> ApiResult {
+pub async fn list_audit(state: Data<AppState>, CallerOf(caller): CallerOf, Query(page): Query<IdPageQuery>) -> ApiResult {
     let page = audit::list_audit(&state.accounts, &caller, &page.parse()?).await?;
     Ok(HttpResponse::Ok().json(page))
 }

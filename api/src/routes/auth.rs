@@ -20,7 +20,7 @@ use shared::{
         login, password, refresh, register as registration, reset, sessions, users,
     },
     ids::SessionId,
-    page::{Page, PageQuery},
+    page::{IdPageQuery, Page},
 };
 
 /// Tokens are for the one who asked, and for no cache on the way.
@@ -111,17 +111,19 @@ pub async fn forgot_password(state: Data<AppState>, meta: Meta, body: Body<Forgo
 /// Sets a new password with a token that came by mail: good once, for 30 minutes. All sessions end.
 #[utoipa::path(post, path = "/api/v1/auth/password/reset", tag = "accounts", operation_id = "reset_password",
     request_body = PasswordReset,
-    responses((status = 204, description = "The password is set")))]
+    responses(
+        (status = 204, description = "The password is set"),
+        (status = 401, description = "The token is not good", body = Problem<'static>, content_type = "application/problem+json")))]
 pub async fn reset_password(state: Data<AppState>, meta: Meta, body: Body<PasswordReset>) -> ApiResult {
     reset::reset_password(&state.accounts, &body.value, &meta.into()).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
 /// The caller's sessions, newest first.
-#[utoipa::path(get, path = "/api/v1/auth/sessions", tag = "accounts", operation_id = "list_sessions", params(PageQuery),
+#[utoipa::path(get, path = "/api/v1/auth/sessions", tag = "accounts", operation_id = "list_sessions", params(IdPageQuery),
     security(("bearer" = [])),
     responses((status = 200, description = "Sessions that have not ended", body = Page<ListedSession>)))]
-pub async fn list_sessions(state: Data<AppState>, CallerOf(caller): CallerOf, Query(page): Query<PageQuery>) -> ApiResult {
+pub async fn list_sessions(state: Data<AppState>, CallerOf(caller): CallerOf, Query(page): Query<IdPageQuery>) -> ApiResult {
     let page = sessions::list_sessions(&state.accounts, &caller, &page.parse()?).await?;
     Ok(HttpResponse::Ok().json(page))
 }

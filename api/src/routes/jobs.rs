@@ -28,7 +28,7 @@ use std::time::Duration;
 #[utoipa::path(post, path = "/api/v1/jobs", tag = "jobs", operation_id = "submit_job", request_body = SubmitJob,
     params(
         ("Idempotency-Key" = Option<String>, Header, description = "Makes repeating this request safe, for 24 hours",
-            min_length = 1, max_length = 255),
+            pattern = "^[!-~]{1,255}$"),
         ("Prefer" = Option<String>, Header, description = "`wait=N`: wait up to N seconds (30 at most) for the end of the job")),
     security(("bearer" = []), ("api_key" = [])),
     responses(

@@ -9,14 +9,14 @@ use actix_web::{HttpRequest, HttpResponse, web::Data};
 use shared::{
     accounts::{User, input::UserChange, users},
     ids::UserId,
-    page::{Page, PageQuery},
+    page::{IdPageQuery, Page},
 };
 
 /// All users, newest first.
-#[utoipa::path(get, path = "/api/v1/users", tag = "accounts", operation_id = "list_users", params(PageQuery),
+#[utoipa::path(get, path = "/api/v1/users", tag = "accounts", operation_id = "list_users", params(IdPageQuery),
     security(("bearer" = []), ("api_key" = [])),
     responses((status = 200, description = "Users", body = Page<User>)))]
-pub async fn list_users(state: Data<AppState>, CallerOf(caller): CallerOf, Query(page): Query<PageQuery>) -> ApiResult {
+pub async fn list_users(state: Data<AppState>, CallerOf(caller): CallerOf, Query(page): Query<IdPageQuery>) -> ApiResult {
     let page = users::list_users(&state.accounts, &caller, &page.parse()?).await?;
     Ok(HttpResponse::Ok().json(page))
 }

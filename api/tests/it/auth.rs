@@ -177,7 +177,7 @@ async fn a_forgotten_password_is_answered_the_same_for_everyone() {
     }
     let reset = json!({"token": "mrp_0_0", "new_password": "staple correct horse"});
     let problem = send_for_problem(app.post("/api/v1/auth/password/reset").json(&reset)).await;
-    assert_eq!(problem, (422, "validation_failed".to_owned()));
+    assert_eq!(problem, (401, "invalid_token".to_owned()));
 }
 
 #[tokio::test]

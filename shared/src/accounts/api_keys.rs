@@ -61,12 +61,9 @@ pub async fn create_api_key(
 
 fn check(caller: &Caller, new: &NewApiKey, now: OffsetDateTime) -> Result<Scopes> {
     new.validate()?;
-    let allowed = caller.role.scopes();
-    if let Some((index, scope)) = new.scopes.iter().enumerate().find(|(_, scope)| !allowed.contains(**scope)) {
-        return Err(Error::invalid(format!("/scopes/{index}"), "not_allowed", format!("your role does not have `{scope}`")));
-    }
+    new.scopes.iter().try_for_each(|scope| caller.require(*scope))?;
     if new.expires_at.is_some_and(|expires_at| expires_at <= now) {
-        return Err(Error::invalid("/expires_at", "past", "must lie in the future"));
+        return Err(Error::new(Code::Conflict, "`expires_at` has passed: the key would never be good."));
     }
     Ok(new.scopes.iter().copied().collect())
 }

@@ -35,10 +35,10 @@ pub struct NewUser {
     #[validate(custom(function = "rules::email"))]
     pub email: String,
     /// 8 to 128 characters, and not a common one.
-    #[schema(value_type = String, format = "password", min_length = 8, max_length = 128)]
+    #[schema(value_type = String, format = "password", min_length = 8, max_length = 128, pattern = r"^[^\u0000]*$")]
     #[validate(custom(function = "rules::new_password"))]
     pub password: Secret,
-    #[schema(min_length = 1, max_length = 100)]
+    #[schema(min_length = 1, max_length = 100, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     #[validate(custom(function = "rules::name"))]
     pub display_name: Option<String>,
 }
@@ -47,10 +47,10 @@ pub struct NewUser {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"email": "ada@example.org", "password": "correct horse battery"}))]
 pub struct Credentials {
-    #[schema(max_length = 254)]
+    #[schema(max_length = 254, pattern = r"^[^\u0000]*$")]
     #[validate(length(max = 254))]
     pub email: String,
-    #[schema(value_type = String, format = "password", max_length = 128)]
+    #[schema(value_type = String, format = "password", max_length = 128, pattern = r"^[^\u0000]*$")]
     #[validate(custom(function = "rules::presented_password"))]
     pub password: Secret,
 }
@@ -59,7 +59,7 @@ pub struct Credentials {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"refresh_token": "mrr_0199d8c27e1a7b2c8d3e4f5a6b7c8d9e_1_8RbVYtYB1hYt0e2mPq1YJ1cX9m1m0u3Hq6cVbJ5wY3A"}))]
 pub struct RefreshRequest {
-    #[schema(value_type = String, max_length = 256)]
+    #[schema(value_type = String, max_length = 256, pattern = "^mrr_[0-9A-Za-z_-]+$")]
     pub refresh_token: Secret,
 }
 
@@ -67,10 +67,10 @@ pub struct RefreshRequest {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"current_password": "correct horse battery", "new_password": "staple correct horse"}))]
 pub struct PasswordChange {
-    #[schema(value_type = String, format = "password", max_length = 128)]
+    #[schema(value_type = String, format = "password", max_length = 128, pattern = r"^[^\u0000]*$")]
     #[validate(custom(function = "rules::presented_password"))]
     pub current_password: Secret,
-    #[schema(value_type = String, format = "password", min_length = 8, max_length = 128)]
+    #[schema(value_type = String, format = "password", min_length = 8, max_length = 128, pattern = r"^[^\u0000]*$")]
     #[validate(custom(function = "rules::new_password"))]
     pub new_password: Secret,
 }
@@ -88,9 +88,9 @@ pub struct ForgottenPassword {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"token": "mrp_0199d8c27e1a7b2c8d3e4f5a6b7c8d9e_Q1w2E3r4T5y6U7i8O9p0A1s2D3f4G5h6J7k8L9z0X1c", "new_password": "staple correct horse"}))]
 pub struct PasswordReset {
-    #[schema(value_type = String, max_length = 256)]
+    #[schema(value_type = String, max_length = 256, pattern = "^mrp_[0-9A-Za-z_]+$")]
     pub token: Secret,
-    #[schema(value_type = String, format = "password", min_length = 8, max_length = 128)]
+    #[schema(value_type = String, format = "password", min_length = 8, max_length = 128, pattern = r"^[^\u0000]*$")]
     #[validate(custom(function = "rules::new_password"))]
     pub new_password: Secret,
 }
@@ -99,7 +99,7 @@ pub struct PasswordReset {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"name": "nightly import", "scopes": ["jobs:read", "jobs:write"]}))]
 pub struct NewApiKey {
-    #[schema(min_length = 1, max_length = 100)]
+    #[schema(min_length = 1, max_length = 100, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     #[validate(custom(function = "rules::name"))]
     pub name: String,
     /// Each within what the user's role allows.

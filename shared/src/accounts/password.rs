@@ -20,7 +20,7 @@ pub async fn change_password(accounts: &Accounts, caller: &Caller, change: &Pass
     throttle::check_user(accounts, caller.user_id).await?;
     let user = store::users::by_id(&accounts.ctx.pg, caller.user_id).await?.ok_or_else(signed_out)?;
     if accounts.passwords.verify(&change.current_password, Some(&user.password_hash)).await? == Verdict::Wrong {
-        return Err(Error::invalid("/current_password", "incorrect", "is not the current password"));
+        return Err(Error::new(Code::Forbidden, "The current password is another one."));
     }
     let hash = accounts.passwords.hash(&change.new_password).await?;
 

@@ -11,7 +11,7 @@ use super::{
     store,
     types::Origin,
 };
-use crate::{Error, Result, ids::UserId};
+use crate::{Code, Error, Result, ids::UserId};
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 use time::Duration;
@@ -70,5 +70,5 @@ async fn find(accounts: &Accounts, token: &str) -> Result<(Uuid, UserId)> {
 }
 
 fn invalid_token() -> Error {
-    Error::invalid("/token", "invalid_token", "is not good, has expired, or was used already")
+    Error::new(Code::InvalidToken, "The token is not good, has expired, or was used already.")
 }

@@ -64,7 +64,7 @@ pub struct BulkAnswer<'a> {
     request_body(content((SubmitJobs = "application/json"), (String = "application/x-ndjson"))),
     params(BulkQuery,
         ("Idempotency-Key" = Option<String>, Header, description = "Makes repeating this request safe, for 24 hours",
-            min_length = 1, max_length = 255)),
+            pattern = "^[!-~]{1,255}$")),
     security(("bearer" = []), ("api_key" = [])),
     responses(
         (status = 207, description = "What became of each job, in order", body = BulkAnswer<'static>),
