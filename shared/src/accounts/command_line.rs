@@ -1,5 +1,5 @@
-//! What an operator does at the machine, with the database's and the keys' access as proof: the first administrator, tokens
-//! and reset links for others. And the pruning that maintenance calls.
+//! What an operator does at the machine, where access to the database and the keys is proof enough: the first
+//! administrator, and tokens for scripts.
 
 use super::{
     Accounts, access_token,
@@ -80,16 +80,4 @@ pub async fn issue_token(accounts: &Accounts, email: &str, ttl: Duration) -> Res
 async fn by_email(accounts: &Accounts, email: &str) -> Result<UserRow> {
     let found = store::users::by_email(&accounts.ctx.pg, &rules::normal_email(email)).await?;
     found.ok_or_else(|| Error::not_found("user"))
-}
-
-/// Ended sessions and revoked keys are kept so long, for questions.
-const KEPT_AFTER_END: Duration = Duration::days(7);
-
-/// Removes rows that nothing asks for any more, at most `limit` of each table; returns how many.
-pub async fn prune(accounts: &crate::Context, limit: i64) -> Result<u64> {
-    let (pg, now) = (&accounts.pg, accounts.clock.now());
-    Ok(store::prune::sessions(pg, now - KEPT_AFTER_END, limit).await?
-        + store::prune::api_keys(pg, now - KEPT_AFTER_END, limit).await?
-        + store::prune::revocations(pg, now, limit).await?
-        + store::prune::password_resets(pg, now, limit).await?)
 }

@@ -5,7 +5,8 @@ use shared::{
     Code, Role,
     accounts::{
         audit::list_audit,
-        command_line::{AdminCreated, create_admin, issue_token, prune},
+        command_line::{AdminCreated, create_admin, issue_token},
+        prune::prune,
     },
     page::page_request,
 };
