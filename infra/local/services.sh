@@ -2,8 +2,13 @@
 # shellcheck shell=bash
 
 # What both programs are told. Everything else they take from the environment themselves.
+# A running API is found at the port it was started with, whatever this shell has in mind.
 export_settings() {
-  export API_HOST=${API_HOST:-127.0.0.1} API_PORT=${API_PORT:-8000}
+  local running_port=''
+  service_pid api >/dev/null && running_port=$(cat "$DATA/api_port" 2>/dev/null)
+  [ -z "$running_port" ] || [ "${API_PORT:-$running_port}" = "$running_port" ] ||
+    say "the API of this checkout runs on port $running_port; API_PORT=$API_PORT takes effect after make stop"
+  export API_HOST=${API_HOST:-127.0.0.1} API_PORT=${running_port:-${API_PORT:-8000}}
   export JWT_KEYS_DIR=${JWT_KEYS_DIR:-$DATA/keys}
   local host=$API_HOST
   case $host in 0.0.0.0 | ::) host=127.0.0.1 ;; *:*) host="[$host]" ;; esac
@@ -43,7 +48,6 @@ start_service() {
       say "$name runs an older build than the one on disk; make stop and make start bring the new one up"
     return 0
   fi
-  end_orphans "$name"
   say "starting $name"
   cd "$ROOT" || exit
   # One old log is kept; colours are for terminals.
@@ -55,6 +59,7 @@ start_service() {
 start_services() {
   start_service jobs millrace-jobs work
   start_service api millrace-api serve
+  printf '%s\n' "$API_PORT" >"$DATA/api_port"
   wait_until_ready
 }
 
@@ -82,32 +87,6 @@ $(tail -n 15 "$LOGS/$name.log")"; }
   say ' ready'
 }
 
-# Children of a killed supervisor, should they outlive it: in its process group, and running our program.
-orphans() {
-  local leader rest stat pid
-  [ -f "$DATA/$1.pid" ] && read -r leader rest <"$DATA/$1.pid" || return 0
-  if [ -d /proc/self ]; then
-    for stat in /proc/[0-9]*/stat; do
-      read -r stat 2>/dev/null <"$stat" || continue
-      pid=${stat%% *}
-      case $stat in *"(millrace-$1)"*) ;; *) continue ;; esac
-      # shellcheck disable=SC2086  # split into fields: state, parent, process group
-      set -- "$1" ${stat##*) }
-      [ "$2" != Z ] && [ "$4" = "$leader" ] && [ "$pid" != "$leader" ] && printf '%s\n' "$pid"
-    done
-  else
-    ps -A -o pid=,pgid=,comm= | awk -v g="$leader" -v n="millrace-$1" '$2 == g && $1 != g && index($3, n) { print $1 }'
-  fi
-}
-
-end_orphans() {
-  local pid
-  service_pid "$1" >/dev/null || for pid in $(orphans "$1"); do
-    say "ending pid $pid, left over from a killed $1"
-    end_process "$pid" TERM "$STOP_DEADLINE_S"
-  done
-}
-
 # The programs drain by themselves within SHUTDOWN_TIMEOUT_S; the margin is for a slow machine.
 STOP_DEADLINE_S=$((${SHUTDOWN_TIMEOUT_S:-30} + 15))
 
@@ -118,8 +97,7 @@ stop_services() {
   for name in "$@"; do
     pid=$(service_pid "$name") && until_true "$STOP_DEADLINE_S" service_gone "$name" ||
       { pid=$(service_pid "$name") && say "$name did not end in $STOP_DEADLINE_S s: killing it" && kill -KILL "$pid"; }
-    end_orphans "$name"
-    rm -f "$DATA/$name.pid"
+      rm -f "$DATA/$name.pid"
   done
 }
 
