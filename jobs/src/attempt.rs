@@ -62,9 +62,8 @@ impl Runner {
             return End::Outcome(Outcome::retry("unknown_kind", message));
         };
         let context = JobContext { ctx: self.ctx.clone(), job: Arc::clone(&job) };
-        // The handler's own call is inside the catch as well: it may panic before its first await.
-        let attempt = AssertUnwindSafe(async move { handler(context).await }).catch_unwind();
-        match supervise(attempt, &job, self.limits).await {
+        // The handler's own call is inside the future as well: it may panic before its first await.
+        match supervise(async move { handler(context).await }, &job, self.limits).await {
             End::Outcome(outcome) => End::Outcome(outcome.checked(self.limits.result_bytes)),
             end @ (End::NotStarted | End::Abandoned) => end,
         }
@@ -72,7 +71,8 @@ impl Runner {
 }
 
 /// Polls the attempt against its limits and signals; the attempt wins every tie.
-async fn supervise(attempt: impl Future<Output = Result<Outcome, Box<dyn Any + Send>>>, job: &LeasedJob, limits: Limits) -> End {
+async fn supervise(attempt: impl Future<Output = Outcome>, job: &LeasedJob, limits: Limits) -> End {
+    let attempt = AssertUnwindSafe(attempt).catch_unwind();
     let started = Instant::now();
     let hard = [job.timeout, limits.hard].into_iter().flatten().min();
     let mut end_at = hard.map(|limit| started + limit);
@@ -129,3 +129,6 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string);
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "the handler panicked".to_owned())
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,6 +47,7 @@ async fn sweep(ctx: &Context, mut rows: watch::Receiver<Vec<QueueRow>>, bell: &B
     let mut ticks = interval(Duration::from_millis(ctx.settings().worker_sweep_ms));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut queues: HashMap<QueueName, Swept> = HashMap::new();
+    let mut was_swept = true;
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -60,13 +61,25 @@ async fn sweep(ctx: &Context, mut rows: watch::Receiver<Vec<QueueRow>>, bell: &B
             }
         }
         take_rows(ctx, &mut queues, &rows.borrow_and_update());
-        for queue in queues.values_mut() {
-            if let Err(error) = sweep_queue(ctx, &mut connection, queue).await {
-                tracing::warn!(%error, queue = %queue.row.name, "a sweep failed");
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
+        let result = sweep_all(ctx, &mut connection, &mut queues).await;
+        match &result {
+            Ok(()) if !was_swept => tracing::info!("sweeps succeed again"),
+            Err(error) if was_swept => tracing::warn!(%error, "a sweep failed; it is tried again until it succeeds"),
+            Ok(()) | Err(_) => {}
+        }
+        was_swept = result.is_ok();
+    }
+}
+
+/// Sweeps every queue, although one may fail; returns the last failure.
+async fn sweep_all(ctx: &Context, connection: &mut ConnectionManager, queues: &mut HashMap<QueueName, Swept>) -> Result<()> {
+    let mut result = Ok(());
+    for queue in queues.values_mut() {
+        if let Err(error) = sweep_queue(ctx, connection, queue).await {
+            result = Err(error);
         }
     }
+    result
 }
 
 fn take_rows(ctx: &Context, queues: &mut HashMap<QueueName, Swept>, rows: &[QueueRow]) {

@@ -6,7 +6,7 @@ mod exposition;
 mod http;
 
 use child_process::{ChildProcess, Pulse};
-use shared::{Error, Result, config::Settings, ids::WorkerId};
+use shared::{Error, Result, config::Settings, ids::WorkerId, redis::Redis};
 use std::{
     process::ExitCode,
     sync::Arc,
@@ -47,6 +47,7 @@ struct Plan {
 /// Supervises until told to stop and all children have ended.
 pub async fn run(settings: Settings, flags: Vec<(&'static str, String)>) -> Result<ExitCode> {
     let mut signals = Signals::listen()?;
+    refuse_evicting_redis(&settings).await?;
     let order = watch::Sender::new(Order::Run);
     let worker_id = WorkerId::new();
     let mut pulses = Vec::new();
@@ -67,6 +68,23 @@ pub async fn run(settings: Settings, flags: Vec<(&'static str, String)>) -> Resu
     }
     tracing::info!("all children have ended");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Eviction would drop queued work silently, so only development may run with it. A Redis that is away is no reason to
+/// stay down ourselves.
+async fn refuse_evicting_redis(settings: &Settings) -> Result<()> {
+    let Ok((policy, _)) = Redis::open(settings)?.server_facts().await else {
+        tracing::warn!("Redis does not answer yet; its maxmemory-policy is unchecked");
+        return Ok(());
+    };
+    if policy == "noeviction" {
+        return Ok(());
+    }
+    tracing::warn!(policy, "Redis may evict keys; set maxmemory-policy to noeviction");
+    if settings.profile.is_development() {
+        return Ok(());
+    }
+    Err(Error::internal(format!("Redis has maxmemory-policy {policy}; outside development it must be noeviction")))
 }
 
 /// Slots by child: evenly, the first ones get the remainder.

@@ -60,12 +60,12 @@ impl Value for PathBuf {
     }
 }
 
-/// Empty means none.
+/// Empty means none; so does `none`, for settings that have something as their default.
 impl<T: Value> Value for Option<T> {
     const SECRET: bool = T::SECRET;
 
     fn parse(text: &str) -> Result<Self, String> {
-        if text.is_empty() { Ok(None) } else { T::parse(text).map(Some) }
+        if text.is_empty() || text == "none" { Ok(None) } else { T::parse(text).map(Some) }
     }
 }
 

@@ -103,6 +103,7 @@ pub struct Leaser {
     /// No beat before this: the last one failed.
     resume_at: Option<Instant>,
     has_handed_back: bool,
+    is_redis_away: bool,
     meters: Meters,
 }
 
@@ -128,6 +129,7 @@ impl Leaser {
             loaded: mpsc::channel(loads_max),
             resume_at: None,
             has_handed_back: false,
+            is_redis_away: false,
             meters: Meters::default(),
         })
     }
@@ -262,6 +264,9 @@ impl Leaser {
     }
 
     fn take_stepped(&mut self, keys: &Arc<QueueKeys>, step: &Step, stepped: Stepped, batch: &mut Vec<Conclusion>) {
+        if std::mem::take(&mut self.is_redis_away) {
+            tracing::info!("Redis answers again");
+        }
         let lane = self.lanes.by_keys(keys);
         let (refused, marked) = lane.take_marked(&stepped);
         if step.want > 0 {
@@ -294,7 +299,9 @@ impl Leaser {
 
     /// Redis did not answer: everything is told again, since a script that ran all the same refuses or repeats it harmlessly.
     fn put_back(&mut self, keys: &QueueKeys, step: Step, error: &crate::Error) {
-        tracing::warn!(%error, queue = %keys.queue, "a beat failed; it is tried again");
+        if !std::mem::replace(&mut self.is_redis_away, true) {
+            tracing::warn!(%error, queue = %keys.queue, "a beat failed; it is tried again until it succeeds");
+        }
         let lane = self.lanes.by_keys(keys);
         lane.undo(step);
         for conclusion in std::mem::take(&mut lane.marked).into_iter().rev() {

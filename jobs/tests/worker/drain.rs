@@ -1,0 +1,82 @@
+//! Workers that are told to stop.
+
+use crate::world::World;
+use nix::sys::signal::Signal;
+use shared::jobs::{JobState, workers::WorkerState};
+
+#[tokio::test]
+async fn a_warm_stop_finishes_what_runs_and_hands_the_rest_back_unspent() {
+    let world = World::new().await;
+    let worker = world.worker(&[("WORKER_CONCURRENCY", "1")]);
+    let running = world.sleep(1_000).await;
+    world.until(running, JobState::Running).await;
+    let mut waiting = Vec::new();
+    for _ in 0..3 {
+        waiting.push(world.sleep(1).await);
+    }
+    // They are leased ahead: one slot, four times the prefetch.
+    world.reserved(3).await;
+    worker.signal(Signal::SIGTERM);
+    assert!(worker.ended().await);
+    assert_eq!(world.job(running).await.state, JobState::Succeeded);
+    for id in waiting {
+        let job = world.job(id).await;
+        assert_eq!((job.state, job.attempt), (JobState::Queued, 0), "{job:?}");
+        assert!(world.failed_attempts(id).await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_second_term_hands_running_jobs_back_at_once() {
+    let world = World::new().await;
+    let worker = world.worker(&[]);
+    let id = world.sleep(60_000).await;
+    world.until(id, JobState::Running).await;
+    worker.signal(Signal::SIGTERM);
+    world.until_state(WorkerState::Draining).await;
+    worker.signal(Signal::SIGTERM);
+    assert!(worker.ended().await);
+    let job = world.job(id).await;
+    assert_eq!(job.state, JobState::Queued, "{job:?}");
+    assert!(world.failed_attempts(id).await.is_empty(), "the worker's end is not the job's failure");
+}
+
+#[tokio::test]
+async fn what_outlasts_the_grace_is_handed_back() {
+    let world = World::new().await;
+    let worker = world.worker(&[("WORKER_GRACE_S", "0")]);
+    let id = world.sleep(60_000).await;
+    world.until(id, JobState::Running).await;
+    worker.signal(Signal::SIGTERM);
+    assert!(worker.ended().await);
+    assert_eq!(world.job(id).await.state, JobState::Queued);
+}
+
+#[tokio::test]
+async fn a_quiet_worker_finishes_and_leases_nothing_more() {
+    let world = World::new().await;
+    let worker = world.worker(&[]);
+    let running = world.sleep(1_500).await;
+    world.until(running, JobState::Running).await;
+    worker.signal(Signal::SIGTSTP);
+    world.until_state(WorkerState::Quiet).await;
+    let later = world.echo().await;
+    world.until(running, JobState::Succeeded).await;
+    assert_eq!(world.job(later).await.state, JobState::Queued);
+    let _other = world.worker(&[]);
+    world.until(later, JobState::Succeeded).await;
+}
+
+#[tokio::test]
+async fn leases_are_kept_alive_while_draining() {
+    let world = World::new().await;
+    let worker = world.worker(&[]);
+    // More than two leases long.
+    let id = world.sleep(3_500).await;
+    world.until(id, JobState::Running).await;
+    let _other = world.worker(&[]);
+    worker.signal(Signal::SIGTERM);
+    assert!(worker.ended().await);
+    let job = world.job(id).await;
+    assert_eq!((job.state, job.attempt), (JobState::Succeeded, 1), "{job:?}");
+}

@@ -1,0 +1,11 @@
+//! Workers as they are run: the real program, started, signalled and killed, on stores of its own.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod cancel;
+mod crash;
+mod drain;
+mod outcomes;
+mod redis_loss;
+mod serving;
+mod world;

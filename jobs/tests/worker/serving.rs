@@ -1,0 +1,81 @@
+//! What a worker says of itself: over HTTP, on the command line, and by its exit code.
+
+use crate::world::World;
+use shared::jobs::JobState;
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    time::{Duration, Instant},
+};
+
+/// An address that was free a moment ago.
+fn free_addr() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+fn get(addr: SocketAddr, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(addr).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+async fn until(addr: SocketAddr, path: &str, part: &str) -> String {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let answer = get(addr, path).unwrap_or_default();
+        if answer.contains(part) {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "{path} never said {part}: {answer}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn health_readiness_and_the_metrics_of_all_children_are_served() {
+    let world = World::new().await;
+    let addr = free_addr();
+    let _worker = world.worker(&[("WORKER_METRICS_ADDR", &addr.to_string()), ("WORKER_CHILDREN", "2")]);
+    until(addr, "/healthz", r#"{"status":"ok"}"#).await;
+    until(addr, "/readyz", r#""status":"ready","children":{"up":2,"of":2}"#).await;
+    let id = world.echo().await;
+    world.until(id, JobState::Succeeded).await;
+    let metrics = until(addr, "/metrics", r#"job_finished_total{queue="default",kind="debug.echo",outcome="done"} 1"#).await;
+    assert!(metrics.contains(r#"process_open_fds{child="1"}"#), "{metrics}");
+    assert!(get(addr, "/nothing").unwrap().starts_with("HTTP/1.1 404"));
+}
+
+#[tokio::test]
+async fn the_command_line_shows_workers_and_queues() {
+    let world = World::new().await;
+    let ask = |arguments: &[&str]| {
+        let output = world.command().args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    assert_eq!(ask(&["inspect", "ping"]).0, Some(1), "nobody is there");
+    let _worker = world.worker(&[]);
+    let id = world.sleep(60_000).await;
+    world.until(id, JobState::Running).await;
+    world.active(1).await;
+    assert_eq!(ask(&["inspect", "ping"]).0, Some(0));
+    let (_, active) = ask(&["inspect", "active"]);
+    assert!(active.contains(&id.to_string()) && active.contains("debug.sleep"), "{active}");
+    let (_, stats) = ask(&["inspect", "stats", "--json"]);
+    assert!(stats.contains(r#""state": "running""#), "{stats}");
+    let (_, queues) = ask(&["queues"]);
+    let line: Vec<&str> = queues.lines().find(|line| line.starts_with("default")).unwrap().split_whitespace().collect();
+    assert_eq!(line, ["default", "open", "0", "0", "1"]);
+}
+
+#[tokio::test]
+async fn a_bad_configuration_is_told_in_full_with_exit_code_2() {
+    let world = World::new().await;
+    let mut command = world.command();
+    let output = command.arg("work").env("WORKER_LEASE_MS", "1").env("WORKER_POLL_MS", "soon").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("WORKER_LEASE_MS=1") && told.contains("WORKER_POLL_MS=soon"), "{told}");
+}
