@@ -1,7 +1,7 @@
 //! What is refused although its signature or cache says yes: sessions, API keys, and users' tokens below a version.
 //!
-//! A revocation is a row written in the transaction of the change ([`record`]), then told to every process
-//! ([`Accounts::announce`]); each keeps it in memory until nothing is left that it could refuse.
+//! A revocation is a row written in the transaction of the change (`record`), then told to every process
+//! (`Accounts::announce`); each keeps it in memory until nothing is left that it could refuse.
 
 use super::{Accounts, store};
 use crate::{
