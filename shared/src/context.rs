@@ -1,6 +1,14 @@
 //! What an operation is given to work with: the settings, both servers, the names in Redis, and time.
 
-use crate::{Result, clock::Clock, config::Settings, jobs::LocalJobs, keys::Keys, pg, redis::Redis};
+use crate::{
+    Result,
+    clock::Clock,
+    config::Settings,
+    jobs::{LocalJobs, LookupBatch},
+    keys::Keys,
+    pg,
+    redis::Redis,
+};
 use arc_swap::{ArcSwap, Guard};
 use sqlx::PgPool;
 use std::sync::Arc;
@@ -14,6 +22,7 @@ pub struct Context {
     pub keys: Keys,
     pub clock: Clock,
     pub jobs: Arc<LocalJobs>,
+    pub lookups: Arc<LookupBatch>,
 }
 
 impl Context {
@@ -24,7 +33,15 @@ impl Context {
         let redis = Redis::open(&settings)?;
         let keys = Keys::new(&settings.redis_prefix);
         let jobs = Arc::new(LocalJobs::new(&settings, &pg, &redis));
-        Ok(Self { settings: Arc::new(ArcSwap::from_pointee(settings)), pg, redis, keys, clock: Clock::default(), jobs })
+        Ok(Self {
+            settings: Arc::new(ArcSwap::from_pointee(settings)),
+            pg,
+            redis,
+            keys,
+            clock: Clock::default(),
+            jobs,
+            lookups: Arc::default(),
+        })
     }
 
     /// The same with connections of its own: a worker thread that polls its own sockets wakes no other thread. The pool's
@@ -33,14 +50,14 @@ impl Context {
         let settings = self.settings();
         let pg = pg::open_worker_pool(&settings, n_workers)?;
         let redis = Redis::open(&settings)?;
-        Ok(Self { pg, redis, ..self.clone() })
+        Ok(Self { pg, redis, lookups: Arc::default(), ..self.clone() })
     }
 
     /// The same with the connections of the process, for work that outlives the worker thread it began on.
     #[must_use]
     pub fn for_process(&self) -> Self {
         let (pg, redis) = self.jobs.process_connections();
-        Self { pg, redis, ..self.clone() }
+        Self { pg, redis, lookups: Arc::default(), ..self.clone() }
     }
 
     /// The settings as they stand now; hold the guard briefly, a reload replaces what is behind it.

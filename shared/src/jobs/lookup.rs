@@ -1,91 +1,157 @@
-//! Finds a job's row by its id, the fast way while the partition of its day is known.
+//! Finds jobs' rows by their ids: look-ups that arrive while the last one is under way share the next one.
+//!
+//! As with submits there is no linger: a lone look-up is sent at once, and a crowd finds itself in few statements, which
+//! spares both sides most of the cost of talking. Each worker thread batches for itself, so that nobody wakes another thread.
 
-use super::store::{by_day, read};
-use crate::{Context, Result, clock::from_unix_ms, ids::JobId};
-use arc_swap::ArcSwap;
+mod days;
+
+pub(super) use days::Lookups;
+
+use super::store::{by_day, read, read::JobRow};
+use crate::{Context, Error, Result, ids::JobId};
 use std::{
     collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, Instant},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use time::{Date, OffsetDateTime};
+use tokio::sync::oneshot;
 
-/// How old the list of days may be when an id of another day asks for it.
-const FRESH: Duration = Duration::from_secs(60);
+/// Most ids in one statement.
+const BATCH_MAX: usize = 256;
+/// Statements under way at once; a second one keeps a slow one from holding up everybody.
+const FLIGHTS_MAX: usize = 2;
 /// `undefined_table`.
 const NO_SUCH_TABLE: &str = "42P01";
 
-/// The statement for each day that has a partition.
+/// The look-ups of one worker thread. Those in flight are bounded by the requests in flight.
 #[derive(Debug, Default)]
-pub(super) struct Lookups {
-    days: ArcSwap<Days>,
-    is_reading: AtomicBool,
-}
+pub struct LookupBatch(Mutex<State>);
 
 #[derive(Debug, Default)]
-struct Days {
-    sql: HashMap<Date, Arc<str>>,
-    read_at: Option<Instant>,
+struct State {
+    waiting: Vec<Waiting>,
+    n_flights: usize,
 }
 
-pub(super) async fn row_by_id(ctx: &Context, id: JobId) -> Result<Option<read::JobRow>> {
-    let Some(sql) = sql_for(ctx, id).await? else { return Ok(read::job_by_id(&ctx.pg, id).await?) };
-    match by_day::job_by_lookup(&ctx.pg, &sql, id).await {
-        Err(error) if error.as_database_error().is_some_and(|e| e.code().as_deref() == Some(NO_SUCH_TABLE)) => {
-            // Retention dropped the day; the next call reads the list anew.
-            ctx.jobs.lookups.days.store(Arc::default());
-            Ok(read::job_by_id(&ctx.pg, id).await?)
+#[derive(Debug)]
+struct Waiting {
+    id: JobId,
+    answer: oneshot::Sender<Result<Option<JobRow>>>,
+}
+
+/// The row of `id`, living or ended.
+pub(super) async fn row_by_id(ctx: &Context, id: JobId) -> Result<Option<JobRow>> {
+    let (answer, row) = oneshot::channel();
+    if ctx.lookups.push(Waiting { id, answer }) {
+        // A task of its own, so that a caller who goes away takes nobody along.
+        tokio::spawn(Flight { ctx: ctx.clone(), is_over: false }.run());
+    }
+    row.await.unwrap_or_else(|_| Err(Error::internal("a look-up of jobs ended early")))
+}
+
+impl LookupBatch {
+    /// `true` asks the caller to start a flight, which is already counted.
+    fn push(&self, waiting: Waiting) -> bool {
+        let mut state = self.lock();
+        state.waiting.push(waiting);
+        let start = state.n_flights < FLIGHTS_MAX;
+        state.n_flights += usize::from(start);
+        start
+    }
+
+    /// The next batch; without one the flight that asks is over, and counted out before anybody else can push.
+    fn take(&self) -> Option<Vec<Waiting>> {
+        let mut state = self.lock();
+        if state.waiting.is_empty() {
+            state.n_flights -= 1;
+            return None;
         }
-        row => Ok(row?),
+        let n_taken = state.waiting.len().min(BATCH_MAX);
+        Some(state.waiting.drain(..n_taken).collect())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn sql_for(ctx: &Context, id: JobId) -> Result<Option<Arc<str>>> {
-    let Some(day) = day_of(id) else { return Ok(None) };
-    let lookups = &ctx.jobs.lookups;
-    {
-        let days = lookups.days.load();
-        if let Some(sql) = days.sql.get(&day) {
-            return Ok(Some(Arc::clone(sql)));
-        }
-        if days.read_at.is_some_and(|at| at.elapsed() < FRESH) || lookups.is_reading.swap(true, Ordering::Relaxed) {
-            return Ok(None);
-        }
-    }
-    let _done = Done(&lookups.is_reading);
-    let days = read_days(ctx).await?;
-    let sql = days.sql.get(&day).cloned();
-    lookups.days.store(Arc::new(days));
-    Ok(sql)
+/// One flight; dropping it before its end (a panic, a stopping runtime) must leave nobody waiting for ever.
+struct Flight {
+    ctx: Context,
+    is_over: bool,
 }
 
-/// Lets the next one read, however this reading ended.
-struct Done<'a>(&'a AtomicBool);
+impl Flight {
+    async fn run(mut self) {
+        while let Some(batch) = self.ctx.lookups.take() {
+            answer(&self.ctx, batch).await;
+        }
+        self.is_over = true;
+    }
+}
 
-impl Drop for Done<'_> {
+impl Drop for Flight {
     fn drop(&mut self) {
-        self.0.store(false, Ordering::Relaxed);
+        if self.is_over {
+            return;
+        }
+        let mut state = self.ctx.lookups.lock();
+        state.n_flights -= 1;
+        if state.n_flights == 0 {
+            state.waiting.clear();
+        }
     }
 }
 
-async fn read_days(ctx: &Context) -> Result<Days> {
-    let days = by_day::ended_days(&ctx.pg).await?;
-    let sql = days.iter().filter_map(|day| Some((date(day)?, by_day::lookup_sql(day)))).collect();
-    Ok(Days { sql, read_at: Some(Instant::now()) })
+/// Looks a batch up, one statement for each day in it (nearly always one in all), and answers everybody.
+async fn answer(ctx: &Context, batch: Vec<Waiting>) {
+    let mut by_statement: HashMap<Option<Arc<str>>, Vec<Waiting>> = HashMap::new();
+    for waiting in batch {
+        match days::sql_for(ctx, waiting.id).await {
+            Ok(sql) => by_statement.entry(sql).or_default().push(waiting),
+            Err(error) => drop(waiting.answer.send(Err(error))),
+        }
+    }
+    for (sql, waiting) in by_statement {
+        let ids = waiting.iter().map(|waiting| waiting.id).collect::<Vec<_>>();
+        match rows(ctx, sql, &ids).await {
+            Ok(rows) => hand_out(waiting, rows),
+            Err(error) => hand_out_error(waiting, error),
+        }
+    }
 }
 
-/// The UTC day on which an id was made; ids that are no UUIDv7 give some day or none.
-fn day_of(id: JobId) -> Option<Date> {
-    let made_at_ms = i64::try_from(id.0.as_u128() >> 80).ok()?;
-    from_unix_ms(made_at_ms).map(OffsetDateTime::date)
+async fn rows(ctx: &Context, sql: Option<Arc<str>>, ids: &[JobId]) -> Result<Vec<JobRow>> {
+    let Some(sql) = sql else { return Ok(read::jobs_by_ids(&ctx.pg, ids).await?) };
+    match by_day::jobs_by_lookup(&ctx.pg, &sql, ids).await {
+        Err(error) if error.as_database_error().is_some_and(|e| e.code().as_deref() == Some(NO_SUCH_TABLE)) => {
+            days::forget(ctx);
+            Ok(read::jobs_by_ids(&ctx.pg, ids).await?)
+        }
+        rows => Ok(rows?),
+    }
 }
 
-/// `YYYYMMDD`.
-fn date(day: &str) -> Option<Date> {
-    let number: u32 = day.parse().ok()?;
-    let month = u8::try_from(number / 100 % 100).ok()?.try_into().ok()?;
-    Date::from_calendar_date(i32::try_from(number / 10_000).ok()?, month, u8::try_from(number % 100).ok()?).ok()
+/// Each gets the row of its id; the last of those that asked for the same one gets it without a copy.
+fn hand_out(waiting: Vec<Waiting>, rows: Vec<JobRow>) {
+    let mut rows = rows.into_iter().map(|row| (row.id, row)).collect::<HashMap<_, _>>();
+    let mut n_askers = HashMap::<JobId, usize>::with_capacity(waiting.len());
+    for Waiting { id, .. } in &waiting {
+        *n_askers.entry(*id).or_default() += 1;
+    }
+    for Waiting { id, answer } in waiting {
+        let n_left = n_askers.get_mut(&id).expect("every id was counted");
+        *n_left -= 1;
+        let row = if *n_left == 0 { rows.remove(&id) } else { rows.get(&id).cloned() };
+        // The caller may be gone.
+        drop(answer.send(Ok(row)));
+    }
+}
+
+/// The first gets the whole chain, for the log; the others the same words.
+fn hand_out_error(waiting: Vec<Waiting>, error: Error) {
+    let again = |error: &Error| Error { retry_after: error.retry_after, ..Error::new(error.code, error.detail.clone()) };
+    let copies = waiting.iter().skip(1).map(|_| again(&error)).collect::<Vec<_>>();
+    for (Waiting { answer, .. }, error) in waiting.into_iter().zip(std::iter::once(error).chain(copies)) {
+        drop(answer.send(Err(error)));
+    }
 }

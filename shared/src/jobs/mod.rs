@@ -35,6 +35,7 @@ mod tests;
 pub use attempts::{Attempt, AttemptOutcome};
 pub use list::ListJobs;
 pub use local::LocalJobs;
+pub use lookup::LookupBatch;
 pub use names::{JobKind, QueueName};
 pub use new_job::{NewJob, Origin, SubmitJob, Unique};
 

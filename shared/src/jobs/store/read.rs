@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// A row of `jobs_all`; `state` is as stored: pending and waiting while the job is to be done.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug, Clone, sqlx::FromRow)]
 pub(in crate::jobs) struct JobRow {
     pub(in crate::jobs) id: JobId,
     pub(in crate::jobs) owner_id: UserId,
@@ -53,8 +53,9 @@ pub(in crate::jobs) struct PageFilter<'a> {
     pub(in crate::jobs) ids: Option<&'a [Uuid]>,
 }
 
-/// The job wherever it is, also in a partition that nobody knows of.
-pub(in crate::jobs) async fn job_by_id(executor: impl PgExecutor<'_>, id: JobId) -> sqlx::Result<Option<JobRow>> {
+/// The jobs wherever they are, also in partitions that nobody knows of.
+pub(in crate::jobs) async fn jobs_by_ids(executor: impl PgExecutor<'_>, ids: &[JobId]) -> sqlx::Result<Vec<JobRow>> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     sqlx::query_as!(
         JobRow,
         r#"SELECT
@@ -64,10 +65,10 @@ pub(in crate::jobs) async fn job_by_id(executor: impl PgExecutor<'_>, id: JobId)
             unique_key, tags AS "tags!", request_id, created_at AS "created_at!", result AS "result: Json<Box<RawValue>>",
             worker_id, started_at, finished_at
         FROM jobs_all
-        WHERE id = $1"#,
-        id.0,
+        WHERE id = ANY ($1)"#,
+        &ids,
     )
-    .fetch_optional(executor)
+    .fetch_all(executor)
     .await
 }
 

@@ -26,10 +26,35 @@ async fn the_fast_lookup_and_the_checked_one_agree() {
     fixture.end(ended.id, "succeeded").await;
     for id in [live.id, ended.id] {
         let fast = lookup::row_by_id(&fixture.ctx, id).await.unwrap();
-        let checked = store::read::job_by_id(&fixture.ctx.pg, id).await.unwrap();
+        let checked = store::read::jobs_by_ids(&fixture.ctx.pg, &[id]).await.unwrap().pop();
         assert_eq!(format!("{fast:?}"), format!("{checked:?}"));
         assert!(fast.is_some());
     }
+}
+
+#[tokio::test]
+async fn a_crowd_of_lookups_gets_each_its_own_row() {
+    let fixture = Fixture::new().await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(fixture.echo(json!({})).await.id);
+    }
+    ids.push(crate::ids::JobId::new());
+    let crowd = (0..400).map(|asker| {
+        let (ctx, id) = (fixture.ctx.clone(), ids[asker % ids.len()]);
+        async move { (id, lookup::row_by_id(&ctx, id).await.unwrap().map(|row| row.id)) }
+    });
+    let answers = futures_util::future::join_all(crowd).await;
+    assert!(answers.iter().all(|(id, found)| *found == (*id != ids[3]).then_some(*id)));
+}
+
+#[tokio::test]
+async fn a_failed_lookup_is_told_to_everybody() {
+    let fixture = Fixture::new().await;
+    fixture.ctx.pg.close().await;
+    let crowd = (0..20).map(|_| lookup::row_by_id(&fixture.ctx, crate::ids::JobId::new()));
+    let answers = futures_util::future::join_all(crowd).await;
+    assert!(answers.into_iter().all(|answer| answer.is_err_and(|error| error.code == Code::DatabaseUnavailable)));
 }
 
 #[tokio::test]
