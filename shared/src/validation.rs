@@ -36,10 +36,12 @@ fn detail(rule: &ValidationError) -> String {
     }
     let bound = |name: &str| rule.params.get(name).map(ToString::to_string);
     match (rule.code.as_ref(), bound("min"), bound("max")) {
-        ("range", Some(min), Some(max)) => format!("must be between {min} and {max}"),
-        ("length", Some(min), Some(max)) => format!("must be {min} to {max} long"),
-        ("range" | "length", Some(min), None) => format!("must be at least {min}"),
-        ("range" | "length", None, Some(max)) => format!("must be at most {max}"),
+        ("range", Some(min), Some(max)) => format!("must be {min} to {max}"),
+        ("range", Some(min), None) => format!("must be at least {min}"),
+        ("range", None, Some(max)) => format!("must be at most {max}"),
+        ("length", Some(min), Some(max)) => format!("must have {min} to {max} characters or items"),
+        ("length", Some(min), None) => format!("must have at least {min} characters or items"),
+        ("length", None, Some(max)) => format!("must have at most {max} characters or items"),
         ("email", ..) => "is not an e-mail address".to_owned(),
         ("url", ..) => "is not a URL".to_owned(),
         (code, ..) => format!("breaks the rule `{code}`"),

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use shared::{Code, Error, Result, limits::Class, text};
 use std::time::Duration;
 use tokio::time::timeout;
-use validator::{Validate, ValidationErrors, ValidationErrorsKind};
+use validator::Validate;
 
 /// A parsed and validated body, with the bytes it came from (an Idempotency-Key is bound to them).
 #[derive(Debug)]
@@ -80,7 +80,7 @@ pub(super) fn too_large(limit: usize) -> Error {
 pub(crate) fn parse<T: DeserializeOwned + Validate>(bytes: &[u8]) -> Result<T> {
     text::check_json_text(bytes)?;
     let value: T = serde_json::from_slice(bytes).map_err(|error| json_error(&error))?;
-    value.validate().map_err(|errors| validation_error(&errors))?;
+    value.validate().map_err(Error::from)?;
     Ok(value)
 }
 
@@ -88,42 +88,4 @@ pub(crate) fn json_error(error: &serde_json::Error) -> Error {
     let text = error.to_string();
     let code = if text.contains("recursion limit") { Code::JsonTooDeep } else { Code::InvalidJson };
     Error::new(code, format!("The body is not the JSON that was asked for: {text}."))
-}
-
-fn validation_error(errors: &ValidationErrors) -> Error {
-    let mut error = Error::new(Code::ValidationFailed, "The body breaks a rule.");
-    collect(errors, "", &mut error);
-    error
-}
-
-/// Walks nested objects and lists down to the broken rules, building RFC 6901 pointers on the way.
-fn collect(errors: &ValidationErrors, at: &str, error: &mut Error) {
-    for (field, kind) in errors.errors() {
-        let pointer = if field == "__all__" { at.to_owned() } else { format!("{at}/{field}") };
-        match kind {
-            ValidationErrorsKind::Struct(inner) => collect(inner, &pointer, error),
-            ValidationErrorsKind::List(items) => items.iter().for_each(|(idx, inner)| collect(inner, &format!("{pointer}/{idx}"), error)),
-            ValidationErrorsKind::Field(broken) => {
-                for rule in broken {
-                    let detail = rule.message.clone().unwrap_or_else(|| describe(rule).into());
-                    error.fields.push(shared::FieldError {
-                        pointer: pointer.clone(),
-                        code: rule.code.to_string(),
-                        detail: detail.into_owned(),
-                    });
-                }
-            }
-        }
-    }
-}
-
-fn describe(rule: &validator::ValidationError) -> String {
-    let bound = |name: &str| rule.params.get(name).map(ToString::to_string);
-    match (rule.code.as_ref(), bound("min"), bound("max")) {
-        ("email", ..) => "is not an e-mail address".to_owned(),
-        ("length", Some(min), Some(max)) => format!("must have {min} to {max} characters or items"),
-        ("length", None, Some(max)) => format!("must have at most {max} characters or items"),
-        ("range", Some(min), Some(max)) => format!("must be {min} to {max}"),
-        (code, ..) => format!("breaks the rule `{code}`"),
-    }
 }
