@@ -1,7 +1,7 @@
 //! The lookup of jobs when the day of their ids is known to have a partition: the hottest read there is.
 //!
 //! A statement over the partitioned table locks every partition, or is planned anew with each call: with 57 partitions
-//! that is 9,000 lookups/s where naming the partition gives 36,000. So this statement names it, and is the one that the
+//! that is 7,300 look-ups/s where naming the partition gives 34,000 (docs/adr/0008). So this statement names it, and is the one that the
 //! compiler does not check; a test holds its answers against those of the checked one.
 
 use super::read::JobRow;
