@@ -25,7 +25,7 @@ demo: ## a guided ten-second tour of the running platform
 	@infra/local/demo
 
 test: ## the whole test suite against throw-away PostgreSQL and Redis
-	@infra/local/with-servers --ephemeral cargo test --locked --workspace $(TEST_ARGS)
+	@infra/local/with-servers --ephemeral cargo test --locked --workspace --no-fail-fast $(TEST_ARGS)
 
 check: ## everything CI checks, `make test` included
 	@infra/local/check
