@@ -1,8 +1,8 @@
 //! The engine: how a committed row becomes a running attempt and a recorded outcome, whatever dies meanwhile.
 //!
 //! In reading order: [`token`] and [`copy`] (the fence, and what Redis holds of a job), [`scripts`] (the race, in Lua),
-//! [`outcome`] (what an end means), [`settle`] and `store` (the guarded statement), [`cancel`] (jobs taken from outside),
-//! [`leases`] (who runs what).
+//! [`outcome`] (what an end means), [`settle`] and `store` (the guarded statement), [`mod@cancel`] (jobs taken from outside),
+//! [`mod@leases`] (who runs what).
 
 pub mod cancel;
 pub mod copy;
