@@ -44,6 +44,9 @@ pub enum Creation<T> {
 }
 
 /// Does `work` in a transaction together with its stored answer, unless it was done before.
+///
+/// `work` must not ask its worker thread's pool for a second connection: as many such requests as the pool has
+/// connections would wait for each other.
 pub async fn create_once<T>(
     ctx: &Context,
     attempt: &Attempt,

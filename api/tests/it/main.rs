@@ -6,6 +6,7 @@ mod api_keys;
 mod auth;
 mod edge;
 mod jobs;
+mod killed;
 mod openapi;
 mod queues;
 mod support;

@@ -67,8 +67,11 @@ async fn set_paused(ctx: &Context, caller: &Caller, name: &QueueName, paused: Pa
 }
 
 /// The settings that a submit needs, at most a second or so old; makes the queue on first use.
+///
+/// Reads on the connections of the process: the caller may hold one of its worker thread's in a transaction, and as many
+/// such callers as that pool has connections would wait for each other.
 pub(super) async fn for_submit(ctx: &Context, name: &QueueName) -> Result<Arc<QueueSettings>> {
-    settings::cached(ctx, name).await
+    settings::cached(&ctx.for_process(), name).await
 }
 
 /// Refuses `n_jobs` more where the queue has no room for them.
@@ -80,7 +83,7 @@ pub(super) async fn check_depth(ctx: &Context, name: &QueueName, n_jobs: usize) 
 pub(super) async fn room(ctx: &Context, name: &QueueName) -> Result<usize> {
     let Some(max_depth) = for_submit(ctx, name).await?.max_depth else { return Ok(usize::MAX) };
     let max_depth = usize::try_from(max_depth).unwrap_or(0);
-    let depth = race::depth(ctx, name, max_depth).await?;
+    let depth = race::depth(&ctx.for_process(), name, max_depth).await?;
     Ok(max_depth.saturating_sub(depth))
 }
 
