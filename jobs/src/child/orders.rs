@@ -59,6 +59,7 @@ impl Orders {
 /// Answers each line `metrics` with `<length>\n<text>`; returns at the end of the pipe.
 async fn answer_supervisor() -> std::io::Result<()> {
     let recorder = telemetry::metrics::install();
+    tokio::spawn(telemetry::metrics::keep_up(recorder.clone()));
     let mut lines = BufReader::new(stdin()).lines();
     let mut out = stdout();
     while let Some(line) = lines.next_line().await? {

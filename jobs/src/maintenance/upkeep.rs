@@ -1,10 +1,13 @@
 //! The leader's slowest loop: partitions ahead of time, and what is past its retention.
 
-use shared::{Context, Result, jobs::engine::upkeep};
+use shared::{Context, Result, accounts, idempotency, jobs::engine::upkeep};
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
 const EVERY: Duration = Duration::from_mins(10);
+/// Rows that one statement removes, and statements in one go: no long lock, no endless run.
+const ROWS: i64 = 1_000;
+const ROUNDS: usize = 200;
 
 /// Keeps house for as long as it is polled.
 pub(super) async fn run(ctx: &Context) {
@@ -23,6 +26,13 @@ async fn keep(ctx: &Context) -> Result<()> {
     let n_pruned = upkeep::prune(ctx).await?;
     if n_pruned > 0 {
         tracing::info!(n_jobs = n_pruned, "ended jobs past their retention were removed");
+    }
+    for _ in 0..ROUNDS {
+        let n_keys = idempotency::prune(&ctx.pg, ROWS).await?;
+        let n_accounts = accounts::prune::prune(ctx, ROWS).await?;
+        if n_keys.max(n_accounts) < ROWS.unsigned_abs() {
+            break;
+        }
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use super::{
     reconcile::id_floor,
     store::{self, QueueRow},
 };
-use crate::{Context, Error, Result, idempotency, pg::direct_options};
+use crate::{Context, Error, Result, pg::direct_options};
 use sqlx::{Connection, PgConnection};
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ pub async fn add_days(ctx: &Context) -> Result<()> {
     Ok(())
 }
 
-/// Removes ended jobs and idempotency keys past their retention, and returns how many jobs.
+/// Removes ended jobs past their retention, and returns how many.
 pub async fn prune(ctx: &Context) -> Result<u64> {
     let default_s = u64::from(ctx.settings().job_retention_days) * 86_400;
     let mut n_removed = 0;
@@ -47,11 +47,6 @@ pub async fn prune(ctx: &Context) -> Result<u64> {
         let dead_s = u64::try_from(retention.dead_s).unwrap_or(0);
         for (state, kept_s) in [("succeeded", others_s), ("cancelled", others_s), ("expired", others_s), ("dead", dead_s)] {
             n_removed += prune_state(ctx, &retention.queue, state, Duration::from_secs(kept_s)).await?;
-        }
-    }
-    for _ in 0..PRUNE_ROUNDS {
-        if idempotency::prune(&ctx.pg, PRUNE_ROWS).await? < PRUNE_ROWS.unsigned_abs() {
-            break;
         }
     }
     Ok(n_removed)
