@@ -1,8 +1,8 @@
 //! The layers a setting is read from, and the list of what was wrong with them.
 
 use super::{profile::Profile, values::Value};
-use config::{Config, File, FileFormat, Map};
-use std::{env, fmt, fs};
+use config::{Config, File, FileFormat, Map, Value as ConfigValue};
+use std::{env, fmt, fs, path::Path};
 
 /// One setting that could not be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,8 +66,9 @@ impl Layers {
                     return Err(problems);
                 }
             };
+        let file = read_file(&variables)?;
         // The crate lower-cases keys of its sources; settings are looked up by their lower-case names.
-        let mut builder = Config::builder().add_source(File::from_str(profile.toml(), FileFormat::Toml));
+        let mut builder = Config::builder().add_source(File::from_str(profile.toml(), FileFormat::Toml)).add_source(file);
         for (name, value) in variables {
             if super::SETTINGS.iter().any(|setting| setting.answers_to(&name)) {
                 builder = builder.set_override(name.to_lowercase(), value).expect("a flat name is a valid key");
@@ -79,6 +80,7 @@ impl Layers {
         Ok(Self { merged, notices })
     }
 
+    /// The merged text of one setting.
     fn text(&self, name: &str) -> Option<String> {
         self.merged.get_string(&name.to_lowercase()).ok()
     }
@@ -105,6 +107,25 @@ impl Layers {
                 problems.add(name, if T::SECRET { "***".to_owned() } else { text }, allowed);
                 None
             }
+        }
+    }
+}
+
+/// The file that `CONFIG_FILE` names, or an empty one. A name that is no setting is a mistake worth hearing of.
+fn read_file(variables: &Map<String, String>) -> Result<Config, Problems> {
+    let Some(path) = variables.get("CONFIG_FILE").filter(|path| !path.is_empty()) else { return Ok(Config::default()) };
+    let mut problems = Problems::default();
+    match Config::builder().add_source(File::from(Path::new(path)).format(FileFormat::Toml)).build() {
+        Ok(file) => {
+            let table: Map<String, ConfigValue> = file.clone().try_deserialize().unwrap_or_default();
+            for name in table.keys().filter(|name| !super::SETTINGS.iter().any(|setting| setting.answers_to(&name.to_uppercase()))) {
+                problems.add("CONFIG_FILE", path.clone(), format!("a file of settings; `{name}` is none"));
+            }
+            if problems.0.is_empty() { Ok(file) } else { Err(problems) }
+        }
+        Err(error) => {
+            problems.add("CONFIG_FILE", path.clone(), format!("a readable TOML file ({error})"));
+            Err(problems)
         }
     }
 }

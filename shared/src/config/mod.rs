@@ -1,7 +1,7 @@
 //! Configuration: every setting in one list, the layers it is read from, and the checks it must pass.
 //!
 //! Layers, weakest first: the default in [`settings`], the profile's file (`infra/config/<profile>.toml`, built into the
-//! binary), the environment, command-line flags. To add a setting: one line in [`settings`], one in `.env.example`, and
+//! binary), the file that `CONFIG_FILE` names, the environment, command-line flags. To add a setting: one line in [`settings`], one in `.env.example`, and
 //! its use. Nothing else in the platform reads the environment.
 
 mod layers;

@@ -56,6 +56,8 @@ macro_rules! settings {
 settings! {
     /// Named set of defaults: development, staging, production, high-traffic or maximum.
     APP_PROFILE profile: Profile = "development";
+    /// TOML file of settings by their lower-case names, between profile and environment; read again on SIGHUP.
+    CONFIG_FILE config_file: Option<PathBuf> = "";
 
     // The API's server.
     /// Address the API listens on.

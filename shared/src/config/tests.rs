@@ -53,3 +53,27 @@ fn a_short_secret_is_refused_for_hs256_without_showing_it() {
     let problems = load(&[("JWT_ALG", "HS256"), ("JWT_SECRET", "short-one")]).unwrap_err().to_string();
     assert!(problems.contains("JWT_SECRET=***") && !problems.contains("short-one"), "{problems}");
 }
+
+fn load_with_file(toml: &str, variables: &[(&str, &str)]) -> Result<Settings, super::Problems> {
+    let path = std::env::temp_dir().join(format!("millrace-{}.toml", uuid::Uuid::new_v4()));
+    std::fs::write(&path, toml).unwrap();
+    let mut all = vec![("CONFIG_FILE", path.to_str().unwrap())];
+    all.extend(variables);
+    let settings = load(&all);
+    std::fs::remove_file(&path).unwrap();
+    settings
+}
+
+#[test]
+fn a_file_overrides_the_profile_and_the_environment_the_file() {
+    let toml = "api_workers = 5\nlog_level = \"warn\"\n";
+    let settings = load_with_file(toml, &[("APP_PROFILE", "maximum"), ("LOG_LEVEL", "error")]).unwrap();
+    assert_eq!((settings.api_workers(), settings.log_level.as_str()), (5, "error"));
+}
+
+#[test]
+fn a_file_with_an_unknown_name_or_none_at_all_is_told() {
+    let problems = load_with_file("api_workerz = 5\n", &[]).unwrap_err().to_string();
+    assert!(problems.contains("api_workerz"), "{problems}");
+    assert!(load(&[("CONFIG_FILE", "/nowhere/at/all.toml")]).unwrap_err().to_string().contains("CONFIG_FILE"));
+}

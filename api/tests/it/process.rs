@@ -1,6 +1,7 @@
-//! The API as a process of its own, killed in the middle of its work: what it accepted is there, and nothing is there twice.
+//! The API as a process of its own: killed in the middle of its work, asked to stop, asked to read its settings again.
 
 use crate::{auth::credentials, support::TestApp};
+use nix::{sys::signal::Signal, unistd::Pid};
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
 use std::{process::Stdio, time::Duration};
@@ -21,11 +22,16 @@ struct ApiProcess {
 
 impl ApiProcess {
     async fn start(app: &TestApp) -> Self {
+        Self::start_with(app, &[]).await
+    }
+
+    async fn start_with(app: &TestApp, overrides: &[(&str, &str)]) -> Self {
         let settings = [("API_PORT", "0"), ("API_WORKERS", "2"), ("LOG_FORMAT", "json"), ("LOG_LEVEL", "info"), ("RATE_LIMITS", "off")];
         let mut child = Command::new(env!("CARGO_BIN_EXE_millrace-api"))
             .arg("serve")
             .envs(app.stores.variables.iter().cloned())
             .envs(settings)
+            .envs(overrides.iter().copied())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
@@ -50,6 +56,11 @@ impl ApiProcess {
         let response = client.post(format!("{}/auth/login", self.url)).json(&credentials("ada@example.org")).send().await.unwrap();
         let session: Value = response.json().await.unwrap();
         session["access_token"].as_str().expect("signed in").to_owned()
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id().expect("the process runs")).expect("a pid fits");
+        nix::sys::signal::kill(Pid::from_raw(pid), signal).expect("the process is ours");
     }
 
     async fn submit(&self, client: &Client, token: &str, idx: usize) -> reqwest::Result<Response> {
@@ -85,12 +96,11 @@ async fn an_api_killed_between_accepting_and_answering_loses_and_doubles_nothing
             (idx, id)
         }
     });
-    let pid = nix::unistd::Pid::from_raw(i32::try_from(first.child.id().unwrap()).unwrap());
     let kill = async {
         for _ in 0..N_JOBS / 10 {
             answers.recv().await.unwrap();
         }
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+        first.signal(Signal::SIGKILL);
     };
     let (before, ()) = futures_util::future::join(futures_util::future::join_all(submits), kill).await;
     first.child.wait().await.unwrap();
@@ -106,4 +116,57 @@ async fn an_api_killed_between_accepting_and_answering_loses_and_doubles_nothing
     let n_jobs: i64 =
         sqlx::query_scalar("SELECT count(*) FROM jobs_all WHERE queue = 'killed'").fetch_one(&app.state.ctx.pg).await.unwrap();
     assert_eq!(n_jobs, i64::try_from(N_JOBS).unwrap());
+}
+
+/// Asks until the answer satisfies, for at most 20 s.
+async fn until(client: &Client, url: &str, token: &str, is_there: impl Fn(&Response) -> bool) {
+    let asking = async {
+        loop {
+            if client.get(url).bearer_auth(token).send().await.is_ok_and(|response| is_there(&response)) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(20), asking).await.expect("it comes to pass");
+}
+
+#[tokio::test]
+async fn a_stop_says_so_first_finishes_what_is_under_way_and_exits_well() {
+    let app = TestApp::start().await;
+    shared::accounts::command_line::create_admin(&app.state.accounts, "ada@example.org", &"correct horse battery".into()).await.unwrap();
+    let client = Client::new();
+    let mut process = ApiProcess::start_with(&app, &[("DRAIN_DELAY_S", "2"), ("SHUTDOWN_TIMEOUT_S", "20")]).await;
+    let token = process.token(&client).await;
+    // No worker runs, so this request is under way for its whole five seconds.
+    let waiting = client.post(format!("{}/jobs", process.url)).bearer_auth(&token).header("prefer", "wait=5");
+    let waiting = tokio::spawn(waiting.json(&json!({"kind": "debug.echo", "queue": "nobody"})).send());
+    until(&client, &format!("{}/queues/nobody", process.url), &token, |response| response.status() == 200).await;
+    process.signal(Signal::SIGTERM);
+    until(&client, &process.url.replace("/api/v1", "/readyz"), &token, |response| {
+        response.status() == 503 && response.headers().get("connection").is_some_and(|value| value == "close")
+    })
+    .await;
+    assert_eq!(waiting.await.unwrap().unwrap().status(), 202, "the request under way is answered");
+    let status = timeout(Duration::from_secs(20), process.child.wait()).await.expect("the process ends").unwrap();
+    assert!(status.success(), "{status}");
+}
+
+#[tokio::test]
+async fn a_hangup_brings_new_limits_in() {
+    let app = TestApp::start().await;
+    shared::accounts::command_line::create_admin(&app.state.accounts, "ada@example.org", &"correct horse battery".into()).await.unwrap();
+    let client = Client::new();
+    let file = std::env::temp_dir().join(format!("millrace-{}.toml", uuid::Uuid::new_v4()));
+    std::fs::write(&file, "rate_limit_read = \"1000/h\"\n").unwrap();
+    let process = ApiProcess::start_with(&app, &[("CONFIG_FILE", file.to_str().unwrap()), ("RATE_LIMITS", "on")]).await;
+    let token = process.token(&client).await;
+    let url = format!("{}/auth/me", process.url);
+    let limit_is =
+        |limit: &'static str| move |response: &Response| response.headers().get("x-ratelimit-limit").is_some_and(|value| value == limit);
+    until(&client, &url, &token, limit_is("1000")).await;
+    std::fs::write(&file, "rate_limit_read = \"5000/h\"\n").unwrap();
+    process.signal(Signal::SIGHUP);
+    until(&client, &url, &token, limit_is("5000")).await;
+    std::fs::remove_file(&file).unwrap();
 }
