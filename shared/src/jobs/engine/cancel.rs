@@ -4,7 +4,8 @@ use super::{
     Standing,
     outcome::{Delivery, Outcome, conclude},
     scripts::{self, Action, Finish, Holder, Purpose, QueueKeys, Taken},
-    settle, store,
+    settle::{self, Settled},
+    store,
     token::{Nonce, Token},
 };
 use crate::{
@@ -46,8 +47,8 @@ pub async fn cancel(ctx: &Context, queue: &QueueName, job_id: JobId) -> Result<C
         }
         Err(error) => return Err(error),
     };
-    let finishes = conclude_taken(ctx, &keys, token, standing, Outcome::Cancelled).await?;
-    Ok(match finishes.first().map(|finish| &finish.action) {
+    let settled = conclude_taken(ctx, &keys, token, standing, Outcome::Cancelled).await?;
+    Ok(match settled.as_ref().map(|settled| &settled.finish.action) {
         Some(Action::End { state: "cancelled" }) => CancelAnswer::Cancelled,
         Some(Action::End { state }) => CancelAnswer::Ended(state),
         // Someone concluded it between; the request stands and is seen at the next conclusion.
@@ -65,10 +66,10 @@ pub(super) async fn take_and_conclude(ctx: &Context, queue: &QueueName, job_id: 
     Ok(())
 }
 
-async fn conclude_taken(ctx: &Context, keys: &QueueKeys, token: Token, standing: Standing, outcome: Outcome) -> Result<Vec<Finish>> {
+async fn conclude_taken(ctx: &Context, keys: &QueueKeys, token: Token, standing: Standing, outcome: Outcome) -> Result<Option<Settled>> {
     // The policy does not matter: what is ended from outside is never retried.
     let delivery = Delivery { token, standing, retry: RetryPolicy::DEFAULT, worker_id: OUTSIDER.to_owned(), started_at: None };
-    settle::conclude_now(ctx, keys, &[conclude(delivery, outcome, ctx.clock.now(), 1.0)]).await
+    settle::conclude_now(ctx, keys, conclude(delivery, outcome, ctx.clock.now(), 1.0)).await
 }
 
 /// A job that Redis does not know: concluded by its row alone.

@@ -4,7 +4,7 @@ use super::{
     Nonce, Standing,
     outcome::{Conclusion, Delivery, Outcome, RETURNS_MAX, conclude},
     scripts::{self, Action, Expired, Finish, QueueKeys},
-    settle::{resync, write},
+    settle::{Settled, resync, write},
     store::{self, RowStanding},
     token::Token,
 };
@@ -50,7 +50,7 @@ async fn return_expired(ctx: &Context, keys: &QueueKeys, expired: Vec<Expired>) 
     ::metrics::counter!(metrics::JOB_LEASES_LOST, "at" => "expiry").increment(conclusions.len() as u64);
     // Ours to write, but the lease in Redis is its holder's: it ends under the holder's token.
     let written = write(ctx, &conclusions).await.map_err(Error::from)?;
-    finishes.extend(written.into_iter().map(|finish| Finish { token: tokens[&finish.token.job_id], ..finish }));
+    finishes.extend(written.into_iter().map(|Settled { finish, .. }| Finish { token: tokens[&finish.token.job_id], ..finish }));
     super::apply(ctx, keys, finishes).await
 }
 

@@ -14,6 +14,35 @@ use tokio_util::sync::CancellationToken;
 /// A row that changed between the statement's snapshot and its lock is told again, at most so often.
 const ROUNDS_MAX: usize = 5;
 
+/// How the guarded statement took one conclusion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Written,
+    /// By ourselves, in a statement whose answer got lost.
+    WrittenBefore,
+    /// The delivery had been given up: someone else concluded it, or the row is gone.
+    Refused,
+}
+
+/// A conclusion that PostgreSQL has dealt with, and what Redis must hear of it.
+#[derive(Debug, Clone)]
+pub(super) struct Settled {
+    pub(super) verdict: Verdict,
+    pub(super) finish: Finish,
+}
+
+impl Settled {
+    /// Says so when work was done in vain.
+    fn note(self) -> Finish {
+        if self.verdict == Verdict::Refused {
+            let Token { job_id, attempt, .. } = self.finish.token;
+            ::metrics::counter!(metrics::JOB_LEASES_LOST, "at" => "conclusion").increment(1);
+            tracing::warn!(%job_id, attempt, "an outcome was refused: its delivery had been given up");
+        }
+        self.finish
+    }
+}
+
 /// Writes until it is done or `give_up` fires; PostgreSQL may be away meanwhile. Returns what was concluded.
 pub(super) async fn write_patiently(ctx: &Context, conclusions: Vec<Conclusion>, give_up: &CancellationToken) -> Vec<Finish> {
     let mut pause = Duration::from_millis(50);
@@ -22,8 +51,8 @@ pub(super) async fn write_patiently(ctx: &Context, conclusions: Vec<Conclusion>,
     let mut batches = vec![conclusions];
     while let Some(batch) = batches.pop() {
         match write(ctx, &batch).await {
-            Ok(finishes) => {
-                finished.extend(finishes);
+            Ok(settled) => {
+                finished.extend(settled.into_iter().map(Settled::note));
                 pause = Duration::from_millis(50);
             }
             Err(error) if is_about_data(&error) => batches.extend(without_the_bad(ctx, batch, &error)),
@@ -63,8 +92,8 @@ fn is_about_data(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| code.starts_with("22") || code.starts_with("23") || code.starts_with("54"))
 }
 
-/// Writes a batch once. Every conclusion gets a [`Finish`]: as told when it was written, as its row stands when it was refused.
-pub(super) async fn write(ctx: &Context, conclusions: &[Conclusion]) -> sqlx::Result<Vec<Finish>> {
+/// Writes a batch once. Redis hears what was told when it was written, and how the row stands when it was refused.
+pub(super) async fn write(ctx: &Context, conclusions: &[Conclusion]) -> sqlx::Result<Vec<Settled>> {
     let mut open: HashMap<JobId, &Conclusion> = conclusions.iter().map(|c| (c.delivery.token.job_id, c)).collect();
     let mut finished = Vec::with_capacity(open.len());
     for _ in 0..ROUNDS_MAX {
@@ -73,7 +102,7 @@ pub(super) async fn write(ctx: &Context, conclusions: &[Conclusion]) -> sqlx::Re
         batch.sort_unstable_by_key(|conclusion| conclusion.delivery.token.job_id);
         for written in store::conclude(&ctx.pg, &batch).await? {
             if let Some(conclusion) = open.remove(&written.id) {
-                finished.push(finish_written(conclusion, &written));
+                finished.push(Settled { verdict: Verdict::Written, finish: finish_written(conclusion, &written) });
             }
         }
         if open.is_empty() {
@@ -88,7 +117,7 @@ pub(super) async fn write(ctx: &Context, conclusions: &[Conclusion]) -> sqlx::Re
             let is_still_open = row.as_ref().is_some_and(|row| row.state == "pending" && row.standing.attempt < attempt);
             if !is_still_open {
                 open.remove(&id);
-                finished.push(finish_refused(conclusion, row.as_ref()));
+                finished.push(unwritten(conclusion, row.as_ref()));
             }
         }
         if open.is_empty() {
@@ -109,15 +138,12 @@ fn finish_written(conclusion: &Conclusion, written: &Written) -> Finish {
     Finish { token: conclusion.delivery.token, action, standing }
 }
 
-/// The row was concluded by someone else, or by ourselves in a statement whose answer got lost.
-fn finish_refused(conclusion: &Conclusion, row: Option<&RowStanding>) -> Finish {
+/// The row was concluded already: by someone else, or by ourselves in a statement whose answer got lost.
+fn unwritten(conclusion: &Conclusion, row: Option<&RowStanding>) -> Settled {
     let token = conclusion.delivery.token;
     let is_ours = row.is_some_and(|row| row.nonce == Some(token.nonce) && row.standing.attempt == token.attempt);
-    if !is_ours {
-        ::metrics::counter!(metrics::JOB_LEASES_LOST, "at" => "conclusion").increment(1);
-        tracing::warn!(job_id = %token.job_id, attempt = token.attempt, "an outcome was refused: its delivery had been given up");
-    }
-    resync(token, conclusion.standing, row)
+    let verdict = if is_ours { Verdict::WrittenBefore } else { Verdict::Refused };
+    Settled { verdict, finish: resync(token, conclusion.standing, row) }
 }
 
 /// Redis as the row stands.
@@ -133,9 +159,11 @@ pub(super) fn ended_state(state: &str) -> Option<&'static str> {
     ["succeeded", "dead", "cancelled", "expired"].into_iter().find(|ended| *ended == state)
 }
 
-/// Writes conclusions once and tells Redis; for the few that are not on the workers' way.
-pub(super) async fn conclude_now(ctx: &Context, keys: &super::QueueKeys, conclusions: &[Conclusion]) -> Result<Vec<Finish>> {
-    let finishes = write(ctx, conclusions).await.map_err(Error::from)?;
-    super::apply(ctx, keys, finishes.clone()).await?;
-    Ok(finishes)
+/// Writes one conclusion and tells Redis; for the few that are not on the workers' way.
+pub(super) async fn conclude_now(ctx: &Context, keys: &super::QueueKeys, conclusion: Conclusion) -> Result<Option<Settled>> {
+    let settled = write(ctx, &[conclusion]).await.map_err(Error::from)?.pop();
+    if let Some(settled) = &settled {
+        super::apply(ctx, keys, vec![settled.finish.clone()]).await?;
+    }
+    Ok(settled)
 }

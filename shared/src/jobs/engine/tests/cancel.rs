@@ -53,9 +53,9 @@ async fn a_job_requeued_with_its_cancel_asked_for_is_reported() {
     let holder = worker();
     let (token, standing) = fixture.start_one(&holder).await;
     let failed = fixture.conclusion(token, standing, Outcome::retry("boom", "it broke"));
-    let finishes = crate::jobs::engine::settle::write(&fixture.ctx, &[failed]).await.unwrap();
+    let settled = crate::jobs::engine::settle::write(&fixture.ctx, &[failed]).await.unwrap().remove(0);
     assert_eq!(request_cancel(&fixture, job.id).await, CancelAnswer::Signalled);
-    crate::jobs::engine::apply(&fixture.ctx, &fixture.keys, finishes).await.unwrap();
+    crate::jobs::engine::apply(&fixture.ctx, &fixture.keys, vec![settled.finish]).await.unwrap();
     assert_eq!(fixture.row_of(job.id).await.unwrap().state, "cancelled");
     assert_eq!(fixture.copy(job.id).await, None);
 }
@@ -67,7 +67,7 @@ async fn an_ended_job_stays_as_it_ended() {
     let holder = worker();
     let (token, standing) = fixture.start_one(&holder).await;
     let conclusion = fixture.conclusion(token, standing, done());
-    crate::jobs::engine::settle::conclude_now(&fixture.ctx, &fixture.keys, &[conclusion]).await.unwrap();
+    crate::jobs::engine::settle::conclude_now(&fixture.ctx, &fixture.keys, conclusion).await.unwrap();
     assert_eq!(request_cancel(&fixture, job.id).await, CancelAnswer::Ended("succeeded"));
 }
 

@@ -95,9 +95,9 @@ async fn a_stale_token_is_refused_at_both_beats() {
     fixture.expire_leases().await;
     fixture.sweep().await;
     let late = fixture.conclusion(stale, standing, done());
-    let finishes = crate::jobs::engine::settle::write(&fixture.ctx, &[late]).await.unwrap();
-    assert!(matches!(finishes[0].action, Action::Requeue { .. }), "the row refused it and tells how it stands");
-    let stepped = fixture.step(&stopped, Step { mark: vec![stale], finish: finishes, ..Step::default() }).await;
+    let settled = crate::jobs::engine::settle::write(&fixture.ctx, &[late]).await.unwrap().remove(0);
+    assert_eq!(settled.verdict, crate::jobs::engine::settle::Verdict::Refused);
+    let stepped = fixture.step(&stopped, Step { mark: vec![stale], finish: vec![settled.finish], ..Step::default() }).await;
     assert_eq!(stepped.refused, [job.id]);
     let row = fixture.row_of(job.id).await.unwrap();
     assert_eq!((row.state.as_str(), row.standing.failures), ("pending", 1), "only the loss is recorded");

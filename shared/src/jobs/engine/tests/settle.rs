@@ -1,16 +1,21 @@
 //! Rules 3 and 4: the one guarded statement, its replays, and outcomes that the database refuses or cannot take yet.
 
 use super::*;
-use crate::jobs::engine::settle::{write, write_patiently};
+use crate::jobs::engine::settle::{Settled, Verdict, write_patiently};
 use tokio_util::sync::CancellationToken;
+
+/// Writes one conclusion.
+async fn write(fixture: &Fixture, conclusion: Conclusion) -> Settled {
+    crate::jobs::engine::settle::write(&fixture.ctx, &[conclusion]).await.unwrap().remove(0)
+}
 
 #[tokio::test]
 async fn a_success_moves_the_row_with_its_result() {
     let fixture = Fixture::new().await;
     let job = fixture.job().await;
     let (token, standing) = fixture.start_one(&worker()).await;
-    let finishes = write(&fixture.ctx, &[fixture.conclusion(token, standing, done())]).await.unwrap();
-    assert_eq!(finishes[0].action, Action::End { state: "succeeded" });
+    let settled = write(&fixture, fixture.conclusion(token, standing, done())).await;
+    assert_eq!((settled.verdict, settled.finish.action), (Verdict::Written, Action::End { state: "succeeded" }));
     let (result, attempt): (String, i32) = sqlx::query_as("SELECT result::text, attempt FROM jobs_ended WHERE id = $1")
         .bind(job.id.0)
         .fetch_one(&fixture.ctx.pg)
@@ -26,17 +31,17 @@ async fn a_replayed_conclusion_is_our_own_success() {
     let fixture = Fixture::new().await;
     let job = fixture.job().await;
     let (token, standing) = fixture.start_one(&worker()).await;
-    for _ in 0..2 {
-        let failed = fixture.conclusion(token, standing, Outcome::retry("boom", "it broke"));
-        let finishes = write(&fixture.ctx, &[failed]).await.unwrap();
-        assert!(matches!(finishes[0].action, Action::Requeue { .. }));
-        assert_eq!(finishes[0].standing.failures, 1);
+    for verdict in [Verdict::Written, Verdict::WrittenBefore] {
+        let settled = write(&fixture, fixture.conclusion(token, standing, Outcome::retry("boom", "it broke"))).await;
+        assert_eq!(settled.verdict, verdict);
+        assert!(matches!(settled.finish.action, Action::Requeue { .. }));
+        assert_eq!(settled.finish.standing.failures, 1);
     }
     assert_eq!(fixture.attempts(job.id).await, ["failed"]);
     let (token, standing) = (Token { attempt: 2, ..token }, Standing { attempt: 2, failures: 1, ..standing });
-    for _ in 0..2 {
-        let finishes = write(&fixture.ctx, &[fixture.conclusion(token, standing, done())]).await.unwrap();
-        assert_eq!(finishes[0].action, Action::End { state: "succeeded" });
+    for verdict in [Verdict::Written, Verdict::WrittenBefore] {
+        let settled = write(&fixture, fixture.conclusion(token, standing, done())).await;
+        assert_eq!((settled.verdict, settled.finish.action), (verdict, Action::End { state: "succeeded" }));
     }
 }
 
@@ -48,9 +53,10 @@ async fn a_result_is_recorded_once() {
     let (token, standing) = fixture.start_one(&worker()).await;
     let other = Token { nonce: Nonce::new(), ..token };
     let two = Outcome::Done(RawValue::from_string("2".to_owned()).unwrap());
-    write(&fixture.ctx, &[fixture.conclusion(token, standing, done())]).await.unwrap();
-    let refused = write(&fixture.ctx, &[fixture.conclusion(other, standing, two)]).await.unwrap();
-    assert_eq!(refused[0].action, Action::End { state: "succeeded" }, "Redis hears how the row stands");
+    write(&fixture, fixture.conclusion(token, standing, done())).await;
+    let settled = write(&fixture, fixture.conclusion(other, standing, two)).await;
+    assert_eq!(settled.verdict, Verdict::Refused);
+    assert_eq!(settled.finish.action, Action::End { state: "succeeded" }, "Redis hears how the row stands");
     let result: String =
         sqlx::query_scalar("SELECT result::text FROM jobs_ended WHERE id = $1").bind(job.id.0).fetch_one(&fixture.ctx.pg).await.unwrap();
     assert_eq!(result, "1");
@@ -63,10 +69,11 @@ async fn an_older_attempt_is_refused() {
     let job = fixture.job().await;
     let (old, standing) = fixture.start_one(&worker()).await;
     let newer = Token { attempt: 5, nonce: Nonce::new(), ..old };
-    write(&fixture.ctx, &[fixture.conclusion(newer, standing, Outcome::retry("boom", "it broke"))]).await.unwrap();
-    let finishes = write(&fixture.ctx, &[fixture.conclusion(old, standing, done())]).await.unwrap();
-    assert!(matches!(finishes[0].action, Action::Requeue { .. }));
-    assert_eq!((finishes[0].token, finishes[0].standing.attempt), (old, 5));
+    write(&fixture, fixture.conclusion(newer, standing, Outcome::retry("boom", "it broke"))).await;
+    let Settled { verdict, finish } = write(&fixture, fixture.conclusion(old, standing, done())).await;
+    assert_eq!(verdict, Verdict::Refused);
+    assert!(matches!(finish.action, Action::Requeue { .. }));
+    assert_eq!((finish.token, finish.standing.attempt), (old, 5));
     assert_eq!(fixture.row_of(job.id).await.unwrap().state, "pending");
 }
 
@@ -76,9 +83,8 @@ async fn a_retry_whose_cancel_was_asked_for_becomes_cancelled() {
     let job = fixture.job().await;
     let (token, standing) = fixture.start_one(&worker()).await;
     sqlx::query("UPDATE jobs SET cancel_requested_at = now() WHERE id = $1").bind(job.id.0).execute(&fixture.ctx.pg).await.unwrap();
-    let failed = fixture.conclusion(token, standing, Outcome::retry("boom", "it broke"));
-    let finishes = write(&fixture.ctx, &[failed]).await.unwrap();
-    assert_eq!(finishes[0].action, Action::End { state: "cancelled" });
+    let settled = write(&fixture, fixture.conclusion(token, standing, Outcome::retry("boom", "it broke"))).await;
+    assert_eq!(settled.finish.action, Action::End { state: "cancelled" });
     assert_eq!(fixture.row_of(job.id).await.unwrap().state, "cancelled");
     assert_eq!(fixture.attempts(job.id).await, ["failed"]);
 }
