@@ -6,7 +6,7 @@ mod exposition;
 mod http;
 
 use child_process::{ChildProcess, Pulse};
-use shared::{Error, Result, config::Settings, ids::WorkerId, redis::Redis};
+use shared::{Context, Error, Result, config::Settings, ids::WorkerId, jobs::workers, redis::Redis};
 use std::{
     process::ExitCode,
     sync::Arc,
@@ -67,7 +67,16 @@ pub async fn run(settings: Settings, flags: Vec<(&'static str, String)>) -> Resu
         }
     }
     tracing::info!("all children have ended");
+    take_off_the_list(settings, worker_id).await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A worker that ends in order is not to be shown as lost. Best effort: the entry expires by itself.
+async fn take_off_the_list(settings: Settings, worker_id: WorkerId) {
+    let forgotten = async { workers::forget(&Context::open(settings)?, worker_id).await };
+    if let Ok(Err(error)) = tokio::time::timeout(Duration::from_secs(1), forgotten).await {
+        tracing::debug!(%error, "the worker stays on the list until it expires");
+    }
 }
 
 /// Eviction would drop queued work silently, so only development may run with it. A Redis that is away is no reason to

@@ -18,6 +18,7 @@ async fn a_warm_stop_finishes_what_runs_and_hands_the_rest_back_unspent() {
     world.reserved(3).await;
     worker.signal(Signal::SIGTERM);
     assert!(worker.ended().await);
+    assert!(world.workers().await.is_empty(), "a worker that ended in order is not lost");
     assert_eq!(world.job(running).await.state, JobState::Succeeded);
     for id in waiting {
         let job = world.job(id).await;

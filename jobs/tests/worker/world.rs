@@ -128,10 +128,14 @@ impl World {
         self.until_workers("in that state", |workers| workers.iter().any(|worker| worker.state == state)).await;
     }
 
+    pub(crate) async fn workers(&self) -> Vec<Worker> {
+        workers::list(&self.ctx, &self.caller, &PageQuery::default().parse().unwrap()).await.unwrap().items
+    }
+
     async fn until_workers(&self, what: &str, is_so: impl Fn(&[Worker]) -> bool) -> Vec<Worker> {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
-            let all = workers::list(&self.ctx, &self.caller, &PageQuery::default().parse().unwrap()).await.unwrap().items;
+            let all = self.workers().await;
             if is_so(&all) {
                 return all;
             }

@@ -4,6 +4,7 @@ use super::{
     Layers, Problems, Profile,
     values::{Auto, Bytes, Exposure, JwtAlgorithm, LogFormat, Origins, Rate, Registration, Value},
 };
+use crate::jobs::names::{NAME_RULE, is_name};
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 use std::{
@@ -268,6 +269,9 @@ impl Settings {
         }
         if !self.profile.is_development() && self.jwt_secret.as_ref().is_some_and(|secret| secret.expose_secret().contains("development")) {
             problems.add("JWT_SECRET", "***", "a secret of your own outside development");
+        }
+        if !self.worker_queues.iter().all(|name| is_name(name)) {
+            problems.add("WORKER_QUEUES", self.worker_queues.join(","), format!("a comma-separated list; each name {NAME_RULE}"));
         }
         if self.worker_heartbeat_ms * 3 > self.worker_lease_ms {
             problems.add("WORKER_HEARTBEAT_MS", self.worker_heartbeat_ms.to_string(), "at most a third of WORKER_LEASE_MS");

@@ -49,6 +49,18 @@ fn rules_across_settings_are_checked() {
 }
 
 #[test]
+fn a_queue_that_cannot_exist_is_refused_rather_than_left_out() {
+    let problems = load(&[("WORKER_QUEUES", "mail, no such:queue")]).unwrap_err();
+    assert_eq!(problems.0[0].name, "WORKER_QUEUES");
+}
+
+#[test]
+fn a_setting_with_a_default_can_be_switched_off() {
+    assert!(load(&[]).unwrap().worker_metrics_addr.is_some());
+    assert_eq!(load(&[("WORKER_METRICS_ADDR", "none")]).unwrap().worker_metrics_addr, None);
+}
+
+#[test]
 fn a_short_secret_is_refused_for_hs256_without_showing_it() {
     let problems = load(&[("JWT_ALG", "HS256"), ("JWT_SECRET", "short-one")]).unwrap_err().to_string();
     assert!(problems.contains("JWT_SECRET=***") && !problems.contains("short-one"), "{problems}");
