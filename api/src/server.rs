@@ -86,7 +86,9 @@ pub fn bind(state: AppState) -> io::Result<(Server, SocketAddr)> {
     .shutdown_timeout(settings.shutdown_timeout_s - settings.drain_delay_s)
     .on_connect(count_connection)
     .disable_signals();
-    let server = server.bind(address)?;
+    let (host, port) = address;
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {host}:{port}: {error}"));
+    let server = server.bind(address).map_err(named)?;
     let address = server.addrs().first().copied().ok_or_else(|| io::Error::other("the server has no address"))?;
     Ok((server.run(), address))
 }

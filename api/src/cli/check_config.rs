@@ -1,26 +1,22 @@
-//! `check-config`: the settings in force, without secrets.
+//! `check-config`: the settings in force, without secrets, and what `auto` comes to on this machine.
 
-use shared::config::Settings;
+use shared::config::{Layers, Settings};
 use std::{fmt::Write, process::ExitCode};
 
-pub(super) fn run(settings: &Settings) -> ExitCode {
-    let mut text = String::from("The configuration is valid.\n");
-    let facts = [
-        ("profile", settings.profile.to_string()),
-        ("listens on", format!("{}:{}", settings.api_host, settings.api_port)),
-        ("worker threads", settings.api_workers().to_string()),
-        ("requests in flight", (settings.api_workers() * settings.api_concurrency_limit).to_string()),
-        ("blocking threads", settings.blocking_threads().to_string()),
-        ("PostgreSQL connections", format!("{} to {}", settings.db_pool_min(), settings.db_pool_max())),
-        ("token signature", format!("{:?}", settings.jwt_alg)),
-        ("registration", format!("{:?}", settings.registration).to_lowercase()),
-        (
-            "worker children × slots",
-            format!("{} × {}", settings.worker_children(), settings.worker_concurrency / settings.worker_children()),
-        ),
-    ];
-    for (name, value) in facts {
-        writeln!(text, "  {name:<24} {value}").expect("writing to a string cannot fail");
+pub(super) fn run(layers: &Layers, settings: &Settings) -> ExitCode {
+    let mut text = String::from("# The configuration is valid. In force:\n");
+    for (name, value) in layers.in_force() {
+        let comes_to = match name {
+            "API_WORKERS" => settings.api_workers().to_string(),
+            "BLOCKING_THREADS" => settings.blocking_threads().to_string(),
+            "DB_POOL_MIN" => settings.db_pool_min().to_string(),
+            "DB_POOL_MAX" => settings.db_pool_max().to_string(),
+            "PASSWORD_HASHES_MAX" => settings.password_hashes_max().to_string(),
+            "WORKER_CHILDREN" => settings.worker_children().to_string(),
+            _ => value.clone(),
+        };
+        let note = if comes_to == value { String::new() } else { format!("   # here {comes_to}") };
+        writeln!(text, "{name}={value}{note}").expect("writing to a string cannot fail");
     }
     super::print(text)
 }

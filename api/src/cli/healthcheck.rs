@@ -1,8 +1,9 @@
 //! `healthcheck`: asks `/readyz`, for containers that have no HTTP client.
 
+use shared::config::Layers;
 use std::{
     io::{Read, Write},
-    net::{TcpStream, ToSocketAddrs},
+    net::{IpAddr, TcpStream, ToSocketAddrs},
     process::ExitCode,
     time::Duration,
 };
@@ -12,14 +13,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) fn run(url: Option<String>) -> ExitCode {
     let authority = match url {
         Some(url) => url.trim_start_matches("http://").split('/').next().unwrap_or_default().to_owned(),
-        None => match super::load(&[]) {
-            // A server on all addresses answers on the loopback one.
-            Ok((settings, _)) if settings.api_host.is_unspecified() => format!("127.0.0.1:{}", settings.api_port),
-            Ok((settings, _)) => format!("{}:{}", settings.api_host, settings.api_port),
-            Err(problems) => {
-                super::complain(&problems.to_string());
-                return ExitCode::from(super::MISUSE);
-            }
+        None => match Layers::from_process(&[]) {
+            Ok(layers) => own_address(&layers),
+            Err(problems) => return super::misused(&problems),
         },
     };
     match status_line(&authority) {
@@ -33,6 +29,15 @@ pub(super) fn run(url: Option<String>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Where the server of this configuration listens. The rest of the configuration is not needed to ask it.
+fn own_address(layers: &Layers) -> String {
+    let text = |name: &str| layers.in_force().find(|(setting, _)| *setting == name).map(|(_, value)| value).unwrap_or_default();
+    let host = text("API_HOST");
+    // A server on all addresses answers on the loopback one.
+    let is_any = host.parse::<IpAddr>().is_ok_and(|host| host.is_unspecified());
+    format!("{}:{}", if is_any { "127.0.0.1" } else { &host }, text("API_PORT"))
 }
 
 fn status_line(authority: &str) -> std::io::Result<String> {

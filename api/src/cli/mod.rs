@@ -82,7 +82,7 @@ impl Cli {
                 let flags: Vec<_> = host.into_iter().chain(port).collect();
                 with_settings(&flags, serve::run)
             }
-            Command::CheckConfig => with_settings(&[], |settings, _| check_config::run(&settings)),
+            Command::CheckConfig => check_config(),
             Command::Doctor => with_settings(&[], |settings, _| doctor::run(settings)),
             Command::Migrate => with_settings(&[], |settings, _| migrate::run(&settings)),
             Command::Admin(command) => with_settings(&[], |settings, _| admin::run(&command, settings)),
@@ -97,15 +97,25 @@ impl Cli {
     }
 }
 
+fn check_config() -> ExitCode {
+    let loaded = Layers::from_process(&[]).and_then(|layers| Settings::load(&layers).map(|settings| (layers, settings)));
+    match loaded {
+        Ok((layers, settings)) => check_config::run(&layers, &settings),
+        Err(problems) => misused(&problems),
+    }
+}
+
 /// Loads the settings and runs `command` with them and the notices of their loading; all problems are told at once.
 fn with_settings(flags: &[(&str, String)], command: impl FnOnce(Settings, Vec<String>) -> ExitCode) -> ExitCode {
     match load(flags) {
         Ok((settings, notices)) => command(settings, notices),
-        Err(problems) => {
-            complain(&problems.to_string());
-            ExitCode::from(MISUSE)
-        }
+        Err(problems) => misused(&problems),
     }
+}
+
+fn misused(problems: &Problems) -> ExitCode {
+    complain(&problems.to_string());
+    ExitCode::from(MISUSE)
 }
 
 fn load(flags: &[(&str, String)]) -> Result<(Settings, Vec<String>), Problems> {
@@ -135,6 +145,10 @@ fn complain(text: &str) {
 }
 
 fn failed(error: &shared::Error) -> ExitCode {
-    complain(&error.to_string());
+    // What an operator needs is the cause; the outside words of an internal error are for clients.
+    match &error.cause {
+        Some(cause) if error.code == shared::Code::Internal => complain(&cause.to_string()),
+        Some(_) | None => complain(&error.to_string()),
+    }
     ExitCode::FAILURE
 }

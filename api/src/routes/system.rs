@@ -1,6 +1,10 @@
 //! What runs here: version, this process, and the nodes that share its stores.
 
-use crate::{error::ApiResult, extract, state::AppState};
+use crate::{
+    error::ApiResult,
+    extract::{self, CallerOf},
+    state::AppState,
+};
 use actix_web::{HttpResponse, web::Data};
 use serde::Serialize;
 use shared::nodes::{self, Node};
@@ -17,7 +21,7 @@ pub struct SystemInfo {
     started_at: OffsetDateTime,
     /// The node that answers.
     node: String,
-    /// All that were heard of within 30 s; empty while Redis is away.
+    /// All that were heard of within 30 s, for operators; empty for others and while Redis is away.
     nodes: Vec<Node>,
     limits: Limits,
     #[schema(example = "development")]
@@ -38,8 +42,8 @@ pub struct Limits {
 #[utoipa::path(get, path = "/api/v1/system/info", tag = "system", operation_id = "get_system_info",
     security(("bearer" = []), ("api_key" = [])),
     responses((status = 200, description = "The platform", body = SystemInfo)))]
-pub async fn get_system_info(state: Data<AppState>) -> ApiResult {
-    let nodes = nodes::list(&state.ctx).await.unwrap_or_default();
+pub async fn get_system_info(state: Data<AppState>, CallerOf(caller): CallerOf) -> ApiResult {
+    let nodes = if caller.sees_all() { nodes::list(&state.ctx).await.unwrap_or_default() } else { Vec::new() };
     let settings = state.ctx.settings();
     Ok(HttpResponse::Ok().json(SystemInfo {
         version: env!("CARGO_PKG_VERSION"),

@@ -80,6 +80,14 @@ impl Layers {
         Ok(Self { merged, notices })
     }
 
+    /// Every setting as it stands, in the order of the list; secrets are masked, `auto` is left as it is.
+    pub fn in_force(&self) -> impl Iterator<Item = (&'static str, String)> {
+        super::SETTINGS.iter().map(|setting| {
+            let text = self.text(setting.name).filter(|text| !text.is_empty()).unwrap_or_else(|| setting.default.to_owned());
+            (setting.name, if setting.secret && !text.is_empty() { "***".to_owned() } else { text })
+        })
+    }
+
     /// The merged text of one setting.
     fn text(&self, name: &str) -> Option<String> {
         self.merged.get_string(&name.to_lowercase()).ok()

@@ -6,6 +6,7 @@
 
 mod layers;
 mod profile;
+mod rules;
 mod settings;
 mod values;
 

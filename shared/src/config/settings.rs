@@ -4,14 +4,12 @@ use super::{
     Layers, Problems, Profile,
     values::{Auto, Bytes, Exposure, JwtAlgorithm, LogFormat, Origins, Rate, Registration, Value},
 };
-use crate::jobs::names::{NAME_RULE, is_name};
 use ipnet::IpNet;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use std::{
     net::{IpAddr, SocketAddr},
     ops::RangeBounds,
     path::PathBuf,
-    thread,
 };
 
 /// What is known of a setting without reading it.
@@ -243,117 +241,4 @@ impl Settings {
         }
         settings.filter(|_| problems.0.is_empty()).ok_or(problems)
     }
-
-    /// Rules that span more than one setting.
-    fn check(&self, problems: &mut Problems) {
-        let database_url = self.database_url.expose_secret();
-        if !database_url.starts_with("postgres://") && !database_url.starts_with("postgresql://") {
-            problems.add(
-                "DATABASE_URL",
-                if database_url.is_empty() { "" } else { "***" },
-                "a URL such as postgres://user:password@host:5432/database",
-            );
-        }
-        let redis_url = self.redis_url.expose_secret();
-        if !["redis://", "rediss://", "redis+unix://", "unix://"].iter().any(|scheme| redis_url.starts_with(scheme)) {
-            problems.add("REDIS_URL", if redis_url.is_empty() { "" } else { "***" }, "a URL such as redis://:password@host:6379/0");
-        }
-        if self.redis_prefix.is_empty()
-            || self.redis_prefix.len() > 32
-            || !self.redis_prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-        {
-            problems.add("REDIS_PREFIX", self.redis_prefix.clone(), "1 to 32 letters, digits, -, _ or .");
-        }
-        if self.jwt_alg == JwtAlgorithm::Hs256 && self.jwt_secret.as_ref().is_none_or(|secret| secret.expose_secret().len() < 32) {
-            problems.add("JWT_SECRET", "***", "at least 32 bytes when JWT_ALG is HS256");
-        }
-        if !self.profile.is_development() && self.jwt_secret.as_ref().is_some_and(|secret| secret.expose_secret().contains("development")) {
-            problems.add("JWT_SECRET", "***", "a secret of your own outside development");
-        }
-        if !self.worker_queues.iter().all(|name| is_name(name)) {
-            problems.add("WORKER_QUEUES", self.worker_queues.join(","), format!("a comma-separated list; each name {NAME_RULE}"));
-        }
-        if self.worker_heartbeat_ms * 3 > self.worker_lease_ms {
-            problems.add("WORKER_HEARTBEAT_MS", self.worker_heartbeat_ms.to_string(), "at most a third of WORKER_LEASE_MS");
-        }
-        if self.db_pool_min() > self.db_pool_max() {
-            problems.add("DB_POOL_MIN", self.db_pool_min().to_string(), format!("at most DB_POOL_MAX ({})", self.db_pool_max()));
-        }
-        if self.shutdown_timeout_s <= self.drain_delay_s {
-            problems.add("SHUTDOWN_TIMEOUT_S", self.shutdown_timeout_s.to_string(), "more than DRAIN_DELAY_S");
-        }
-        if self.max_payload_bytes.0 > self.max_body_bytes.0 || self.max_body_bytes.0 > self.max_bulk_bytes.0 {
-            problems.add(
-                "MAX_PAYLOAD_BYTES",
-                self.max_payload_bytes.0.to_string(),
-                "at most MAX_BODY_BYTES, and that at most MAX_BULK_BYTES",
-            );
-        }
-    }
-
-    /// What SIGHUP brings in: log level, limits and tokens' lifetimes. Keys are re-read beside it.
-    pub(crate) fn take_reloadable(&mut self, fresh: &Self) {
-        let Self {
-            log_level,
-            rate_limits,
-            rate_limit_login,
-            rate_limit_login_address,
-            rate_limit_write,
-            rate_limit_read,
-            rate_limit_bulk,
-            registration,
-            jwt_access_ttl_s,
-            jwt_refresh_ttl_s,
-            sessions_max,
-            api_keys_max,
-            ..
-        } = fresh.clone();
-        *self = Self {
-            log_level,
-            rate_limits,
-            rate_limit_login,
-            rate_limit_login_address,
-            rate_limit_write,
-            rate_limit_read,
-            rate_limit_bulk,
-            registration,
-            jwt_access_ttl_s,
-            jwt_refresh_ttl_s,
-            sessions_max,
-            api_keys_max,
-            ..self.clone()
-        };
-    }
-
-    pub fn api_workers(&self) -> usize {
-        self.api_workers.unwrap_or_else(cores).clamp(1, 1_024)
-    }
-
-    pub fn blocking_threads(&self) -> usize {
-        self.blocking_threads.unwrap_or_else(|| cores() + 4).clamp(1, 512).min(if self.blocking_threads == Auto::Auto { 32 } else { 512 })
-    }
-
-    pub fn password_hashes_max(&self) -> usize {
-        self.password_hashes_max.unwrap_or_else(|| cores() / 2).max(1)
-    }
-
-    pub fn worker_children(&self) -> usize {
-        self.worker_children.unwrap_or_else(|| cores().min(4)).clamp(1, self.worker_concurrency)
-    }
-
-    pub fn db_pool_min(&self) -> u32 {
-        self.db_pool_min.unwrap_or_else(|| 2 * self.workers_u32()).min(1_000)
-    }
-
-    pub fn db_pool_max(&self) -> u32 {
-        self.db_pool_max.unwrap_or_else(|| 10 * self.workers_u32()).clamp(1, 1_000)
-    }
-
-    fn workers_u32(&self) -> u32 {
-        u32::try_from(self.api_workers()).expect("workers are at most 1024")
-    }
-}
-
-fn cores() -> usize {
-    thread::available_parallelism().map_or(1, usize::from)
 }

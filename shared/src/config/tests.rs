@@ -89,3 +89,19 @@ fn a_file_with_an_unknown_name_or_none_at_all_is_told() {
     assert!(problems.contains("api_workerz"), "{problems}");
     assert!(load(&[("CONFIG_FILE", "/nowhere/at/all.toml")]).unwrap_err().to_string().contains("CONFIG_FILE"));
 }
+
+#[test]
+fn counts_and_log_levels_that_make_no_sense_are_told() {
+    let problems = load(&[("API_WORKERS", "0"), ("DB_POOL_MAX", "5000"), ("LOG_LEVEL", "info,=bogus=")]).unwrap_err();
+    let names: Vec<&str> = problems.0.iter().map(|problem| problem.name.as_str()).collect();
+    assert_eq!(names, ["API_WORKERS", "DB_POOL_MAX", "LOG_LEVEL"]);
+}
+
+#[test]
+fn what_is_in_force_is_told_without_secrets() {
+    let environment = [("DATABASE_URL", "postgres://u:hunter2@h/d"), ("REDIS_URL", "redis://h"), ("API_WORKERS", "3")];
+    let layers = Layers::new(environment.map(|(n, v)| (n.to_owned(), v.to_owned())), &[]).unwrap();
+    let text = layers.in_force().map(|(name, value)| format!("{name}={value}\n")).collect::<String>();
+    assert!(text.contains("API_WORKERS=3\n") && text.contains("DATABASE_URL=***\n") && text.contains("LOG_FORMAT=pretty\n"), "{text}");
+    assert!(!text.contains("hunter2"));
+}

@@ -1,6 +1,7 @@
 //! Logs: one line per event on standard error, JSON or readable, at a level that can change while running.
 
 use crate::config::{LogFormat, Settings};
+use std::io::{self, IsTerminal};
 use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
 /// Changes the log level while running.
@@ -24,9 +25,9 @@ pub fn init(settings: &Settings) -> LogLevel {
     let registry = tracing_subscriber::registry().with(filter);
     match settings.log_format {
         LogFormat::Json => registry
-            .with(fmt::layer().json().flatten_event(true).with_current_span(true).with_span_list(false).with_writer(std::io::stderr))
+            .with(fmt::layer().json().flatten_event(true).with_current_span(true).with_span_list(false).with_writer(io::stderr))
             .init(),
-        LogFormat::Pretty => registry.with(fmt::layer().compact().with_writer(std::io::stderr)).init(),
+        LogFormat::Pretty => registry.with(fmt::layer().compact().with_ansi(io::stderr().is_terminal()).with_writer(io::stderr)).init(),
     }
     LogLevel(handle)
 }
