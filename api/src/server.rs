@@ -3,6 +3,7 @@
 use crate::{
     drain::Drain,
     edge::{Edge, compression, spans::RequestSpans},
+    extract::BodyBudget,
     routes::{self, probes},
     state::AppState,
 };
@@ -38,11 +39,12 @@ use tracing_actix_web::TracingLogger;
 
 /// Everything a process needs before it can listen.
 pub async fn open_state(settings: Settings) -> Result<AppState> {
+    let bodies = BodyBudget::new(settings.bodies_max_bytes.0);
     let ctx = Context::open(settings)?;
     let limiter = Limiter::new(100_000);
     let accounts = Accounts::open(ctx.clone(), limiter.clone()).await?;
     let started_at = ctx.clock.now();
-    Ok(AppState { ctx, limiter, accounts, drain: Drain::default(), metrics: names::install(), node_id: NodeId::new(), started_at })
+    Ok(AppState { ctx, limiter, accounts, drain: Drain::default(), bodies, metrics: names::install(), node_id: NodeId::new(), started_at })
 }
 
 /// A server that listens and is not running yet, with the address it got.

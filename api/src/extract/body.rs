@@ -1,5 +1,6 @@
 //! A JSON body: read up to its limit and in its time, looked over for text that cannot be stored, parsed, validated.
 
+use super::budget::Reservation;
 use crate::{error::ApiError, gate::gate_of, state::AppState};
 use actix_web::{
     FromRequest, HttpRequest,
@@ -19,6 +20,8 @@ use validator::Validate;
 pub struct Body<T> {
     pub value: T,
     pub bytes: Bytes,
+    /// Held as long as the bytes are.
+    _reservation: Reservation,
 }
 
 impl<T: DeserializeOwned + Validate + 'static> FromRequest for Body<T> {
@@ -29,8 +32,8 @@ impl<T: DeserializeOwned + Validate + 'static> FromRequest for Body<T> {
         let (request, payload) = (request.clone(), payload.take());
         Box::pin(async move {
             check_content_type(&request)?;
-            let bytes = read(&request, payload).await?;
-            Ok(Self { value: parse(&bytes)?, bytes })
+            let (bytes, reservation) = read(&request, payload).await?;
+            Ok(Self { value: parse(&bytes)?, bytes, _reservation: reservation })
         })
     }
 }
@@ -45,7 +48,7 @@ fn check_content_type(request: &HttpRequest) -> Result<()> {
 }
 
 /// Reads the whole body within the limits of its route's class.
-pub(crate) async fn read(request: &HttpRequest, mut payload: Payload) -> Result<Bytes> {
+pub(crate) async fn read(request: &HttpRequest, mut payload: Payload) -> Result<(Bytes, Reservation)> {
     let state = request.app_data::<Data<AppState>>().expect("the server registers its state");
     let (limit, patience) = {
         let settings = state.ctx.settings();
@@ -57,6 +60,7 @@ pub(crate) async fn read(request: &HttpRequest, mut payload: Payload) -> Result<
     if announced.is_some_and(|length| length > limit) {
         return Err(too_large(limit));
     }
+    let mut reservation = state.bodies.open(announced)?;
     let collect = async {
         let mut body = BytesMut::with_capacity(announced.unwrap_or(0).min(64 << 10));
         while let Some(chunk) = payload.next().await {
@@ -64,9 +68,10 @@ pub(crate) async fn read(request: &HttpRequest, mut payload: Payload) -> Result<
             if body.len() + chunk.len() > limit {
                 return Err(too_large(limit));
             }
+            reservation.cover(body.len() + chunk.len())?;
             body.extend_from_slice(&chunk);
         }
-        Ok(body.freeze())
+        Ok((body.freeze(), reservation))
     };
     let late = |_| Error::new(Code::RequestTimeout, format!("The body did not arrive within {} s.", patience.as_secs()));
     timeout(patience, collect).await.map_err(late)?

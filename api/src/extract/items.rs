@@ -1,7 +1,10 @@
 //! The items of a bulk body, a chunk at a time: `{"<name>": […]}` in JSON, or one item per line in NDJSON, which is
 //! parsed as it arrives.
 
-use super::body::{json_error, too_large};
+use super::{
+    body::{json_error, too_large},
+    budget::Reservation,
+};
 use crate::state::AppState;
 use actix_web::{HttpRequest, dev::Payload, http::header, web::Data};
 use bytes::{Buf, Bytes, BytesMut};
@@ -20,6 +23,7 @@ pub struct Items {
     form: Form,
     payload: Option<Payload>,
     buffer: BytesMut,
+    reservation: Reservation,
     bytes_left: usize,
     bytes_max: usize,
     deadline: Instant,
@@ -61,6 +65,7 @@ impl Items {
             form: form(request)?,
             payload: Some(payload),
             buffer: BytesMut::new(),
+            reservation: state.bodies.open(announced)?,
             bytes_left: bytes_max,
             bytes_max,
             deadline: Instant::now() + patience,
@@ -128,6 +133,7 @@ impl Items {
             Some(Err(error)) => Err(Error::new(Code::InvalidJson, "The body broke off.").caused_by(error.to_string())),
             Some(Ok(chunk)) => {
                 self.bytes_left = self.bytes_left.checked_sub(chunk.len()).ok_or_else(|| too_large(self.bytes_max))?;
+                self.reservation.cover(self.buffer.len() + chunk.len())?;
                 self.buffer.extend_from_slice(&chunk);
                 Ok(true)
             }

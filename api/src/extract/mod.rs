@@ -1,6 +1,7 @@
 //! Bytes into types, else a 4xx here: [`Body`] for JSON, [`Query`], [`Id`] for ids in paths, [`Items`] for bulk bodies, and the caller.
 
 mod body;
+mod budget;
 mod caller;
 mod conditional;
 mod items;
@@ -9,6 +10,7 @@ mod prefer;
 mod query;
 
 pub use body::Body;
+pub use budget::BodyBudget;
 pub use caller::{CallerOf, Meta};
 pub use conditional::{answer_with_etag, check_if_match};
 pub use items::{Items, JSON_ITEMS_MAX};

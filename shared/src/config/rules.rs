@@ -49,6 +49,9 @@ impl Settings {
         if self.shutdown_timeout_s <= self.drain_delay_s {
             problems.add("SHUTDOWN_TIMEOUT_S", self.shutdown_timeout_s.to_string(), "more than DRAIN_DELAY_S");
         }
+        if self.bodies_max_bytes.0 < self.max_bulk_bytes.0 {
+            problems.add("BODIES_MAX_BYTES", self.bodies_max_bytes.0.to_string(), "at least MAX_BULK_BYTES");
+        }
         if self.max_payload_bytes.0 > self.max_body_bytes.0 || self.max_body_bytes.0 > self.max_bulk_bytes.0 {
             problems.add(
                 "MAX_PAYLOAD_BYTES",

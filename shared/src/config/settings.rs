@@ -83,6 +83,8 @@ settings! {
     MAX_BODY_BYTES max_body_bytes: Bytes = "1MiB";
     /// Largest body of a bulk request.
     MAX_BULK_BYTES max_bulk_bytes: Bytes = "16MiB";
+    /// Bytes of bodies above 16 KiB that the process holds at once; more get 503.
+    BODIES_MAX_BYTES bodies_max_bytes: Bytes = "64MiB";
     /// Largest payload or result of one job.
     MAX_PAYLOAD_BYTES max_payload_bytes: Bytes = "256KiB";
     /// Proxies whose Forwarded and X-Forwarded-For are believed.

@@ -125,3 +125,31 @@ async fn a_panic_costs_its_request_and_says_nothing_of_itself() {
         assert!(!problem["detail"].as_str().unwrap().contains("mistake"), "{problem}");
     }
 }
+
+#[tokio::test]
+async fn large_bodies_share_a_budget_and_small_ones_are_free() {
+    let sizes = [("BODIES_MAX_BYTES", "64KiB"), ("MAX_BULK_BYTES", "64KiB"), ("MAX_BODY_BYTES", "64KiB"), ("MAX_PAYLOAD_BYTES", "32KiB")];
+    let app = TestApp::start_with(&sizes).await;
+    let session = register(&app, "ada@example.org").await;
+    // A first body holds most of the budget for as long as its end is awaited.
+    let (parts, body) = tokio::sync::mpsc::channel::<std::io::Result<String>>(1);
+    parts.send(Ok(" ".repeat(60 << 10))).await.unwrap();
+    let body = futures_util::stream::unfold(body, async |mut body| Some((body.recv().await?, body)));
+    let login = |body: reqwest::Body| app.post("/api/v1/auth/login").header("content-type", "application/json").body(body);
+    let held = tokio::spawn(login(reqwest::Body::wrap_stream(Box::pin(body))).send());
+    let refused = async {
+        loop {
+            let answer = send(login(" ".repeat(30 << 10).into())).await;
+            if answer.0 == 503 {
+                return answer.1["code"].clone();
+            }
+            assert_eq!(answer.0, 400, "until the first body has arrived there is room");
+        }
+    };
+    assert_eq!(timeout(Duration::from_secs(10), refused).await.expect("the budget runs out"), "overloaded");
+    assert_eq!(send(app.get("/api/v1/auth/me").bearer_auth(token(&session))).await.0, 200);
+    assert_eq!(send(login("{}".into())).await.0, 400, "a small body is read");
+    drop(parts);
+    assert_eq!(held.await.unwrap().unwrap().status(), 400);
+    assert_eq!(send(login(" ".repeat(30 << 10).into())).await.0, 400, "and given back");
+}
