@@ -9,6 +9,9 @@ use uuid::Uuid;
 /// Most items in one page; larger wishes are cut to it.
 pub const MAX_LIMIT: i64 = 1_000;
 
+/// Longest cursor that is looked at; those we give out are shorter.
+const CURSOR_MAX: usize = 200;
+
 /// `?limit&cursor` as they arrive.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -113,6 +116,9 @@ pub fn cursor_after<K: Key>(key: &K) -> String {
 
 fn parse_cursor<K: Key>(cursor: &str) -> Result<K> {
     let invalid = || Error::new(Code::InvalidCursor, "`cursor` is not one that this list gave out.");
+    if cursor.len() > CURSOR_MAX {
+        return Err(invalid());
+    }
     let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| invalid())?;
     K::from_bytes(&bytes).ok_or_else(invalid)
 }

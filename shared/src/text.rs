@@ -3,6 +3,9 @@
 use crate::{Code, Error, Result};
 use memchr::memchr_iter;
 
+/// Text without control characters, as a JSON Schema pattern.
+pub const ONE_LINE_PATTERN: &str = r"^[^\u0000-\u001F\u007F-\u009F]*$";
+
 /// Refuses the JSON escapes `\u0000` and unpaired `\uD800`–`\uDFFF` anywhere in `json`.
 ///
 /// PostgreSQL cannot hold them, and a parser that keeps payloads raw would let them through; so every body is looked at

@@ -84,9 +84,18 @@ pub(super) fn too_large(limit: usize) -> Error {
 /// Parses and validates JSON bytes.
 pub(crate) fn parse<T: DeserializeOwned + Validate>(bytes: &[u8]) -> Result<T> {
     text::check_json_text(bytes)?;
+    refuse_list(bytes)?;
     let value: T = serde_json::from_slice(bytes).map_err(|error| json_error(&error))?;
     value.validate().map_err(Error::from)?;
     Ok(value)
+}
+
+/// Refuses a list where an object is asked for: a derived `Deserialize` would take it as the fields in their order.
+pub(super) fn refuse_list(json: &[u8]) -> Result<()> {
+    if json.trim_ascii_start().starts_with(b"[") {
+        return Err(Error::new(Code::InvalidJson, "The body is not the JSON that was asked for: it must be an object, not a list."));
+    }
+    Ok(())
 }
 
 pub(crate) fn json_error(error: &serde_json::Error) -> Error {

@@ -2,7 +2,7 @@
 //! parsed as it arrives.
 
 use super::{
-    body::{json_error, too_large},
+    body::{json_error, refuse_list, too_large},
     budget::Reservation,
 };
 use crate::state::AppState;
@@ -94,6 +94,7 @@ impl Items {
         if body.is_empty() {
             return Ok(Vec::new());
         }
+        refuse_list(&body)?;
         let envelope: Envelope<'_> = serde_json::from_slice(&body).map_err(|error| json_error(&error))?;
         if !(1..=JSON_ITEMS_MAX).contains(&envelope.jobs.len()) {
             return Err(Error::invalid("/jobs", "length", format!("must hold 1 to {JSON_ITEMS_MAX} jobs")));
@@ -143,6 +144,7 @@ impl Items {
 
 fn parse<T: DeserializeOwned>(item: &[u8]) -> Result<T> {
     text::check_json_text(item)?;
+    refuse_list(item)?;
     serde_json::from_slice(item).map_err(|error| json_error(&error))
 }
 

@@ -77,6 +77,7 @@ async fn bad_bodies_have_their_documented_problems() {
         ("{", 400, "invalid_json"),
         (r#"{"email":"a@b.org","password":"12345678x!","role":"admin"}"#, 400, "invalid_json"),
         (r#"{"email":7,"password":"12345678x!"}"#, 400, "invalid_json"),
+        (r#"["a@b.org","12345678x!",null]"#, 400, "invalid_json"),
         (r#"{"email":"a@b.org"}"#, 400, "invalid_json"),
         (r#"{"email":"a@b.org","password":"short"}"#, 422, "validation_failed"),
         (r#"{"email":"a@b.org","password":"password123"}"#, 422, "validation_failed"),

@@ -104,6 +104,7 @@ async fn bad_submits_have_their_problem() {
         (r#"{"kind":7}"#, 400, "invalid_json"),
         (r#"{"kind":"debug.echo","surprise":1}"#, 400, "invalid_json"),
         (r#"["debug.echo"]"#, 400, "invalid_json"),
+        (r#"{"kind":"debug.echo","retry":[1,2,3]}"#, 400, "invalid_json"),
         (r#"{"kind":"debug.echo","priority":1e400}"#, 400, "invalid_json"),
         (r#"{"kind":"debug.echo","payload":1e400}"#, 422, "validation_failed"),
         (r#"{"kind":"debug.echo","payload":"\u0000"}"#, 422, "invalid_text"),

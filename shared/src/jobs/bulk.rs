@@ -62,7 +62,12 @@ pub fn all_written(verdicts: &[Result<NewJob>], first_index: usize) -> Result<()
             refusal.fields.extend(fields_at(&format!("/jobs/{index}"), error));
         }
     }
-    if refusal.fields.is_empty() { Ok(()) } else { Err(refusal) }
+    if refusal.fields.is_empty() {
+        return Ok(());
+    }
+    // Where only the room is missing, the same request may pass later.
+    let full = verdicts.iter().filter_map(|verdict| verdict.as_ref().err()).all(|error| error.code == Code::QueueFull);
+    if full { Err(Error { code: Code::QueueFull, ..refusal }.retry_after(queues::FULL_FOR)) } else { Err(refusal) }
 }
 
 /// Brings those that were written before the workers.

@@ -3,13 +3,16 @@
 use super::{
     Job, JobState,
     engine::Lease,
-    names, race,
+    names,
+    new_job::TAG_LENGTH_MAX,
+    race,
     store::read::{JobRow, PageFilter, jobs_page},
 };
 use crate::{
     Caller, Code, Context, Error, Result, Scope,
     ids::JobId,
     page::{self, Page, PageRequest},
+    text,
 };
 use futures_util::TryStreamExt;
 use serde::Deserialize;
@@ -24,9 +27,9 @@ use uuid::Uuid;
 #[serde(deny_unknown_fields)]
 pub struct ListJobs {
     pub state: Option<JobState>,
-    #[param(max_length = 100)]
+    #[param(min_length = 1, max_length = 100, pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     pub queue: Option<String>,
-    #[param(max_length = 100)]
+    #[param(min_length = 1, max_length = 100, pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     pub kind: Option<String>,
     #[param(max_length = 64)]
     pub tag: Option<String>,
@@ -73,7 +76,13 @@ fn check(query: &ListJobs) -> Result<()> {
             return Err(Error::new(Code::InvalidQuery, format!("`{name}` {}.", names::NAME_RULE)));
         }
     }
-    query.tag.as_deref().map_or(Ok(()), crate::text::check_no_nul)
+    match query.tag.as_deref() {
+        Some(tag) if tag.chars().count() > TAG_LENGTH_MAX => {
+            Err(Error::new(Code::InvalidQuery, format!("`tag` must have at most {TAG_LENGTH_MAX} characters.")))
+        }
+        Some(tag) => text::check_no_nul(tag),
+        None => Ok(()),
+    }
 }
 
 fn filter_of<'a>(caller: &Caller, query: &'a ListJobs, request: &PageRequest, running: Option<&'a [Uuid]>) -> PageFilter<'a> {

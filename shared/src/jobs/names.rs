@@ -24,7 +24,7 @@ macro_rules! names {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
         #[serde(into = "String", try_from = "String")]
-        #[schema(value_type = String, example = $example)]
+        #[schema(value_type = String, min_length = 1, max_length = 100, pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]*$", example = $example)]
         pub struct $name(Arc<str>);
 
         impl $name {

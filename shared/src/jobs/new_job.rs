@@ -5,21 +5,27 @@ use crate::{
     Error, Result,
     clock::Clock,
     ids::{JobId, UserId},
+    json_fields, text,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::time::Duration as StdDuration;
 use time::{Duration, OffsetDateTime};
-use utoipa::ToSchema;
+use utoipa::{
+    ToSchema,
+    openapi::{ArrayBuilder, ObjectBuilder, Schema, Type, schema::SchemaType},
+};
 use uuid::Uuid;
 use validator::{Validate, ValidationError};
 
 const WEEK_MS: i64 = 7 * 24 * 3_600 * 1_000;
 const TEN_YEARS_MS: i64 = 3_653 * 24 * 3_600 * 1_000;
 const TAGS_MAX: usize = 20;
-const TAG_LENGTH_MAX: usize = 64;
+pub(super) const TAG_LENGTH_MAX: usize = 64;
 
 /// A job to be done. Only `kind` is required.
+///
+/// What is not supported yet is refused by name, and stays out of the published document until it is.
 #[derive(Debug, Clone, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"kind": "debug.echo", "payload": {"hello": "world"}, "priority": 4, "tags": ["greeting"]}))]
@@ -35,6 +41,7 @@ pub struct SubmitJob {
     #[schema(value_type = Option<serde_json::Value>)]
     pub payload: Option<Box<RawValue>>,
     /// 0 to 9, 9 is most urgent; 4 when absent.
+    #[serde(default, deserialize_with = "json_fields::whole")]
     #[validate(range(min = 0, max = 9))]
     #[schema(minimum = 0, maximum = 9)]
     pub priority: Option<i64>,
@@ -42,6 +49,7 @@ pub struct SubmitJob {
     #[serde(default, with = "time::serde::rfc3339::option")]
     pub run_at: Option<OffsetDateTime>,
     /// Not before so many milliseconds from now. Excludes `run_at`.
+    #[serde(default, deserialize_with = "json_fields::whole")]
     #[validate(range(min = 0, max = TEN_YEARS_MS))]
     #[schema(minimum = 0, maximum = 315_619_200_000_i64)]
     pub delay_ms: Option<i64>,
@@ -49,29 +57,35 @@ pub struct SubmitJob {
     #[serde(default, with = "time::serde::rfc3339::option")]
     pub expires_at: Option<OffsetDateTime>,
     /// Longest one attempt may run; at most a week.
+    #[serde(default, deserialize_with = "json_fields::whole")]
     #[validate(range(min = 1, max = WEEK_MS))]
     #[schema(minimum = 1, maximum = 604_800_000)]
     pub timeout_ms: Option<i64>,
+    #[serde(default, deserialize_with = "json_fields::object")]
     #[validate(nested)]
     pub retry: Option<SubmitRetry>,
+    /// Not supported yet.
+    #[schema(ignore)]
+    #[serde(default, deserialize_with = "json_fields::object")]
     #[validate(nested)]
     pub unique: Option<SubmitUnique>,
     /// Up to 20 labels of up to 64 characters, to find the job by.
     #[validate(custom(function = "tag_list"))]
-    #[schema(max_items = 20)]
+    #[schema(schema_with = tags_schema)]
     pub tags: Option<Vec<String>>,
     /// Not supported yet.
+    #[schema(ignore)]
     #[validate(length(max = 200))]
-    #[schema(max_length = 200)]
     pub concurrency_key: Option<String>,
     /// Not supported yet.
-    #[schema(value_type = Option<Object>)]
+    #[schema(ignore)]
     pub target: Option<Box<RawValue>>,
     /// Not supported yet.
+    #[schema(ignore)]
     pub batch_id: Option<Uuid>,
     /// Not supported yet.
+    #[schema(ignore)]
     #[validate(length(max = 100))]
-    #[schema(max_items = 100)]
     pub depends_on: Option<Vec<Uuid>>,
 }
 
@@ -79,12 +93,15 @@ pub struct SubmitJob {
 #[derive(Debug, Clone, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubmitRetry {
+    #[serde(default, deserialize_with = "json_fields::whole")]
     #[validate(range(min = 1, max = 100))]
     #[schema(minimum = 1, maximum = 100)]
     pub max_attempts: Option<i64>,
+    #[serde(default, deserialize_with = "json_fields::whole")]
     #[validate(range(min = 1, max = WEEK_MS))]
     #[schema(minimum = 1, maximum = 604_800_000)]
     pub base_ms: Option<i64>,
+    #[serde(default, deserialize_with = "json_fields::whole")]
     #[validate(range(min = 1, max = WEEK_MS))]
     #[schema(minimum = 1, maximum = 604_800_000)]
     pub max_ms: Option<i64>,
@@ -98,6 +115,7 @@ pub struct SubmitUnique {
     #[schema(min_length = 1, max_length = 200)]
     pub key: String,
     /// Seconds from the submit; a day when absent.
+    #[serde(default, deserialize_with = "json_fields::whole")]
     #[validate(range(min = 1, max = 31_536_000))]
     #[schema(minimum = 1, maximum = 31_536_000)]
     pub ttl_s: Option<i64>,
@@ -263,6 +281,21 @@ fn tag_list(tags: &[String]) -> Result<(), ValidationError> {
         return Ok(());
     }
     Err(ValidationError::new("tags").with_message("must be at most 20 tags of 1 to 64 characters each, none a control character".into()))
+}
+
+fn tags_schema() -> Schema {
+    let tag = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .min_length(Some(1))
+        .max_length(Some(TAG_LENGTH_MAX))
+        .pattern(Some(text::ONE_LINE_PATTERN));
+    ArrayBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::Array, Type::Null]))
+        .items(tag)
+        .max_items(Some(TAGS_MAX))
+        .description(Some("Up to 20 labels of up to 64 characters, to find the job by."))
+        .build()
+        .into()
 }
 
 fn checked_i32(value: i64) -> i32 {

@@ -87,6 +87,9 @@ pub(super) async fn room(ctx: &Context, name: &QueueName) -> Result<usize> {
     Ok(max_depth.saturating_sub(depth))
 }
 
+/// When to try a full queue again.
+pub(super) const FULL_FOR: Duration = Duration::from_secs(5);
+
 pub(super) fn full(name: &QueueName) -> Error {
-    Error::new(Code::QueueFull, format!("The queue `{name}` is full.")).retry_after(Duration::from_secs(5))
+    Error::new(Code::QueueFull, format!("The queue `{name}` is full.")).retry_after(FULL_FOR)
 }

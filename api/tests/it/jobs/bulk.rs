@@ -69,6 +69,7 @@ async fn a_bulk_that_is_none_is_refused_as_a_whole() {
         (json!({"jobs": []}), 422, "validation_failed"),
         (too_many, 422, "validation_failed"),
         (json!({"jobs": 7}), 400, "invalid_json"),
+        (json!([[{"kind": "debug.echo"}]]), 400, "invalid_json"),
         (json!({"job": []}), 400, "invalid_json"),
         (json!({"jobs": [{"kind": "debug.echo", "payload": "x".repeat(2 << 20)}]}), 413, "body_too_large"),
     ] {

@@ -3,6 +3,7 @@
 use crate::{
     Code, Context, Error, Result,
     jobs::{QueueName, RetryPolicy, store},
+    json_fields,
 };
 use quick_cache::sync::Cache;
 use serde::Deserialize;
@@ -50,10 +51,13 @@ pub struct PatchQueue {
     pub remote: Option<bool>,
     pub durability: Option<Durability>,
     /// Replaces all limits: one that is absent in it is lifted.
+    #[serde(default, deserialize_with = "json_fields::object")]
     #[validate(nested)]
     pub limits: Option<PatchLimits>,
+    #[serde(default, deserialize_with = "json_fields::object")]
     #[validate(nested)]
     pub retention: Option<PatchRetention>,
+    #[serde(default, deserialize_with = "json_fields::object")]
     #[validate(nested)]
     pub default_retry: Option<PatchRetry>,
 }
@@ -71,14 +75,19 @@ pub enum Durability {
 #[serde(deny_unknown_fields)]
 pub struct PatchLimits {
     /// Jobs that may be waiting or running; more are refused with 429.
+    #[serde(default, deserialize_with = "json_fields::whole")]
     #[validate(range(min = 0, max = 100_000_000))]
     #[schema(minimum = 0, maximum = 100_000_000)]
     pub max_depth: Option<i64>,
     /// Not supported yet.
+    #[schema(ignore)]
     pub concurrency: Option<i64>,
     /// Not supported yet.
+    #[schema(ignore)]
+    #[serde(default, deserialize_with = "json_fields::object")]
     pub rate: Option<super::Rate>,
     /// Not supported yet.
+    #[schema(ignore)]
     pub per_key_concurrency: Option<i64>,
 }
 
@@ -86,10 +95,12 @@ pub struct PatchLimits {
 #[serde(deny_unknown_fields)]
 pub struct PatchRetention {
     /// Seconds that succeeded, cancelled and expired jobs are kept.
+    #[serde(default, deserialize_with = "json_fields::whole")]
     #[validate(range(min = 0, max = 315_360_000))]
     #[schema(minimum = 0, maximum = 315_360_000)]
     pub succeeded_s: Option<i64>,
     /// Seconds that dead jobs are kept.
+    #[serde(default, deserialize_with = "json_fields::whole")]
     #[validate(range(min = 0, max = 315_360_000))]
     #[schema(minimum = 0, maximum = 315_360_000)]
     pub dead_s: Option<i64>,
@@ -98,12 +109,15 @@ pub struct PatchRetention {
 #[derive(Debug, Clone, Default, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PatchRetry {
+    #[serde(default, deserialize_with = "json_fields::whole")]
     #[validate(range(min = 1, max = 100))]
     #[schema(minimum = 1, maximum = 100)]
     pub max_attempts: Option<i64>,
+    #[serde(default, deserialize_with = "json_fields::whole")]
     #[validate(range(min = 1, max = 604_800_000))]
     #[schema(minimum = 1, maximum = 604_800_000)]
     pub base_ms: Option<i64>,
+    #[serde(default, deserialize_with = "json_fields::whole")]
     #[validate(range(min = 1, max = 604_800_000))]
     #[schema(minimum = 1, maximum = 604_800_000)]
     pub max_ms: Option<i64>,

@@ -67,3 +67,17 @@ async fn a_full_queue_takes_what_it_has_room_for() {
     assert_eq!(refused.code, Code::QueueFull);
     assert_eq!(fixture.count("jobs").await, 2);
 }
+
+#[tokio::test]
+async fn all_or_nothing_for_want_of_room_may_be_tried_again() {
+    let fixture = Fixture::new().await;
+    let patch = serde_json::from_value(json!({"limits": {"max_depth": 1}})).unwrap();
+    crate::jobs::queues::update(&fixture.ctx, &caller(Role::Operator), &"small".parse().unwrap(), &patch).await.unwrap();
+    let mut bodies = vec![json!({"kind": "debug.echo", "queue": "small"}); 2];
+    let error = prepare_all(&fixture, &bodies).await.all_or_nothing(0).unwrap_err();
+    assert_eq!((error.code, error.retry_after.is_some()), (Code::QueueFull, true));
+    // With another fault in it, no later try would pass.
+    bodies.push(json!({"kind": "nobody.knows"}));
+    let error = prepare_all(&fixture, &bodies).await.all_or_nothing(0).unwrap_err();
+    assert_eq!((error.code, error.retry_after), (Code::ValidationFailed, None));
+}

@@ -109,6 +109,8 @@ async fn a_page_holds_no_more_bytes_than_an_answer_may() {
 #[case::negative_limit(json!({"limit": -1}), Code::InvalidQuery)]
 #[case::zero_limit(json!({"limit": 0}), Code::InvalidQuery)]
 #[case::foreign_cursor(json!({"cursor": "nonsense!"}), Code::InvalidCursor)]
+#[case::overlong_cursor(json!({"cursor": "A".repeat(201)}), Code::InvalidCursor)]
+#[case::overlong_tag(json!({"tag": "a".repeat(65)}), Code::InvalidQuery)]
 #[case::queue_is_no_name(json!({"queue": "a b"}), Code::InvalidQuery)]
 #[tokio::test]
 async fn refuses(#[case] query: Value, #[case] code: Code) {
