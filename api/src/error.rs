@@ -63,11 +63,13 @@ impl ResponseError for ApiError {
 }))]
 pub struct Problem<'a> {
     #[serde(rename = "type")]
+    #[schema(pattern = "^/problems/[a-z_]+$")]
     pub kind: String,
     pub title: &'static str,
     #[schema(minimum = 400, maximum = 599)]
     pub status: u16,
     pub detail: &'a str,
+    #[schema(value_type = Code)]
     pub code: &'static str,
     pub request_id: &'a str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]

@@ -1,20 +1,27 @@
 //! The document that describes every route, made from the handlers' own annotations, in OpenAPI 3.1 and down-converted to 3.0.
 
 mod downgrade;
+pub mod headers;
+mod links;
+mod problems;
 
-use crate::routes::{api_keys, audit, auth, jobs, jwks, probes, queues, system, users, workers};
+use crate::routes::{self, api_keys, audit, auth, jobs, jwks, probes, queues, system, users, workers};
+use headers::Headers;
+use links::Links;
+use problems::Problems;
 use std::sync::LazyLock;
 use utoipa::{
     Modify, OpenApi,
     openapi::{
-        ContentBuilder, RefOr, ResponseBuilder,
+        OpenApi as OpenApiDocument, PathItem, RefOr,
+        path::{Operation, Parameter, ParameterIn, PathsMap},
         security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme},
     },
 };
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Millrace", description = "REST, realtime channels and background jobs over PostgreSQL and Redis. Every error is `application/problem+json` (RFC 9457); the list is in docs/PROBLEMS.md."),
+    info(title = "Millrace", description = "REST, realtime channels and background jobs over PostgreSQL and Redis. Every error is `application/problem+json` (RFC 9457); the list is in docs/PROBLEMS.md. Every request may carry `X-Request-Id` (kept if it is well-formed) and `traceparent`; HEAD works wherever GET does."),
     paths(probes::get_health, probes::get_readiness, probes::get_metrics, system::get_system_info,
         auth::register_user, auth::create_session, auth::refresh_session, auth::end_session, auth::get_me, auth::delete_me,
         auth::change_password, auth::forgot_password, auth::reset_password, auth::list_sessions, auth::revoke_session,
@@ -23,8 +30,8 @@ use utoipa::{
         jobs::submit_job, jobs::bulk::submit_jobs, jobs::get_job, jobs::list_jobs, jobs::list_job_attempts, jobs::cancel_job, jobs::retry_job,
         jobs::delete_job, queues::list_queues, queues::get_queue, queues::update_queue, queues::pause_queue, queues::resume_queue,
         queues::purge_queue, workers::list_workers, workers::get_worker),
-    components(schemas(crate::error::Problem<'_>)),
-    modifiers(&Security, &Problems)
+    components(schemas(crate::error::Problem<'_>, shared::Code)),
+    modifiers(&Security, &Headers, &Problems, &Links)
 )]
 struct Document;
 
@@ -32,57 +39,32 @@ struct Document;
 struct Security;
 
 impl Modify for Security {
-    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+    fn modify(&self, document: &mut OpenApiDocument) {
         let components = document.components.get_or_insert_default();
-        components.add_security_scheme("bearer", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
-        components.add_security_scheme("api_key", SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("X-API-Key"))));
+        let bearer = Http::builder().scheme(HttpAuthScheme::Bearer).description(Some("An access token, or an API key.")).build();
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+        let key = ApiKeyValue::with_description("X-API-Key", "An API key, or an access token.");
+        components.add_security_scheme("api_key", SecurityScheme::ApiKey(ApiKey::Header(key)));
     }
 }
 
-/// Problems that any operation may answer with, so that no handler has to list them.
-struct Problems;
-
-impl Modify for Problems {
-    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        for (path, item) in &mut document.paths.paths {
-            let is_probe = !path.starts_with("/api/v1") && !path.starts_with("/system");
-            let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
-            for operation in operations.into_iter().flatten() {
-                let is_guarded = operation.security.is_some();
-                let takes_body = operation.request_body.is_some();
-                let mut common: Vec<(&str, &str)> = Vec::new();
-                if !is_probe {
-                    common.extend([
-                        ("400", "The query, a header or the body is malformed"),
-                        ("422", "A rule is broken"),
-                        ("429", "Too many requests"),
-                        ("503", "Overloaded, draining, or a server is away"),
-                        ("504", "The deadline passed"),
-                    ]);
-                }
-                if is_guarded {
-                    common.extend([("401", "Credentials are missing or not valid"), ("403", "The credentials do not allow this")]);
-                }
-                if takes_body {
-                    common.extend([("408", "The body came too slowly"), ("413", "The body is too large"), ("415", "Not JSON")]);
-                }
-                if path.contains('{') {
-                    common.push(("404", "There is no such thing, or it is not yours"));
-                }
-                for (status, description) in common {
-                    operation.responses.responses.entry(status.to_owned()).or_insert_with(|| RefOr::T(problem(description)));
-                }
-            }
-        }
-    }
+/// Every operation with its path.
+fn operations(paths: &mut PathsMap<String, PathItem>) -> impl Iterator<Item = (&str, &mut Operation)> {
+    paths.iter_mut().flat_map(|(path, item)| {
+        let of_path = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
+        of_path.into_iter().filter_map(|operation| Some((path.as_str(), operation.as_mut()?)))
+    })
 }
 
-fn problem(description: &str) -> utoipa::openapi::Response {
-    let schema = utoipa::openapi::Ref::from_schema_name("Problem");
-    ResponseBuilder::new()
-        .description(description)
-        .content("application/problem+json", ContentBuilder::new().schema(Some(schema)).build())
-        .build()
+/// Whether requests to the path take a token from a rate limit; the methods of one path never differ in it.
+fn is_limited(path: &str) -> bool {
+    let versioned = path.strip_prefix(routes::BASE);
+    let entries = if versioned.is_some() { routes::versioned() } else { routes::root() };
+    entries.iter().any(|entry| entry.path == versioned.unwrap_or(path) && entry.gate.class.is_some())
+}
+
+fn is_in_path(parameter: &RefOr<Parameter>) -> bool {
+    matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Path)
 }
 
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| {

@@ -2,6 +2,10 @@
 //! It knows no HTTP: one table at the API edge maps each [`Code`] to a status, a title and retry advice.
 
 use std::{borrow::Cow, fmt, time::Duration};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, Type},
+};
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -73,6 +77,20 @@ codes! {
     DatabaseUnavailable = "database_unavailable",
     RedisUnavailable = "redis_unavailable",
     DeadlineExceeded = "deadline_exceeded",
+}
+
+impl PartialSchema for Code {
+    fn schema() -> RefOr<Schema> {
+        let codes = Self::ALL.iter().map(|code| code.as_str());
+        let description = Some("Why a request was refused or failed.");
+        ObjectBuilder::new().schema_type(Type::String).description(description).enum_values(Some(codes)).into()
+    }
+}
+
+impl ToSchema for Code {
+    fn name() -> Cow<'static, str> {
+        "ProblemCode".into()
+    }
 }
 
 impl fmt::Display for Code {

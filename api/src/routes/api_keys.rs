@@ -4,6 +4,7 @@ use crate::{
     error::{ApiResult, Problem},
     extract::{Body, CallerOf, Id, Meta, Query},
     idempotency::{self, Creation, OptionalKey},
+    openapi::headers::IdempotencyKeyHeader,
     state::AppState,
 };
 use actix_web::{HttpResponse, web::Data};
@@ -17,8 +18,7 @@ use shared::{
 
 /// Makes an API key. This answer alone has `key`; a repeated request gets the record without it.
 #[utoipa::path(post, path = "/api/v1/api-keys", tag = "accounts", operation_id = "create_api_key", request_body = NewApiKey,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes repeating this request safe, for 24 hours",
-        pattern = "^[!-~]{1,255}$")),
+    params(IdempotencyKeyHeader),
     security(("bearer" = [])),
     responses(
         (status = 201, description = "The key", body = ApiKey),

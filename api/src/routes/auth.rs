@@ -3,6 +3,7 @@
 use crate::{
     error::{ApiResult, Problem},
     extract::{Body, CallerOf, Id, Meta, Query, answer_with_etag},
+    openapi::headers::IfNoneMatchHeader,
     state::AppState,
 };
 use actix_web::{
@@ -72,7 +73,7 @@ pub async fn end_session(state: Data<AppState>, CallerOf(caller): CallerOf, meta
 }
 
 /// The account of the caller.
-#[utoipa::path(get, path = "/api/v1/auth/me", tag = "accounts", operation_id = "get_me",
+#[utoipa::path(get, path = "/api/v1/auth/me", tag = "accounts", operation_id = "get_me", params(IfNoneMatchHeader),
     security(("bearer" = []), ("api_key" = [])),
     responses((status = 200, description = "The caller", body = User), (status = 304, description = "Not changed since `If-None-Match`")))]
 pub async fn get_me(state: Data<AppState>, request: HttpRequest, CallerOf(caller): CallerOf) -> ApiResult {

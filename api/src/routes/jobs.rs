@@ -6,6 +6,7 @@ use crate::{
     error::{ApiResult, Problem},
     extract::{Body, CallerOf, Id, Meta, PreferWait, Query, answer_with_etag},
     idempotency::{self, Creation, OptionalKey},
+    openapi::headers::{IdempotencyKeyHeader, IfNoneMatchHeader, PreferHeader},
     routes::BASE,
     state::AppState,
 };
@@ -26,14 +27,11 @@ use std::time::Duration;
 
 /// Submits a job. 202 means that it is durable; with `Prefer: wait=N` the answer is 200 with the result if it ends in time.
 #[utoipa::path(post, path = "/api/v1/jobs", tag = "jobs", operation_id = "submit_job", request_body = SubmitJob,
-    params(
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes repeating this request safe, for 24 hours",
-            pattern = "^[!-~]{1,255}$"),
-        ("Prefer" = Option<String>, Header, description = "`wait=N`: wait up to N seconds (30 at most) for the end of the job")),
+    params(IdempotencyKeyHeader, PreferHeader),
     security(("bearer" = []), ("api_key" = [])),
     responses(
         (status = 202, description = "Accepted: it will run", body = Job, headers(("Location" = String, description = "The job"))),
-        (status = 200, description = "It has ended already", body = Job),
+        (status = 200, description = "It has ended already", body = Job, headers(("Location" = String, description = "The job"))),
         (status = 409, description = "The first request with this key is still running", body = Problem<'static>,
             content_type = "application/problem+json")))]
 pub async fn submit_job(
@@ -118,7 +116,7 @@ fn origin(meta: Meta) -> Origin {
 }
 
 /// One job as it stands: its row, and its lease while it runs.
-#[utoipa::path(get, path = "/api/v1/jobs/{id}", tag = "jobs", operation_id = "get_job", params(("id" = JobId, Path)),
+#[utoipa::path(get, path = "/api/v1/jobs/{id}", tag = "jobs", operation_id = "get_job", params(("id" = JobId, Path), IfNoneMatchHeader),
     security(("bearer" = []), ("api_key" = [])),
     responses((status = 200, description = "The job", body = Job), (status = 304, description = "Unchanged since `If-None-Match`")))]
 pub async fn get_job(state: Data<AppState>, CallerOf(caller): CallerOf, Id(id): Id<JobId>, request: HttpRequest) -> ApiResult {

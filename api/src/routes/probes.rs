@@ -2,7 +2,7 @@
 
 use crate::{
     edge::NotAProblem,
-    error::{ApiError, ApiResult},
+    error::{ApiError, ApiResult, Problem},
     gate,
     state::AppState,
 };
@@ -21,7 +21,7 @@ const CHECK_TIMEOUT: Duration = Duration::from_millis(800);
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Health {
-    #[schema(example = "ok")]
+    #[schema(pattern = "^ok$", example = "ok")]
     status: &'static str,
 }
 
@@ -33,6 +33,7 @@ pub struct Check {
     critical: bool,
     latency_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     detail: Option<String>,
 }
 
@@ -43,11 +44,19 @@ pub struct Checks {
     migrations: Check,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ReadinessStatus {
+    Ready,
+    /// Works without something that is not critical.
+    Degraded,
+    Draining,
+    Unready,
+}
+
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Readiness {
-    /// ready, degraded (works without something), draining or unready.
-    #[schema(example = "ready")]
-    status: &'static str,
+    status: ReadinessStatus,
     checks: Checks,
 }
 
@@ -67,13 +76,16 @@ pub async fn get_readiness(state: Data<AppState>) -> HttpResponse {
     let (postgres, redis, migrations) =
         futures_util::join!(check(true, pg::ping(&ctx.pg)), check(false, ctx.redis.ping()), check(true, check_migrations(ctx)));
     let status = match (state.drain.has_begun(), postgres.ok && migrations.ok, redis.ok) {
-        (true, ..) => "draining",
-        (false, false, _) => "unready",
-        (false, true, false) => "degraded",
-        (false, true, true) => "ready",
+        (true, ..) => ReadinessStatus::Draining,
+        (false, false, _) => ReadinessStatus::Unready,
+        (false, true, false) => ReadinessStatus::Degraded,
+        (false, true, true) => ReadinessStatus::Ready,
     };
     let readiness = Readiness { status, checks: Checks { postgres, redis, migrations } };
-    let mut builder = if matches!(status, "ready" | "degraded") { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    let mut builder = match status {
+        ReadinessStatus::Ready | ReadinessStatus::Degraded => HttpResponse::Ok(),
+        ReadinessStatus::Draining | ReadinessStatus::Unready => HttpResponse::ServiceUnavailable(),
+    };
     let mut response = builder.json(readiness);
     response.extensions_mut().insert(NotAProblem);
     response
@@ -98,10 +110,11 @@ async fn check_migrations(ctx: &Context) -> Result<(), shared::Error> {
     }
 }
 
-/// Metrics in the text format of Prometheus.
-#[utoipa::path(get, path = "/metrics", tag = "system", operation_id = "get_metrics", responses(
-    (status = 200, description = "Metrics", body = String, content_type = "text/plain"),
-))]
+/// Metrics in the text format of Prometheus: for everyone, for operators or for nobody, as `METRICS` says.
+#[utoipa::path(get, path = "/metrics", tag = "system", operation_id = "get_metrics", security((), ("bearer" = []), ("api_key" = [])),
+    responses(
+        (status = 200, description = "Metrics", body = String, content_type = "text/plain"),
+        (status = 404, description = "`METRICS=off`", body = Problem<'static>, content_type = "application/problem+json")))]
 pub async fn get_metrics(request: HttpRequest, state: Data<AppState>) -> ApiResult {
     let exposure = state.ctx.settings().metrics;
     require_exposure(&request, &state, exposure).await?;

@@ -3,6 +3,7 @@
 use crate::{
     error::{ApiResult, Problem},
     extract::{Body, CallerOf, Id, Query, answer_with_etag, check_if_match},
+    openapi::headers::{IfMatchHeader, IfNoneMatchHeader},
     state::AppState,
 };
 use actix_web::{HttpRequest, HttpResponse, http::header, web::Data};
@@ -24,7 +25,7 @@ pub async fn list_queues(state: Data<AppState>, CallerOf(caller): CallerOf, Quer
 }
 
 /// One queue and how it stands.
-#[utoipa::path(get, path = "/api/v1/queues/{queue}", tag = "queues", operation_id = "get_queue", params(("queue" = QueueName, Path)),
+#[utoipa::path(get, path = "/api/v1/queues/{queue}", tag = "queues", operation_id = "get_queue", params(("queue" = QueueName, Path), IfNoneMatchHeader),
     security(("bearer" = []), ("api_key" = [])),
     responses((status = 200, description = "The queue", body = Queue), (status = 304, description = "Unchanged since `If-None-Match`")))]
 pub async fn get_queue(state: Data<AppState>, CallerOf(caller): CallerOf, Id(name): Id<QueueName>, request: HttpRequest) -> ApiResult {
@@ -34,7 +35,7 @@ pub async fn get_queue(state: Data<AppState>, CallerOf(caller): CallerOf, Id(nam
 
 /// Changes a queue's settings; one that nobody used yet comes to be.
 #[utoipa::path(patch, path = "/api/v1/queues/{queue}", tag = "queues", operation_id = "update_queue",
-    params(("queue" = QueueName, Path), ("If-Match" = Option<String>, Header, description = "Only if the queue still has this ETag")),
+    params(("queue" = QueueName, Path), IfMatchHeader),
     request_body = PatchQueue, security(("bearer" = []), ("api_key" = [])),
     responses(
         (status = 200, description = "The queue as it is now", body = Queue),
@@ -56,7 +57,7 @@ pub async fn update_queue(
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(HttpResponse::Ok().json(queues::update(&state.ctx, &caller, &name, &body.value).await?))
+    answer_with_etag(&request, &queues::update(&state.ctx, &caller, &name, &body.value).await?)
 }
 
 /// Stops leasing from a queue; what runs goes on, and submits are still taken.

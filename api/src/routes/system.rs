@@ -16,6 +16,7 @@ pub struct SystemInfo {
     #[schema(example = "0.1.0")]
     version: &'static str,
     /// `release` or `debug`.
+    #[schema(pattern = "^(release|debug)$")]
     build: &'static str,
     #[serde(with = "time::serde::rfc3339")]
     started_at: OffsetDateTime,

@@ -3,6 +3,7 @@
 use crate::{
     error::{ApiResult, Problem},
     extract::{Body, CallerOf, Id, Meta, Query, answer_with_etag, check_if_match},
+    openapi::headers::{IfMatchHeader, IfNoneMatchHeader},
     state::AppState,
 };
 use actix_web::{HttpRequest, HttpResponse, web::Data};
@@ -22,7 +23,7 @@ pub async fn list_users(state: Data<AppState>, CallerOf(caller): CallerOf, Query
 }
 
 /// One user.
-#[utoipa::path(get, path = "/api/v1/users/{id}", tag = "accounts", operation_id = "get_user", params(("id" = UserId, Path)),
+#[utoipa::path(get, path = "/api/v1/users/{id}", tag = "accounts", operation_id = "get_user", params(("id" = UserId, Path), IfNoneMatchHeader),
     security(("bearer" = []), ("api_key" = [])),
     responses((status = 200, description = "The user", body = User), (status = 304, description = "Not changed since `If-None-Match`")))]
 pub async fn get_user(state: Data<AppState>, request: HttpRequest, CallerOf(caller): CallerOf, Id(id): Id<UserId>) -> ApiResult {
@@ -32,7 +33,7 @@ pub async fn get_user(state: Data<AppState>, request: HttpRequest, CallerOf(call
 
 /// Changes a user's role, or disables and enables them. Their access tokens end at once; a disabled user's sessions too.
 #[utoipa::path(patch, path = "/api/v1/users/{id}", tag = "accounts", operation_id = "change_user", request_body = UserChange,
-    params(("id" = UserId, Path), ("If-Match" = Option<String>, Header, description = "The `ETag` of the user as it was seen")),
+    params(("id" = UserId, Path), IfMatchHeader),
     security(("bearer" = []), ("api_key" = [])),
     responses(
         (status = 200, description = "The user as changed", body = User),

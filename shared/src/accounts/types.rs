@@ -47,7 +47,7 @@ pub struct User {
 #[derive(Clone, Serialize, ToSchema)]
 pub struct Session {
     pub access_token: String,
-    #[schema(example = "Bearer")]
+    #[schema(pattern = "^Bearer$", example = "Bearer")]
     pub token_type: &'static str,
     /// Seconds until `access_token` ends.
     #[schema(example = 900, minimum = 1)]
@@ -107,6 +107,7 @@ pub struct ApiKey {
     #[schema(format = "date-time", value_type = String)]
     pub created_at: OffsetDateTime,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "mr_0199d8c27e1a7b2c8d3e4f5a6b7c8d9e_8RbVYtYB1hYt0e2mPq1YJ1cX9m1m0u3Hq6cVbJ5wY3A")]
     pub key: Option<String>,
 }
 

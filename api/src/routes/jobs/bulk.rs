@@ -5,6 +5,7 @@ use crate::{
     error::{ApiResult, Problem},
     extract::{CallerOf, Items, JSON_ITEMS_MAX, Meta, Query},
     idempotency::{self, OptionalKey},
+    openapi::headers::IdempotencyKeyHeader,
     problems,
     state::AppState,
 };
@@ -46,11 +47,13 @@ pub struct SubmitJobs {
 pub struct BulkItem<'a> {
     #[schema(example = 0)]
     index: usize,
-    #[schema(example = 202)]
+    #[schema(minimum = 202, maximum = 599, example = 202)]
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     id: Option<JobId>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     problem: Option<Problem<'a>>,
 }
 
@@ -61,10 +64,10 @@ pub struct BulkAnswer<'a> {
 
 /// Submits many jobs: up to 1000 in JSON, or any number in NDJSON, which is written while it arrives.
 #[utoipa::path(post, path = "/api/v1/jobs/bulk", tag = "jobs", operation_id = "submit_jobs",
-    request_body(content((SubmitJobs = "application/json"), (String = "application/x-ndjson"))),
-    params(BulkQuery,
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes repeating this request safe, for 24 hours",
-            pattern = "^[!-~]{1,255}$")),
+    request_body(content(
+        (SubmitJobs = "application/json"),
+        (String = "application/x-ndjson", example = "{\"kind\":\"debug.echo\",\"payload\":1}\n{\"kind\":\"debug.echo\",\"payload\":2}\n"))),
+    params(BulkQuery, IdempotencyKeyHeader),
     security(("bearer" = []), ("api_key" = [])),
     responses(
         (status = 207, description = "What became of each job, in order", body = BulkAnswer<'static>),
