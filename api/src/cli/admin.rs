@@ -1,11 +1,15 @@
-//! `admin create`: the first administrator, or another one.
+//! `admin`: what an operator does for accounts at the machine.
 
 use clap::Subcommand;
 use rand::{RngExt, distr::Alphanumeric};
 use secrecy::{ExposeSecret, SecretString};
 use shared::{
     Code, Error, Result,
-    accounts::command_line::{AdminCreated, create_admin},
+    accounts::{
+        Origin,
+        command_line::{AdminCreated, create_admin},
+        reset::issue_reset,
+    },
     config::Settings,
 };
 use std::process::ExitCode;
@@ -19,11 +23,19 @@ pub(super) enum AdminCommand {
         #[arg(long)]
         email: String,
     },
+    /// Make a token that sets a forgotten password: good once, for 30 minutes, at POST /api/v1/auth/password/reset.
+    Reset {
+        #[arg(long)]
+        email: String,
+    },
 }
 
 pub(super) fn run(command: &AdminCommand, settings: Settings) -> ExitCode {
-    let AdminCommand::Create { email } = command;
-    match super::block_on(create(email, settings)) {
+    let done = match command {
+        AdminCommand::Create { email } => super::block_on(create(email, settings)),
+        AdminCommand::Reset { email } => super::block_on(reset(email, settings)),
+    };
+    match done {
         Ok(text) => super::print(text),
         Err(error) => super::failed(&error),
     }
@@ -46,6 +58,12 @@ async fn create(email: &str, settings: Settings) -> Result<String> {
             Err(Error::new(Code::EmailTaken, text))
         }
     }
+}
+
+async fn reset(email: &str, settings: Settings) -> Result<String> {
+    let accounts = super::open_accounts(settings).await?;
+    let token = issue_reset(&accounts, email, &Origin::default()).await?.ok_or_else(|| Error::not_found("enabled account"))?;
+    Ok(format!("{}\n", token.expose_secret()))
 }
 
 fn made_password() -> SecretString {

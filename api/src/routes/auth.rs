@@ -103,7 +103,7 @@ pub async fn change_password(state: Data<AppState>, CallerOf(caller): CallerOf, 
 /// Asks for a token by mail that sets a new password. The answer is the same whether or not there is such an account.
 #[utoipa::path(post, path = "/api/v1/auth/password/forgot", tag = "accounts", operation_id = "forgot_password",
     request_body = ForgottenPassword,
-    responses((status = 202, description = "If there is such an account, a mail is on its way")))]
+    responses((status = 202, description = "The same for everyone, whether or not there is such an account")))]
 pub async fn forgot_password(state: Data<AppState>, meta: Meta, body: Body<ForgottenPassword>) -> ApiResult {
     reset::forgot_password(&state.accounts, &body.value, &meta.into()).await?;
     Ok(HttpResponse::Accepted().finish())

@@ -118,7 +118,7 @@ fn first_id(at: OffsetDateTime) -> Uuid {
 
 /// Reads until the page is full, or holds as many bytes as one answer may.
 async fn read_page(ctx: &Context, filter: &PageFilter<'_>, now: OffsetDateTime, request: &PageRequest) -> Result<Page<JobRow>> {
-    let bytes_max = ctx.settings().max_bulk_bytes.0;
+    let bytes_max = ctx.settings().max_body_bytes.0;
     let limit = usize::try_from(request.limit).expect("limit is 1..=1000");
     let mut rows = pin!(jobs_page(&ctx.pg, filter, now, request.fetch()));
     let mut items: Vec<JobRow> = Vec::new();

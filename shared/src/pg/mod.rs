@@ -13,6 +13,9 @@ use std::{str::FromStr, time::Duration};
 
 pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
+/// A pooled connection that was used so lately is handed out untested.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
+
 pub fn open_pool(settings: &Settings) -> Result<PgPool> {
     open_worker_pool(settings, 1)
 }
@@ -28,6 +31,10 @@ pub fn open_worker_pool(settings: &Settings, n_workers: usize) -> Result<PgPool>
         // A fresh connection costs a fork in the server: keep those we have, and trust them.
         .idle_timeout(Duration::from_mins(10))
         .test_before_acquire(false)
+        // But after a pause the server may have been restarted, and the first callers would pay for it.
+        .before_acquire(|connection, standing| {
+            Box::pin(async move { if standing.idle_for > TRUSTED_FOR { connection.ping().await.map(|()| true) } else { Ok(true) } })
+        })
         .connect_lazy_with(options))
 }
 

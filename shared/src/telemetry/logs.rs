@@ -2,7 +2,7 @@
 
 use crate::config::{LogFormat, Settings};
 use std::io::{self, IsTerminal};
-use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
+use tracing_subscriber::{EnvFilter, Registry, filter::ParseError, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
 /// Changes the log level while running.
 #[derive(Debug, Clone)]
@@ -11,16 +11,27 @@ pub struct LogLevel(reload::Handle<EnvFilter, Registry>);
 impl LogLevel {
     /// Takes over `LOG_LEVEL`; an unreadable one leaves the old level and says so.
     pub fn set(&self, directives: &str) {
-        match directives.parse::<EnvFilter>() {
+        match filter(directives) {
             Ok(filter) => drop(self.0.reload(filter)),
             Err(error) => tracing::warn!(%error, "LOG_LEVEL could not be read; the old level stays"),
         }
     }
 }
 
+/// The directives, and silence for what strangers could fill the log with: the server has an error line for every
+/// malformed request head, without saying whose. Directives that name `actix_http` bring it back.
+fn filter(directives: &str) -> Result<EnvFilter, ParseError> {
+    const NOISE: &str = "actix_http::h1::dispatcher=off";
+    let filter = EnvFilter::builder().parse(directives)?;
+    if directives.contains("actix_http") {
+        return Ok(filter);
+    }
+    Ok(filter.add_directive(NOISE.parse()?))
+}
+
 /// Sets the process's logger up; once. An unreadable `LOG_LEVEL` counts as `info`.
 pub fn init(settings: &Settings) -> LogLevel {
-    let filter = settings.log_level.parse().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = filter(&settings.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
     let (filter, handle) = reload::Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter);
     match settings.log_format {
