@@ -84,6 +84,10 @@ pub(crate) async fn authenticate(state: &AppState, headers: &HeaderMap) -> Resul
 /// The token or key that a request carries; two different ones are refused rather than one preferred.
 fn credentials(headers: &HeaderMap) -> Result<Option<&str>> {
     let invalid = |detail| DomainError::new(Code::InvalidToken, detail);
+    let key_header = HeaderName::from_static("x-api-key");
+    if [&header::AUTHORIZATION, &key_header].into_iter().any(|name| headers.get_all(name).nth(1).is_some()) {
+        return Err(invalid("Credentials were sent twice."));
+    }
     let bearer = match headers.get(header::AUTHORIZATION) {
         None => None,
         Some(value) => {
@@ -95,10 +99,7 @@ fn credentials(headers: &HeaderMap) -> Result<Option<&str>> {
             Some(token.trim())
         }
     };
-    let key = headers
-        .get(HeaderName::from_static("x-api-key"))
-        .map(|value| value.to_str().map_err(|_| invalid("The X-API-Key header is not text.")))
-        .transpose()?;
+    let key = headers.get(key_header).map(|value| value.to_str().map_err(|_| invalid("The X-API-Key header is not text."))).transpose()?;
     match (bearer, key) {
         (Some(bearer), Some(key)) if bearer != key.trim() => Err(invalid("Authorization and X-API-Key name different credentials.")),
         (Some(token), _) | (None, Some(token)) => Ok(Some(token.trim())),

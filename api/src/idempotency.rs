@@ -11,7 +11,7 @@ use actix_web::{
     },
 };
 use shared::{
-    Context, Error, Result,
+    Code, Context, Error, Result,
     idempotency::{Attempt, IdempotencyKey, StoredAnswer},
 };
 use sqlx::{PgConnection, Postgres, Transaction};
@@ -29,8 +29,12 @@ impl FromRequest for OptionalKey {
     type Future = Ready<std::result::Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let value = request.headers().get(HeaderName::from_static("idempotency-key"));
-        let key = value.map(|value| IdempotencyKey::parse(value.to_str().unwrap_or_default())).transpose();
+        let mut values = request.headers().get_all(HeaderName::from_static("idempotency-key"));
+        let key = match (values.next(), values.next()) {
+            (None, _) => Ok(None),
+            (Some(value), None) => IdempotencyKey::parse(value.to_str().unwrap_or_default()).map(Some),
+            (Some(_), Some(_)) => Err(Error::new(Code::InvalidHeader, "Idempotency-Key was sent twice.")),
+        };
         ready(key.map(Self).map_err(ApiError::from))
     }
 }

@@ -99,7 +99,15 @@ pub(super) fn refuse_list(json: &[u8]) -> Result<()> {
 }
 
 pub(crate) fn json_error(error: &serde_json::Error) -> Error {
-    let text = error.to_string();
+    // Our names of types say nothing to a caller.
+    let text = text_for_callers(&error.to_string());
     let code = if text.contains("recursion limit") { Code::JsonTooDeep } else { Code::InvalidJson };
     Error::new(code, format!("The body is not the JSON that was asked for: {text}."))
+}
+
+fn text_for_callers(text: &str) -> String {
+    match text.split_once("expected struct ") {
+        Some((before, after)) => format!("{before}expected an object{}", after.trim_start_matches(char::is_alphanumeric)),
+        None => text.to_owned(),
+    }
 }

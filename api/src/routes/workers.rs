@@ -9,14 +9,14 @@ use actix_web::{HttpResponse, web::Data};
 use shared::{
     ids::WorkerId,
     jobs::workers::{self, Worker, WorkerDetail},
-    page::{Page, PageQuery},
+    page::{IdPageQuery, Page},
 };
 
 /// The workers that were heard of in the last minutes.
-#[utoipa::path(get, path = "/api/v1/workers", tag = "workers", operation_id = "list_workers", params(PageQuery),
+#[utoipa::path(get, path = "/api/v1/workers", tag = "workers", operation_id = "list_workers", params(IdPageQuery),
     security(("bearer" = []), ("api_key" = [])),
     responses((status = 200, description = "One page of workers", body = Page<Worker>)))]
-pub async fn list_workers(state: Data<AppState>, CallerOf(caller): CallerOf, Query(page): Query<PageQuery>) -> ApiResult {
+pub async fn list_workers(state: Data<AppState>, CallerOf(caller): CallerOf, Query(page): Query<IdPageQuery>) -> ApiResult {
     Ok(HttpResponse::Ok().json(workers::list(&state.ctx, &caller, &page.parse()?).await?))
 }
 

@@ -43,7 +43,7 @@ pub struct ListJobs {
     #[param(minimum = 1, example = 50)]
     pub limit: Option<i64>,
     /// `next_cursor` of the page before.
-    #[param(max_length = 200)]
+    #[param(pattern = "^[A-Za-z0-9_-]{21}[AQgw]$")]
     pub cursor: Option<String>,
 }
 

@@ -2,6 +2,7 @@
 
 mod bodies;
 mod pressure;
+mod smuggling;
 
 use crate::support::{TestApp, send_for_problem};
 use reqwest::Method;

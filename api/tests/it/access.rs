@@ -1,0 +1,201 @@
+//! Who reaches what, over the whole list of routes: without credentials, with each scope alone, in each role, and with
+//! the ids of another user. A new route is in these tables by itself; one with a new kind of id asks for its line.
+
+use crate::{
+    auth::{credentials, register, register_admin, token},
+    support::{TestApp, send},
+};
+use api::{
+    gate::Access,
+    openapi,
+    routes::{self, Entry},
+};
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+use shared::Scope;
+use uuid::Uuid;
+
+/// The request of an entry, with its documented example as the body; `ids` fills the path.
+fn request(app: &TestApp, entry: &Entry, ids: &Ids) -> RequestBuilder {
+    let method = Method::from_bytes(entry.method.as_str().as_bytes()).unwrap();
+    let request = app.request(method, &format!("{}{}", routes::BASE, ids.fill(entry.path)));
+    match example(entry) {
+        Some(body) => request.json(&body),
+        None => request,
+    }
+}
+
+fn example(entry: &Entry) -> Option<Value> {
+    let document: Value = serde_json::from_str(openapi::document_json()).unwrap();
+    let operation = &document["paths"][format!("{}{}", routes::BASE, entry.path)][entry.method.as_str().to_lowercase()];
+    let name = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str()?;
+    Some(document.pointer(&name[1..]).unwrap()["example"].clone())
+}
+
+/// What stands in the paths' variable segments.
+struct Ids {
+    user: String,
+    session: String,
+    api_key: String,
+    job: String,
+}
+
+impl Ids {
+    /// Ids of nothing.
+    fn unknown() -> Self {
+        let id = || Uuid::now_v7().to_string();
+        Self { user: id(), session: id(), api_key: id(), job: id() }
+    }
+
+    fn fill(&self, path: &str) -> String {
+        let id = match path.split('/').nth(1).unwrap() {
+            _ if !path.contains('{') => return path.to_owned(),
+            "auth" => &self.session,
+            "api-keys" => &self.api_key,
+            "users" => &self.user,
+            "jobs" => &self.job,
+            "queues" => return path.replace("{queue}", "no-such-queue"),
+            "workers" => return path.replace("{id}", &Uuid::now_v7().to_string()),
+            noun => panic!("say in `Ids` what id a path of `{noun}` takes"),
+        };
+        path.replace("{id}", id)
+    }
+}
+
+async fn status_of(request: RequestBuilder) -> StatusCode {
+    request.send().await.unwrap().status()
+}
+
+/// Routes that would end the very session that goes through the list, or ask for its password.
+fn spares_the_caller(entry: &Entry) -> bool {
+    !matches!((entry.method.as_str(), entry.path), (_, "/auth/logout" | "/auth/password") | ("DELETE", "/auth/me"))
+}
+
+fn is_refused(status: StatusCode) -> bool {
+    status == StatusCode::FORBIDDEN || status == StatusCode::UNAUTHORIZED
+}
+
+#[tokio::test]
+async fn without_credentials_only_public_routes_answer() {
+    let app = TestApp::start_with(&[("RATE_LIMITS", "off")]).await;
+    for entry in routes::versioned().iter().filter(|entry| entry.gate.access != Access::Public) {
+        let at = format!("{} {}", entry.method, entry.path);
+        assert_eq!(status_of(request(&app, entry, &Ids::unknown())).await, 401, "{at}");
+        let forged = request(&app, entry, &Ids::unknown()).bearer_auth("eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.");
+        assert_eq!(status_of(forged).await, 401, "{at}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_with_one_scope_reaches_the_routes_of_that_scope_alone() {
+    let app = TestApp::start_with(&[("RATE_LIMITS", "off"), ("API_KEYS_MAX", "50")]).await;
+    let admin = register_admin(&app).await;
+    for scope in Scope::ALL {
+        let body = json!({"name": scope.as_str(), "scopes": [scope]});
+        let key = send(app.post("/api/v1/api-keys").bearer_auth(token(&admin)).json(&body)).await.1;
+        for entry in routes::versioned() {
+            let may = match entry.gate.access {
+                Access::Public => continue,
+                Access::SignedIn => true,
+                Access::Session => false,
+                Access::Scoped(needed) => needed == *scope,
+            };
+            let status = status_of(request(&app, &entry, &Ids::unknown()).bearer_auth(key["key"].as_str().unwrap())).await;
+            assert_eq!(!is_refused(status), may, "{} {} with {scope}: {status}", entry.method, entry.path);
+            assert!(!status.is_server_error(), "{} {}: {status}", entry.method, entry.path);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_session_reaches_what_its_role_allows() {
+    let app = TestApp::start_with(&[("RATE_LIMITS", "off")]).await;
+    let admin = register_admin(&app).await;
+    for role in [shared::Role::User, shared::Role::Operator, shared::Role::Admin] {
+        let email = format!("an-{}@example.org", role.as_str());
+        let user = register(&app, &email).await["user"]["id"].as_str().unwrap().to_owned();
+        let promote = app.request(Method::PATCH, &format!("/api/v1/users/{user}")).bearer_auth(token(&admin)).json(&json!({"role": role}));
+        assert_eq!(send(promote).await.0, 200);
+        let session = send(app.post("/api/v1/auth/login").json(&credentials(&email))).await.1;
+        for entry in routes::versioned().into_iter().filter(spares_the_caller) {
+            let may = match entry.gate.access {
+                Access::Public => continue,
+                Access::SignedIn | Access::Session => true,
+                Access::Scoped(needed) => role.scopes().contains(needed),
+            };
+            let status = status_of(request(&app, &entry, &Ids::unknown()).bearer_auth(token(&session))).await;
+            assert_eq!(!is_refused(status), may, "{} {} as {role:?}: {status}", entry.method, entry.path);
+        }
+    }
+}
+
+/// Everything of one user, and their session.
+async fn belongings(app: &TestApp, email: &str) -> (Value, Ids) {
+    let session = register(app, email).await;
+    let signed_in = |request: RequestBuilder| request.bearer_auth(token(&session));
+    let job = send(signed_in(app.post("/api/v1/jobs")).json(&json!({"kind": "debug.echo", "payload": email}))).await.1;
+    let key = send(signed_in(app.post("/api/v1/api-keys")).json(&json!({"name": email, "scopes": ["jobs:read"]}))).await.1;
+    let sessions = send(signed_in(app.get("/api/v1/auth/sessions"))).await.1;
+    let id = |value: &Value| value["id"].as_str().unwrap().to_owned();
+    let ids = Ids { user: id(&session["user"]), session: id(&sessions["items"][0]), api_key: id(&key), job: id(&job) };
+    (session, ids)
+}
+
+#[tokio::test]
+async fn nobody_reaches_what_is_anothers_by_its_id() {
+    let app = TestApp::start_with(&[("RATE_LIMITS", "off")]).await;
+    let (ada, ids) = belongings(&app, "ada@example.org").await;
+    let (eve, _) = belongings(&app, "eve@example.org").await;
+    for entry in routes::versioned().iter().filter(|entry| entry.path.contains("{id}")) {
+        let status = status_of(request(&app, entry, &ids).bearer_auth(token(&eve))).await;
+        let expected = match entry.gate.access {
+            Access::Scoped(scope) if !shared::Role::User.scopes().contains(scope) => 403,
+            Access::Public | Access::SignedIn | Access::Session | Access::Scoped(_) => 404,
+        };
+        assert_eq!(status, expected, "{} {}", entry.method, entry.path);
+    }
+    let still_there = async |path: &str| send(app.get(path).bearer_auth(token(&ada))).await.1;
+    assert_eq!(still_there(&format!("/api/v1/jobs/{}", ids.job)).await["state"], "queued");
+    assert_eq!(still_there("/api/v1/auth/sessions").await["items"][0]["id"], ids.session);
+    assert_eq!(still_there("/api/v1/api-keys").await["items"][0]["id"], ids.api_key);
+}
+
+#[tokio::test]
+async fn lists_hold_nothing_of_anothers() {
+    let app = TestApp::start_with(&[("RATE_LIMITS", "off")]).await;
+    let (_, ids) = belongings(&app, "ada@example.org").await;
+    let (eve, _) = belongings(&app, "eve@example.org").await;
+    for entry in routes::versioned().iter().filter(|entry| entry.method.as_str() == "GET" && !entry.path.contains('{')) {
+        let text = request(&app, entry, &ids).bearer_auth(token(&eve)).send().await.unwrap().text().await.unwrap();
+        for anothers in [&ids.user, &ids.session, &ids.api_key, &ids.job, "ada@example.org"] {
+            assert!(!text.contains(anothers), "{}: {text}", entry.path);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_idempotency_key_is_nothing_to_another_user() {
+    let app = TestApp::start().await;
+    let (ada, eve) = (register(&app, "ada@example.org").await, register(&app, "eve@example.org").await);
+    let submit = |session: &Value| {
+        app.post("/api/v1/jobs").bearer_auth(token(session)).header("idempotency-key", "one").json(&json!({"kind": "debug.echo"}))
+    };
+    let (first, second) = (send(submit(&ada)).await.1, send(submit(&eve)).await.1);
+    assert_ne!(first["id"], second["id"]);
+    assert_eq!(second["owner_id"], eve["user"]["id"]);
+}
+
+#[tokio::test]
+async fn no_body_assigns_more_than_its_fields() {
+    let app = TestApp::start_with(&[("RATE_LIMITS", "off")]).await;
+    let admin = register_admin(&app).await;
+    for entry in routes::versioned() {
+        let Some(body) = example(&entry).filter(|_| entry.path != "/jobs/bulk") else { continue };
+        for field in ["id", "owner_id", "user_id", "created_at", "is_admin", "scope", "__proto__"] {
+            let mut body = body.clone();
+            body[field] = json!("0197a1b2-0000-7000-8000-000000000000");
+            let request = request(&app, &entry, &Ids::unknown()).bearer_auth(token(&admin)).json(&body);
+            assert_eq!(status_of(request).await, 400, "{} {} with {field}", entry.method, entry.path);
+        }
+    }
+}
