@@ -57,11 +57,20 @@ start_service() {
 }
 
 start_services() {
+  start_both
+  wait_until_ready_or_ended
+  # One that was dying while we looked seemed to run.
+  both_run || { start_both && wait_until_ready_or_ended; }
+  require_both
+}
+
+start_both() {
   start_service jobs millrace-jobs work
   start_service api millrace-api serve
   printf '%s\n' "$API_PORT" >"$DATA/api_port"
-  wait_until_ready
 }
+
+both_run() { service_pid api >/dev/null && service_pid jobs >/dev/null; }
 
 api_ready() { curl -fsS -m 3 -o /dev/null "$API_URL/readyz" 2>/dev/null; }
 jobs_ready() {
@@ -70,21 +79,26 @@ jobs_ready() {
   # On all interfaces is on the loopback one too.
   [ -z "$address" ] || curl -fsS -m 3 -o /dev/null "http://${address/#0.0.0.0:/127.0.0.1:}/readyz" 2>/dev/null
 }
-ready_or_ended() { { api_ready && jobs_ready; } || ! service_pid api >/dev/null || ! service_pid jobs >/dev/null; }
+ready_or_ended() { { api_ready && jobs_ready; } || ! both_run; }
 
-wait_until_ready() {
+wait_until_ready_or_ended() {
   printf 'waiting until both are ready ' >&2
-  local waited=0 name
+  local waited=0
   until until_true 1 ready_or_ended; do
     printf '.' >&2
     waited=$((waited + 1))
     [ "$waited" -lt 60 ] || { say ''; service_status >&2; die "not ready after a minute; $API_URL/readyz says: $(curl -sS -m 3 "$API_URL/readyz" 2>&1)"; }
   done
+  say ''
+}
+
+require_both() {
+  local name
   for name in api jobs; do
-    service_pid "$name" >/dev/null || { say ''; die "$name ended at once. Its log ($LOGS/$name.log) ends:
-$(tail -n 15 "$LOGS/$name.log")"; }
+    service_pid "$name" >/dev/null || die "$name ended at once. Its log ($LOGS/$name.log) ends:
+$(tail -n 15 "$LOGS/$name.log")"
   done
-  say ' ready'
+  say 'both are ready'
 }
 
 # The programs drain by themselves within SHUTDOWN_TIMEOUT_S; the margin is for a slow machine.
