@@ -13,6 +13,9 @@ use arc_swap::{ArcSwap, Guard};
 use sqlx::PgPool;
 use std::sync::Arc;
 
+/// Redis connections of a process that are no worker thread's: the shared one, two that listen, and a spare for probes.
+const CONNECTIONS_BESIDE: usize = 4;
+
 /// Cheap to clone; one per process, handed down to every operation.
 #[derive(Debug, Clone)]
 pub struct Context {
@@ -49,7 +52,9 @@ impl Context {
     pub fn for_worker(&self, n_workers: usize) -> Result<Self> {
         let settings = self.settings();
         let pg = pg::open_worker_pool(&settings, n_workers)?;
-        let redis = Redis::open(&settings)?;
+        // Where connections are few, the threads share the process's one.
+        let own = settings.redis_max_connections >= n_workers + CONNECTIONS_BESIDE;
+        let redis = if own { Redis::open(&settings)? } else { self.redis.clone() };
         Ok(Self { pg, redis, lookups: Arc::default(), ..self.clone() })
     }
 
