@@ -2,6 +2,10 @@
 
 Read by schemathesis through SCHEMATHESIS_HOOKS (infra/local/fuzz-api). FUZZ_AS is anonymous, user or administrator;
 FUZZ_ROOT_EMAIL and FUZZ_ROOT_PASSWORD sign in an administrator that makes the accounts and is never fuzzed itself.
+
+Warnings that stand: the anonymous run gets 401 wherever credentials are asked for, the user 403 wherever a scope of operators
+is, and nobody has a reset token, as those come by mail. `object_level_authorization` compares two signed-in users and idles
+here; api/tests/it/access.rs does that for every route.
 """
 
 import atexit
