@@ -21,7 +21,8 @@ async fn within_the_grace_the_same_successor_is_given_again() {
     let world = World::new().await;
     let first = world.register("ada@example.org").await;
     let second = world.refresh(&first.refresh_token).await.unwrap();
-    world.advance(Duration::seconds(9));
+    // Half of the ten seconds, because the clock runs on while the test does.
+    world.advance(Duration::seconds(5));
     let again = world.refresh(&first.refresh_token).await.unwrap();
     assert_eq!(again.refresh_token, second.refresh_token);
     assert!(world.refresh(&second.refresh_token).await.is_ok());
