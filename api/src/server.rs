@@ -41,7 +41,7 @@ use tracing_actix_web::TracingLogger;
 pub async fn open_state(settings: Settings) -> Result<AppState> {
     let bodies = BodyBudget::new(settings.bodies_max_bytes.0);
     let ctx = Context::open(settings)?;
-    let limiter = Limiter::new(100_000);
+    let limiter = Limiter::new(ctx.settings().rate_limit_callers);
     let accounts = Accounts::open(ctx.clone(), limiter.clone()).await?;
     let started_at = ctx.clock.now();
     Ok(AppState { ctx, limiter, accounts, drain: Drain::default(), bodies, metrics: names::install(), node_id: NodeId::new(), started_at })

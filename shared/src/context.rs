@@ -77,3 +77,22 @@ impl Context {
         self.settings.store(Arc::new(settings));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Context, testing::TestStores};
+
+    async fn client_id(ctx: &Context) -> i64 {
+        redis::cmd("CLIENT").arg("ID").query_async(&mut ctx.redis.connection()).await.expect("Redis answers")
+    }
+
+    #[tokio::test]
+    async fn worker_threads_share_a_redis_connection_only_where_they_are_few() {
+        let stores = TestStores::create().await;
+        for (connections, is_shared) in [("50", false), ("5", true)] {
+            let process = stores.context(&[("REDIS_MAX_CONNECTIONS", connections)]);
+            let worker = process.for_worker(2).expect("the pools open lazily");
+            assert_eq!(client_id(&worker).await == client_id(&process).await, is_shared, "{connections} connections");
+        }
+    }
+}

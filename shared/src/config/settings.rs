@@ -160,6 +160,8 @@ settings! {
     // Limits.
     /// Whether rate limits are applied.
     RATE_LIMITS rate_limits: bool = "on";
+    /// Callers whose rate is remembered per process; of more, the least recent start with a fresh slice.
+    RATE_LIMIT_CALLERS rate_limit_callers: usize = "100000" in 1..=10_000_000;
     /// Sign-ins per account.
     RATE_LIMIT_LOGIN rate_limit_login: Rate = "10/m";
     /// Sign-ins and registrations per address.
