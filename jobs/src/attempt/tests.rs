@@ -22,7 +22,7 @@ fn job() -> LeasedJob {
         keys: Arc::new(QueueKeys::new(&Keys::new("t"), &QueueName::default())),
         kind: JobKind::new("debug.echo").unwrap(),
         owner_id: UserId::new(),
-        standing: Standing { priority: 4, attempt: 1, failures: 0, snoozes: 0, returns: 0 },
+        standing: Standing { priority: 4, attempt: 1, failures: 0, snoozes: 0, returns: 0, crashes: 0 },
         payload: RawValue::from_string("{}".to_owned()).unwrap(),
         run_at: OffsetDateTime::UNIX_EPOCH,
         expires_at: None,

@@ -61,7 +61,7 @@ pub(super) async fn enqueue_requeued(ctx: &Context, job: Requeued) {
         id: job.id,
         owner_id: job.owner_id,
         kind,
-        standing: Standing { priority: job.priority, attempt: job.attempt, failures: 0, snoozes: 0, returns: 0 },
+        standing: Standing { priority: job.priority, attempt: job.attempt, failures: 0, snoozes: 0, returns: 0, crashes: 0 },
         run_at: job.run_at,
         expires_at: job.expires_at,
         timeout_ms: job.timeout_ms,

@@ -37,6 +37,7 @@ pub(super) async fn conclude(pg: &PgPool, conclusions: &[&Conclusion]) -> sqlx::
         &columns.run_ats as _,
         &columns.failures,
         &columns.snoozes,
+        &columns.crashes,
         &columns.error_codes as _,
         &columns.error_messages as _,
         &columns.outcomes as _,
@@ -59,6 +60,7 @@ struct Columns<'a> {
     run_ats: Vec<Option<OffsetDateTime>>,
     failures: Vec<i32>,
     snoozes: Vec<i32>,
+    crashes: Vec<i16>,
     error_codes: Vec<Option<&'a str>>,
     error_messages: Vec<Option<&'a str>>,
     outcomes: Vec<Option<&'static str>>,
@@ -89,6 +91,7 @@ impl<'a> Columns<'a> {
         self.run_ats.push(run_at);
         self.failures.push(conclusion.standing.failures);
         self.snoozes.push(conclusion.standing.snoozes);
+        self.crashes.push(conclusion.standing.crashes);
         self.error_codes.push(conclusion.error.as_ref().map(|error| error.code.as_str()));
         self.error_messages.push(conclusion.error.as_ref().map(|error| error.message.as_str()));
         self.outcomes.push(conclusion.attempt_outcome);
@@ -117,15 +120,15 @@ pub(super) async fn standings(pg: &PgPool, ids: &[JobId]) -> sqlx::Result<Vec<Ro
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     let rows = sqlx::query!(
         r#"SELECT id AS "id!: JobId", state AS "state!", priority AS "priority!", attempt AS "attempt!", failures AS "failures!",
-                  snoozes AS "snoozes!", nonce, run_at AS "run_at!", max_attempts AS "max_attempts!",
+                  snoozes AS "snoozes!", crashes AS "crashes!", nonce, run_at AS "run_at!", max_attempts AS "max_attempts!",
                   retry_base_ms AS "retry_base_ms!", retry_max_ms AS "retry_max_ms!", cancel_requested_at
         FROM (
-            SELECT id, state, priority, attempt, failures, snoozes, nonce, run_at, max_attempts, retry_base_ms, retry_max_ms,
+            SELECT id, state, priority, attempt, failures, snoozes, crashes, nonce, run_at, max_attempts, retry_base_ms, retry_max_ms,
                    cancel_requested_at
             FROM jobs
             WHERE id = ANY($1)
             UNION ALL
-            SELECT id, state, priority, attempt, failures, snoozes, nonce, run_at, max_attempts, retry_base_ms, retry_max_ms,
+            SELECT id, state, priority, attempt, failures, snoozes, crashes, nonce, run_at, max_attempts, retry_base_ms, retry_max_ms,
                    cancel_requested_at
             FROM jobs_ended
             WHERE id = ANY($1)
@@ -137,7 +140,14 @@ pub(super) async fn standings(pg: &PgPool, ids: &[JobId]) -> sqlx::Result<Vec<Ro
     let rows = rows.into_iter().map(|row| RowStanding {
         id: row.id,
         state: row.state,
-        standing: Standing { priority: row.priority, attempt: row.attempt, failures: row.failures, snoozes: row.snoozes, returns: 0 },
+        standing: Standing {
+            priority: row.priority,
+            attempt: row.attempt,
+            failures: row.failures,
+            snoozes: row.snoozes,
+            returns: 0,
+            crashes: row.crashes,
+        },
         nonce: row.nonce.map(Nonce),
         run_at: row.run_at,
         retry: RetryPolicy { max_attempts: row.max_attempts, base_ms: row.retry_base_ms, max_ms: row.retry_max_ms },
@@ -231,7 +241,7 @@ pub(super) async fn copies(pg: &PgPool, ids: &[JobId]) -> Result<Vec<(String, En
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     let rows = sqlx::query!(
         r#"SELECT id AS "id: JobId", owner_id AS "owner_id: UserId", kind, queue, priority, run_at, expires_at, timeout_ms, max_attempts,
-                  retry_base_ms, retry_max_ms, attempt, failures, snoozes, payload AS "payload: Json<Box<RawValue>>", request_id,
+                  retry_base_ms, retry_max_ms, attempt, failures, snoozes, crashes, payload AS "payload: Json<Box<RawValue>>", request_id,
                   traceparent
         FROM jobs
         WHERE id = ANY($1)
@@ -245,7 +255,14 @@ pub(super) async fn copies(pg: &PgPool, ids: &[JobId]) -> Result<Vec<(String, En
             id: row.id,
             owner_id: row.owner_id,
             kind: JobKind::new(&row.kind)?,
-            standing: Standing { priority: row.priority, attempt: row.attempt, failures: row.failures, snoozes: row.snoozes, returns: 0 },
+            standing: Standing {
+                priority: row.priority,
+                attempt: row.attempt,
+                failures: row.failures,
+                snoozes: row.snoozes,
+                returns: 0,
+                crashes: row.crashes,
+            },
             run_at: row.run_at,
             expires_at: row.expires_at,
             timeout_ms: row.timeout_ms,

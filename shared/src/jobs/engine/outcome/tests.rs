@@ -7,7 +7,7 @@ use rstest::rstest;
 fn delivery(failures: i32, snoozes: i32) -> Delivery {
     Delivery {
         token: Token { job_id: JobId::new(), attempt: 7, nonce: Nonce::new() },
-        standing: Standing { priority: 4, attempt: 7, failures, snoozes, returns: 0 },
+        standing: Standing { priority: 4, attempt: 7, failures, snoozes, returns: 0, crashes: 0 },
         retry: RetryPolicy { max_attempts: 3, base_ms: 1_000, max_ms: 5_000 },
         worker_id: "w".to_owned(),
         started_at: Some(OffsetDateTime::UNIX_EPOCH),

@@ -2,9 +2,9 @@
 -- stays, unless its cancel was asked for: then it ends cancelled.
 WITH told AS (
     SELECT *
-    FROM UNNEST($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::timestamptz[], $6::int[], $7::int[], $8::text[], $9::text[],
-                $10::text[], $11::text[], $12::text[], $13::timestamptz[], $14::timestamptz[])
-        AS told (id, attempt, nonce, state, run_at, failures, snoozes, error_code, error_message,
+    FROM UNNEST($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::timestamptz[], $6::int[], $7::int[], $8::smallint[],
+                $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::timestamptz[], $15::timestamptz[])
+        AS told (id, attempt, nonce, state, run_at, failures, snoozes, crashes, error_code, error_message,
                  outcome, result, worker_id, started_at, finished_at)
 ),
 gone AS (
@@ -19,13 +19,13 @@ gone AS (
 ended AS (
     INSERT INTO jobs_ended (
         id, owner_id, kind, queue, state, wait_reason, priority, payload, run_at, expires_at, timeout_ms, max_attempts,
-        retry_base_ms, retry_max_ms, attempt, failures, snoozes, nonce, error_code, error_message, cancel_requested_at,
+        retry_base_ms, retry_max_ms, attempt, failures, snoozes, crashes, nonce, error_code, error_message, cancel_requested_at,
         unique_key, concurrency_key, tags, target, batch_id, request_id, traceparent, created_at,
         result, worker_id, started_at, finished_at)
     SELECT
         gone.id, owner_id, kind, queue, CASE told.state WHEN 'pending' THEN 'cancelled' ELSE told.state END, NULL,
         priority, payload, gone.run_at, expires_at, timeout_ms, max_attempts, retry_base_ms, retry_max_ms, told.attempt,
-        told.failures, told.snoozes, told.nonce, told.error_code, told.error_message, cancel_requested_at,
+        told.failures, told.snoozes, told.crashes, told.nonce, told.error_code, told.error_message, cancel_requested_at,
         unique_key, concurrency_key, tags, target, batch_id, request_id, traceparent, created_at,
         told.result::json, told.worker_id, told.started_at, told.finished_at
     FROM gone
@@ -39,6 +39,7 @@ kept AS (
         run_at = told.run_at,
         failures = told.failures,
         snoozes = told.snoozes,
+        crashes = told.crashes,
         error_code = COALESCE(told.error_code, jobs.error_code),
         error_message = COALESCE(told.error_message, jobs.error_message)
     FROM told

@@ -14,8 +14,8 @@ async fn a_due_job_is_ready_and_a_later_one_is_delayed() {
     let due = fixture.job().await;
     let later = fixture.row_at(fixture.ctx.clock.now() + Duration::from_secs(60), 7).await;
     fixture.enqueue(&later).await;
-    assert_eq!(fixture.copy(due.id).await.as_deref(), Some("r4:0:0:0:0"));
-    assert_eq!(fixture.copy(later.id).await.as_deref(), Some("d7:0:0:0:0"));
+    assert_eq!(fixture.copy(due.id).await.as_deref(), Some("r4:0:0:0:0:0"));
+    assert_eq!(fixture.copy(later.id).await.as_deref(), Some("d7:0:0:0:0:0"));
     assert_eq!(fixture.lease(&worker(), 10).await.len(), 1);
 }
 
@@ -34,14 +34,14 @@ async fn a_newer_copy_replaces_an_older_one_and_never_the_other_way_round() {
     let mut job = fixture.job().await;
     job.standing.attempt = 3;
     fixture.enqueue(&job).await;
-    assert_eq!(fixture.copy(job.id).await.as_deref(), Some("r4:3:0:0:0"));
+    assert_eq!(fixture.copy(job.id).await.as_deref(), Some("r4:3:0:0:0:0"));
     job.standing.attempt = 1;
     fixture.enqueue(&job).await;
-    assert_eq!(fixture.copy(job.id).await.as_deref(), Some("r4:3:0:0:0"));
+    assert_eq!(fixture.copy(job.id).await.as_deref(), Some("r4:3:0:0:0:0"));
     fixture.lease_one(&worker()).await;
     job.standing.attempt = 3;
     fixture.enqueue(&job).await;
-    assert_eq!(fixture.copy(job.id).await.as_deref(), Some("l4:4:0:0:0"), "a lease above the row's attempt is being worked on");
+    assert_eq!(fixture.copy(job.id).await.as_deref(), Some("l4:4:0:0:0:0"), "a lease above the row's attempt is being worked on");
 }
 
 /// Rule 7: a row at or above the lease's attempt has concluded that delivery, so its lease is void.

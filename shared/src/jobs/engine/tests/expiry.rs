@@ -10,7 +10,7 @@ async fn an_unstarted_delivery_goes_back_unspent() {
     fixture.lease_one(&worker()).await;
     fixture.expire_leases().await;
     fixture.sweep().await;
-    assert_eq!(fixture.copy(job.id).await.as_deref(), Some("r4:1:0:0:1"), "delivered once, and no failure");
+    assert_eq!(fixture.copy(job.id).await.as_deref(), Some("r4:1:0:0:1:0"), "delivered once, and no failure");
     assert_eq!(fixture.row_of(job.id).await.unwrap().standing.failures, 0);
     assert_eq!(fixture.lease_one(&worker()).await.0.attempt, 2);
 }
@@ -25,7 +25,7 @@ async fn a_started_delivery_is_a_failed_attempt() {
     let row = fixture.row_of(job.id).await.unwrap();
     assert_eq!((row.state.as_str(), row.standing.attempt, row.standing.failures), ("pending", 1, 1));
     assert_eq!(fixture.attempts(job.id).await, ["lost"]);
-    assert_eq!(fixture.copy(job.id).await.as_deref(), Some("d4:1:1:0:0"));
+    assert_eq!(fixture.copy(job.id).await.as_deref(), Some("d4:1:1:0:0:0"));
 }
 
 /// Rule 5: until the loss is written, nobody may run the job again.
@@ -39,7 +39,7 @@ async fn a_lost_attempt_is_concluded_before_the_job_may_run_again() {
     sqlx::query("LOCK TABLE job_attempts IN ACCESS EXCLUSIVE MODE").execute(&mut *blocker).await.unwrap();
     let swept = crate::jobs::engine::expire::sweep(&fixture.ctx, &mut fixture.connection.clone(), &fixture.keys).await;
     assert!(swept.is_err());
-    assert_eq!(fixture.copy(job.id).await.as_deref(), Some("l4:1:0:0:0"), "an expired lease is returned, not requeued");
+    assert_eq!(fixture.copy(job.id).await.as_deref(), Some("l4:1:0:0:0:0"), "an expired lease is returned, not requeued");
     assert_eq!(fixture.lease(&worker(), 1).await.len(), 0);
     blocker.rollback().await.unwrap();
     fixture.sweep().await;
@@ -69,7 +69,7 @@ async fn a_delivery_that_was_concluded_is_not_concluded_again() {
     fixture.expire_leases().await;
     fixture.sweep().await;
     assert_eq!(fixture.attempts(job.id).await, ["failed"]);
-    assert_eq!(fixture.copy(job.id).await.as_deref(), Some("d4:1:1:0:0"), "Redis takes the row's state");
+    assert_eq!(fixture.copy(job.id).await.as_deref(), Some("d4:1:1:0:0:0"), "Redis takes the row's state");
 }
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn heartbeats_extend_settling_leases() {
     let lost = scripts::heartbeat(&mut fixture.connection.clone(), &fixture.keys, holder.lease, &[token]).await.unwrap().0;
     assert!(lost.is_empty());
     fixture.sweep().await;
-    assert_eq!(fixture.copy(job.id).await.as_deref(), Some("l4:1:0:0:0"), "the lease lives on");
+    assert_eq!(fixture.copy(job.id).await.as_deref(), Some("l4:1:0:0:0:0"), "the lease lives on");
 }
 
 #[tokio::test]

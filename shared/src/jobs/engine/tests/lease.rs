@@ -79,7 +79,7 @@ async fn another_process_cannot_mark_finish_or_extend_a_lease() {
     let stepped = fixture.step(&thief, Step { mark: vec![forged], ..Step::default() }).await;
     assert_eq!(stepped.refused, [job.id]);
     fixture.finish(&thief, end(forged, standing, "succeeded")).await;
-    assert_eq!(fixture.copy(job.id).await.as_deref(), Some("l4:1:0:0:0"), "a finish without the token changes nothing");
+    assert_eq!(fixture.copy(job.id).await.as_deref(), Some("l4:1:0:0:0:0"), "a finish without the token changes nothing");
     let lost = scripts::heartbeat(&mut fixture.connection.clone(), &fixture.keys, thief.lease, &[forged]).await.unwrap().0;
     assert_eq!(lost, [job.id]);
 }
@@ -112,7 +112,7 @@ async fn a_released_job_is_the_next_and_costs_nothing() {
     let (token, mut standing) = fixture.lease_one(&holder).await;
     standing.attempt -= 1;
     fixture.finish(&holder, Finish { token, action: Action::Release, standing }).await;
-    assert_eq!(fixture.copy(first.id).await.as_deref(), Some("r4:0:0:0:0"));
+    assert_eq!(fixture.copy(first.id).await.as_deref(), Some("r4:0:0:0:0:0"));
     assert_eq!(fixture.lease_one(&worker()).await.0.job_id, first.id);
 }
 

@@ -78,7 +78,7 @@ impl Fixture {
             id: JobId::new(),
             owner_id: UserId::new(),
             kind: JobKind::new("debug.echo").unwrap(),
-            standing: Standing { priority, attempt: 0, failures: 0, snoozes: 0, returns: 0 },
+            standing: Standing { priority, attempt: 0, failures: 0, snoozes: 0, returns: 0, crashes: 0 },
             run_at,
             expires_at: None,
             timeout_ms: None,
@@ -147,7 +147,7 @@ impl Fixture {
         conclude(delivery, outcome, self.ctx.clock.now(), 1.0)
     }
 
-    /// Where Redis has the job, and its standing: `r4:0:0:0:0`; `None` if nowhere.
+    /// Where Redis has the job, and its standing: `r4:0:0:0:0:0`; `None` if nowhere.
     async fn copy(&self, id: JobId) -> Option<String> {
         redis::cmd("HGET").arg(self.keys.att()).arg(id.to_string()).query_async(&mut self.connection.clone()).await.unwrap()
     }

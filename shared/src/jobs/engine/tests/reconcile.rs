@@ -25,7 +25,7 @@ async fn a_copy_older_than_its_row_is_replaced() {
     let job = fixture.job().await;
     sqlx::query("UPDATE jobs SET attempt = 2, failures = 2 WHERE id = $1").bind(job.id.0).execute(&fixture.ctx.pg).await.unwrap();
     repair(&fixture).await;
-    assert_eq!(fixture.copy(job.id).await.as_deref(), Some("r4:2:2:0:0"));
+    assert_eq!(fixture.copy(job.id).await.as_deref(), Some("r4:2:2:0:0:0"));
 }
 
 #[tokio::test]
@@ -46,7 +46,7 @@ async fn a_lease_is_left_alone() {
     let job = fixture.job().await;
     fixture.lease_one(&worker()).await;
     repair(&fixture).await;
-    assert_eq!(fixture.copy(job.id).await.as_deref(), Some("l4:1:0:0:0"));
+    assert_eq!(fixture.copy(job.id).await.as_deref(), Some("l4:1:0:0:0:0"));
 }
 
 #[tokio::test]
@@ -79,5 +79,5 @@ async fn an_emptied_redis_is_filled_again_with_what_is_due_first() {
     fixture.restore().await;
     assert_eq!(rebuild(&fixture.ctx, &fixture.queue).await.unwrap(), 2);
     assert_eq!(fixture.lease_one(&worker()).await.0.job_id, due.id);
-    assert_eq!(fixture.copy(later.id).await.as_deref(), Some("d4:0:0:0:0"));
+    assert_eq!(fixture.copy(later.id).await.as_deref(), Some("d4:0:0:0:0:0"));
 }
