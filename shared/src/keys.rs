@@ -56,10 +56,27 @@ impl Keys {
     /// 6. `delayed` sorted set of job ids by run_at in milliseconds
     /// 7. `watched` sorted set of job ids that somebody waits for, by expiry in milliseconds
     /// 8. `ready:0` to `ready:9`, lists of job ids by priority; entries whose `att` says otherwise are leftovers
-    pub fn queue_scripts(&self, queue: &str) -> [String; 17] {
-        const PARTS: [&str; 17] = [
-            "cfg", "env", "att", "tok", "leased", "delayed", "watched", "ready:0", "ready:1", "ready:2", "ready:3", "ready:4", "ready:5",
-            "ready:6", "ready:7", "ready:8", "ready:9",
+    /// 18. `quarantine` list of the suspects (standings with crashes) that are ready: only quarantine children lease from it
+    pub fn queue_scripts(&self, queue: &str) -> [String; 18] {
+        const PARTS: [&str; 18] = [
+            "cfg",
+            "env",
+            "att",
+            "tok",
+            "leased",
+            "delayed",
+            "watched",
+            "ready:0",
+            "ready:1",
+            "ready:2",
+            "ready:3",
+            "ready:4",
+            "ready:5",
+            "ready:6",
+            "ready:7",
+            "ready:8",
+            "ready:9",
+            "quarantine",
         ];
         PARTS.map(|part| self.queue(queue, part))
     }

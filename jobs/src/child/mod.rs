@@ -29,7 +29,7 @@ use shared::{
             heartbeat,
             held::{Held, LeasedJob},
             leaser::{End, Leaser, Mode, Wiring, Wishes},
-            scripts::Holder,
+            scripts::{Holder, LeaseFrom},
         },
     },
 };
@@ -104,6 +104,7 @@ fn wishes(settings: &Settings, assignment: &Assignment) -> Wishes {
             worker_id: assignment.worker_id.to_string(),
             lease: Duration::from_millis(settings.worker_lease_ms),
         },
+        from: LeaseFrom::Ready,
         prefetch: assignment.slots * settings.worker_prefetch_multiplier,
         settle_batch: settings.worker_settle_batch,
         poll: Duration::from_millis(settings.worker_poll_ms),

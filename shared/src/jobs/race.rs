@@ -145,6 +145,7 @@ pub(super) async fn oldest_ready(ctx: &Context, queue: &QueueName) -> Option<Off
         // The first may be a leftover of a job that is gone.
         pipe.lrange(ctx.keys.queue(queue.as_str(), &format!("ready:{priority}")), 0, 4);
     }
+    pipe.lrange(ctx.keys.queue(queue.as_str(), "quarantine"), 0, 4);
     let heads: Vec<Vec<String>> = pipe.query_async(&mut ctx.redis.connection()).await.ok()?;
     let ids = heads.iter().flatten().filter_map(|id| id.parse().ok()).collect::<Vec<Uuid>>();
     store::queues::oldest_run_at(&ctx.pg, &ids).await.ok()?

@@ -5,7 +5,18 @@
 --       as_of_ms is Redis' time from before the rows were read, refused when more than 5 s old; 0 = just committed
 -- Returns the number of copies written, or -1 when as_of_ms is too old.
 local env, att, tok, leased, delayed = KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local READY = 8
+local READY, QUARANTINE = 8, 18
+
+-- Whether a standing, or a copy with its place before it, is a suspect's: its process crashed while it ran, and it runs alone
+-- from now on. A standing of five numbers, as the release before wrote them, has no crashes.
+local function is_suspect(standing)
+  return string.sub(standing, -2) ~= ':0' and string.match(standing, '^%a?%d:%d+:%d+:%d+:%d+:[1-9]') ~= nil
+end
+
+-- The list that a ready job waits in.
+local function list_of(standing)
+  return is_suspect(standing) and QUARANTINE or READY + tonumber(string.sub(standing, 1, 1))
+end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -48,11 +59,11 @@ for i, id in ipairs(ids) do
       if place == 'd' then
         undelayed[#undelayed + 1] = id
       end
-      -- A ready copy keeps its turn.
+      -- A ready copy keeps its turn; one that became a suspect meanwhile is sorted out when its turn comes.
       if place ~= 'r' then
-        local band = READY + tonumber(string.sub(standing, 1, 1))
-        pushes[band] = pushes[band] or {}
-        table.insert(pushes[band], id)
+        local list = list_of(standing)
+        pushes[list] = pushes[list] or {}
+        table.insert(pushes[list], id)
         rings = true
       end
     else
@@ -77,8 +88,8 @@ end
 if #delays > 0 then
   redis.call('ZADD', delayed, unpack(delays))
 end
-for band, pushed in pairs(pushes) do
-  redis.call('RPUSH', KEYS[band], unpack(pushed))
+for list, pushed in pairs(pushes) do
+  redis.call('RPUSH', KEYS[list], unpack(pushed))
 end
 if rings then
   redis.call('PUBLISH', ARGV[1], ARGV[2])

@@ -5,7 +5,7 @@ use super::{
     held::{Delivered, Phase, Signals},
     load::Draft,
     outcome::Conclusion,
-    scripts::{Finish, QueueKeys, Step, Stepped},
+    scripts::{Finish, LeaseFrom, QueueKeys, Step, Stepped},
     token::Token,
 };
 use crate::jobs::QueueName;
@@ -44,12 +44,13 @@ impl Lane {
     }
 
     /// The beat's call; what it takes comes back by [`Lane::undo`] if the call fails.
-    pub(super) fn step(&mut self, want: usize) -> Step {
+    pub(super) fn step(&mut self, want: usize, from: LeaseFrom) -> Step {
         Step {
             finish: self.finishes.drain(..self.finishes.len().min(IDS_MAX)).collect(),
             mark: self.marked.iter().map(|conclusion| conclusion.delivery.token).collect(),
             started: self.started.drain(..self.started.len().min(IDS_MAX)).collect(),
             want: want.min(IDS_MAX),
+            from,
         }
     }
 

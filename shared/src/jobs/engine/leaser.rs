@@ -15,7 +15,7 @@ use super::{
     load::{Draft, Loaded},
     meters::Meters,
     outcome::Conclusion,
-    scripts::{self, Finish, Holder, QueueKeys, Step, Stepped},
+    scripts::{self, Finish, Holder, LeaseFrom, QueueKeys, Step, Stepped},
     settle,
     token::Token,
 };
@@ -67,6 +67,7 @@ pub struct Ended {
 #[derive(Debug, Clone)]
 pub struct Wishes {
     pub holder: Holder,
+    pub from: LeaseFrom,
     /// Deliveries held at most, outcomes that wait included and those being written not.
     pub prefetch: usize,
     pub settle_batch: usize,
@@ -226,7 +227,7 @@ impl Leaser {
         let shares = self.lanes.deal(want);
         let mut steps = Vec::new();
         for (lane, share) in self.lanes.all.iter_mut().zip(shares) {
-            let step = lane.step(share);
+            let step = lane.step(share, self.wishes.from);
             if !step.is_idle() {
                 steps.push((Arc::clone(&lane.keys), step));
             }

@@ -96,6 +96,7 @@ pub async fn depths(ctx: &Context, queue: &QueueName) -> Result<Depths> {
     for list in keys.ready() {
         pipe.llen(list);
     }
+    pipe.llen(keys.quarantine());
     let counts: Vec<u64> = pipe.query_async(&mut ctx.redis.connection()).await?;
     Ok(Depths { scheduled: counts[0], running: counts[1], queued: counts[2..].iter().sum() })
 }

@@ -8,8 +8,18 @@ use time::OffsetDateTime;
 
 /// Deliveries that came back without a failure, at most; one more and the job is dead.
 pub const RETURNS_MAX: i32 = 20;
+/// Crashes of a job's process while nothing else ran there; that many and it is dead.
+pub const CRASHES_ALONE_MAX: i16 = 2;
 /// Snoozes of one job, at most; one more and it is dead.
 pub const SNOOZES_MAX: i32 = 100;
+
+/// Who else ran in a process that crashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Company {
+    /// It was a child that runs suspects one at a time.
+    Alone,
+    Shared,
+}
 
 /// How a delivery ended. A handler returns one of the first four; the rest is what the stack around it adds.
 #[derive(Debug)]
@@ -28,6 +38,9 @@ pub enum Outcome {
     Timeout { limit: Duration },
     /// The worker was not heard of for a lease's length after it started.
     Lost,
+    /// Its process ended under it, as `how` says. Whoever was `alone` there did it; of several, each is a suspect, which
+    /// loses nothing but runs alone from then on.
+    Crashed { how: String, company: Company },
     /// The lease expired unstarted once too often.
     Undeliverable,
     /// Its cancel was asked for before it ran, or the handler stopped for it.
@@ -55,6 +68,7 @@ impl Outcome {
             Self::Panic(_) => "panic",
             Self::Timeout { .. } => "timeout",
             Self::Lost => "lost",
+            Self::Crashed { .. } => "crashed",
             Self::Undeliverable => "undeliverable",
             Self::Cancelled => "cancelled",
             Self::Expired => "expired",
@@ -151,6 +165,7 @@ pub fn conclude(delivery: Delivery, outcome: Outcome, now: OffsetDateTime, jitte
             let error = job_error("lost", format!("worker {lease_worker} was not heard of while it ran the job"));
             fail(&mut conclusion, "lost", error, None, jitter);
         }
+        Outcome::Crashed { how, company } => crash(&mut conclusion, &how, company, jitter),
         Outcome::Snooze(pause) => snooze(&mut conclusion, pause),
         Outcome::Discard(error) => die(&mut conclusion, "failed", error),
         Outcome::Undecodable(message) => die(&mut conclusion, "failed", job_error("undecodable_payload", message)),
@@ -178,6 +193,25 @@ fn fail(conclusion: &mut Conclusion, outcome: &'static str, error: JobError, aft
     }
     conclusion.attempt_outcome = Some(outcome);
     conclusion.error = Some(storable(error));
+}
+
+/// Spends the attempt's number and no failure. `crashes` is 1 for a suspect, and counts on with each crash alone.
+fn crash(conclusion: &mut Conclusion, how: &str, company: Company, jitter: f64) {
+    let suspect = conclusion.standing.crashes.max(1);
+    conclusion.standing.crashes = match company {
+        Company::Alone => suspect.saturating_add(1),
+        Company::Shared => suspect,
+    };
+    let n_alone = conclusion.standing.crashes - 1;
+    if n_alone >= CRASHES_ALONE_MAX {
+        let message = format!("its process crashed {n_alone} times while it ran alone there: {how}");
+        return die(conclusion, "crashed", job_error("poison", message));
+    }
+    // A suspect is most likely innocent and runs at once; one that crashed alone is most likely not.
+    let pause = if n_alone == 0 { Duration::ZERO } else { backoff(conclusion.delivery.retry, n_alone.into(), jitter) };
+    conclusion.next = Next::Pending { run_at: conclusion.finished_at + pause };
+    conclusion.attempt_outcome = Some("crashed");
+    conclusion.error = Some(storable(job_error("crashed", format!("the process that ran it ended: {how}"))));
 }
 
 fn snooze(conclusion: &mut Conclusion, pause: Duration) {

@@ -37,7 +37,7 @@ scripts! {
 #[derive(Debug, Clone)]
 pub struct QueueKeys {
     pub queue: QueueName,
-    keys: [String; 17],
+    keys: [String; 18],
     doorbell: String,
     job_ends: String,
 }
@@ -68,7 +68,11 @@ impl QueueKeys {
     }
 
     pub(super) fn ready(&self) -> &[String] {
-        &self.keys[7..]
+        &self.keys[7..17]
+    }
+
+    pub(super) fn quarantine(&self) -> &str {
+        &self.keys[17]
     }
 
     fn call(&self, script: &Script) -> Cmd {
@@ -135,6 +139,25 @@ pub struct Finish {
     pub standing: Standing,
 }
 
+/// Which of a queue's lists a worker leases from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LeaseFrom {
+    /// Those of the priorities.
+    #[default]
+    Ready,
+    /// The suspects': for a child that runs nothing else beside them.
+    Quarantine,
+}
+
+impl LeaseFrom {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Quarantine => "quarantine",
+        }
+    }
+}
+
 /// What one beat does on one queue. Every list holds at most [`IDS_MAX`].
 #[derive(Debug, Default)]
 pub struct Step {
@@ -144,6 +167,7 @@ pub struct Step {
     pub started: Vec<Token>,
     /// How many jobs to lease.
     pub want: usize,
+    pub from: LeaseFrom,
 }
 
 impl Step {
@@ -187,6 +211,7 @@ pub async fn step(connection: &mut ConnectionManager, keys: &QueueKeys, holder: 
     let mut cmd = keys.call(&STEP);
     cmd.arg(holder.nonce.to_string()).arg(&holder.worker_id).arg(whole_ms(holder.lease)).arg(step.want).arg(FAIR_EVERY);
     cmd.arg(&keys.job_ends).arg(step.finish.len()).arg(step.mark.len()).arg(step.started.len());
+    cmd.arg(step.from.as_str());
     for finish in &step.finish {
         cmd.arg(finish.token.job_id.to_string()).arg(finish.token.text());
         match &finish.action {

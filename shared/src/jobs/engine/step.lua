@@ -2,25 +2,38 @@
 -- started attempts, leases more. Everything that carries a token is refused unless that token holds the lease.
 --
 -- KEYS  every key of the queue, see `Keys::queue_scripts`
--- ARGV  nonce, worker, lease_ms, want, fair_every, job-ends channel, n_finish, n_mark, n_started, then
+-- ARGV  nonce, worker, lease_ms, want, fair_every, job-ends channel, n_finish, n_mark, n_started, lease_from, then
 --       n_finish × (id, token, action, detail, standing):
 --         'end'      the row is over; detail = its state, '' when nobody needs to hear it
 --         'requeue'  the row is pending; detail = run_at_ms
 --         'release'  handed back unstarted, to the front of its list
 --         'return'   an expired, unstarted lease goes back, unless its holder has been heard of since
 --       n_mark × (id, token), n_started × (id, token)
---       token = <attempt>:<nonce>; standing = <priority>:<attempt>:<failures>:<snoozes>:<returns>
+--       token = <attempt>:<nonce>; standing = <priority>:<attempt>:<failures>:<snoozes>:<returns>:<crashes>
+--       lease_from = 'ready', or 'quarantine' for a child that runs suspects, one at a time
 -- Returns {status, refused marks, requeued although a cancel was asked for, leased × (id, standing, envelope), more}
 --       status 'ok', 'paused', or 'unknown' (this Redis is not the one that the queue was loaded into: nothing leased)
 local cfg, env, att, tok, leased, delayed, watched = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
-local READY = 8
+local READY, QUARANTINE = 8, 18
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local nonce, worker = ARGV[1], ARGV[2]
 local lease_ms, want, fair_every = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local n_finish, n_mark, n_started = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
-local at = 10
+local lease_from = ARGV[10]
+local at = 11
+
+-- Whether a standing, or a copy with its place before it, is a suspect's: its process crashed while it ran, and it runs alone
+-- from now on. A standing of five numbers, as the release before wrote them, has no crashes.
+local function is_suspect(standing)
+  return string.sub(standing, -2) ~= ':0' and string.match(standing, '^%a?%d:%d+:%d+:%d+:%d+:[1-9]') ~= nil
+end
+
+-- The list that a ready job waits in.
+local function list_of(standing)
+  return is_suspect(standing) and QUARANTINE or READY + tonumber(string.sub(standing, 1, 1))
+end
 
 -- A lease is kept as <flag><cancel>:<token>:<worker>:<since_ms>; flag 'l' leased, 'S' started, 's' settling; cancel 'c' or '-'.
 local function holds(lease, token)
@@ -78,8 +91,7 @@ local function finish()
           delays[#delays + 1] = id
         else
           standings[#standings + 1] = 'r' .. standing
-          local list = KEYS[READY + tonumber(string.sub(standing, 1, 1))]
-          redis.call(action == 'requeue' and 'RPUSH' or 'LPUSH', list, id)
+          redis.call(action == 'requeue' and 'RPUSH' or 'LPUSH', KEYS[list_of(standing)], id)
         end
       end
     end
@@ -124,6 +136,9 @@ end
 
 -- Pops up to `count` ids: `n_oldest` of them the oldest over all bands (ids sort by creation), the rest by priority.
 local function pop(count, n_oldest)
+  if lease_from == 'quarantine' then
+    return redis.call('LPOP', KEYS[QUARANTINE], count) or {}
+  end
   local popped = {}
   if n_oldest > 0 then
     local heads = {}
@@ -169,15 +184,17 @@ local function lease(n_leased_before)
       break
     end
     local copies = redis.call('HMGET', att, unpack(ids))
-    local standings, leases, expiries, live = {}, {}, {}, {}
+    local standings, leases, expiries, live, suspects = {}, {}, {}, {}, {}
     for i, id in ipairs(ids) do
       -- An entry whose copy is elsewhere or gone is a leftover: lists are never searched, so it is dropped here.
       local priority, attempt, rest
       if copies[i] then
         priority, attempt, rest = string.match(copies[i], '^r(%d):(%d+)(.*)$')
       end
+      if priority and lease_from == 'ready' and is_suspect(copies[i]) then
+        suspects[#suspects + 1] = id
       -- The same id twice in one pop is one job.
-      if priority and not live[id] then
+      elseif priority and not live[id] then
         attempt = attempt + 1
         local standing = priority .. ':' .. attempt .. rest
         live[id] = true
@@ -189,6 +206,9 @@ local function lease(n_leased_before)
         expiries[#expiries + 1] = now + lease_ms
         expiries[#expiries + 1] = id
       end
+    end
+    if #suspects > 0 then
+      redis.call('RPUSH', KEYS[QUARANTINE], unpack(suspects))
     end
     if #live > 0 then
       redis.call('HSET', att, unpack(standings))

@@ -1,11 +1,22 @@
--- Moves due jobs from `delayed` to their ready list, and reads (does not touch) the leases that have expired.
+-- Moves due jobs from `delayed` to their ready list (suspects to `quarantine`), and reads (does not touch) the leases that have expired.
 --
 -- KEYS  every key of the queue, see `Keys::queue_scripts`
 -- ARGV  limit, doorbell channel, queue name
 -- Returns {known, n_promoted, expired × (id, lease, standing)}
 --       known = 1 when this Redis is the one that the queue was loaded into; both lists are cut at `limit`
 local cfg, att, tok, leased, delayed, watched = KEYS[1], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
-local READY = 8
+local READY, QUARANTINE = 8, 18
+
+-- Whether a standing, or a copy with its place before it, is a suspect's: its process crashed while it ran, and it runs alone
+-- from now on. A standing of five numbers, as the release before wrote them, has no crashes.
+local function is_suspect(standing)
+  return string.sub(standing, -2) ~= ':0' and string.match(standing, '^%a?%d:%d+:%d+:%d+:%d+:[1-9]') ~= nil
+end
+
+-- The list that a ready job waits in.
+local function list_of(standing)
+  return is_suspect(standing) and QUARANTINE or READY + tonumber(string.sub(standing, 1, 1))
+end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -21,18 +32,18 @@ if #due > 0 then
   for i, id in ipairs(due) do
     if copies[i] and string.sub(copies[i], 1, 1) == 'd' then
       local standing = string.sub(copies[i], 2)
-      local band = READY + tonumber(string.sub(standing, 1, 1))
+      local list = list_of(standing)
       standings[#standings + 1] = id
       standings[#standings + 1] = 'r' .. standing
-      pushes[band] = pushes[band] or {}
-      table.insert(pushes[band], id)
+      pushes[list] = pushes[list] or {}
+      table.insert(pushes[list], id)
     end
   end
   redis.call('ZREM', delayed, unpack(due))
   if #standings > 0 then
     redis.call('HSET', att, unpack(standings))
-    for band, pushed in pairs(pushes) do
-      redis.call('RPUSH', KEYS[band], unpack(pushed))
+    for list, pushed in pairs(pushes) do
+      redis.call('RPUSH', KEYS[list], unpack(pushed))
     end
     redis.call('PUBLISH', ARGV[2], ARGV[3])
   end

@@ -82,3 +82,22 @@ fn backoff_stays_within_its_bounds() {
     }
     assert_eq!(backoff(retry, 3, 0.5), Duration::from_secs(2));
 }
+
+#[test]
+fn a_crash_costs_no_failure_and_two_alone_are_death() {
+    let now = OffsetDateTime::UNIX_EPOCH;
+    let crashed = |crashes, company| {
+        let delivery = Delivery { standing: Standing { crashes, ..delivery(1, 0).standing }, ..delivery(1, 0) };
+        conclude(delivery, Outcome::Crashed { how: "signal 6".to_owned(), company }, now, 1.0)
+    };
+    let suspect = crashed(0, Company::Shared);
+    assert_eq!((suspect.standing.crashes, suspect.standing.failures, suspect.attempt_outcome), (1, 1, Some("crashed")));
+    assert_eq!(suspect.next, Next::Pending { run_at: now });
+    assert_eq!(crashed(2, Company::Shared).standing.crashes, 2, "in company it is nobody's fault in particular");
+    let once = crashed(1, Company::Alone);
+    assert_eq!((once.standing.crashes, once.standing.failures), (2, 1));
+    assert_eq!(once.next, Next::Pending { run_at: now + Duration::from_secs(1) });
+    let twice = crashed(2, Company::Alone);
+    assert_eq!(twice.next, Next::Ended("dead"));
+    assert_eq!(twice.error.unwrap().code, "poison");
+}

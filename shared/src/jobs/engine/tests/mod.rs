@@ -5,6 +5,7 @@ mod cancel;
 mod enqueue;
 mod expiry;
 mod lease;
+mod quarantine;
 mod reconcile;
 mod settle;
 mod storm;
