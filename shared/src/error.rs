@@ -186,6 +186,8 @@ impl Error {
         match (error, database_code.as_deref()) {
             // 57014: statement_timeout; 55P03: lock_timeout.
             (_, Some("57014" | "55P03")) => error_of(Code::DeadlineExceeded, "The database took too long to answer."),
+            // 40P01: two statements waited for each other, and this one was chosen to end it.
+            (_, Some("40P01")) => error_of(Code::Overloaded, "Another request was in the way; the same one passes when repeated."),
             // 22021, 22P05: bytes that PostgreSQL cannot hold as text (NUL among them).
             (_, Some("22021" | "22P05")) => Self::new(Code::InvalidText, "A text holds characters that cannot be stored."),
             // Class 57P: shutting down or starting; 53: out of connections, memory or disk; 08: connection; 25006: a standby.

@@ -84,8 +84,14 @@ impl Items {
 
     /// Reads to the end, and gives the bytes back for [`Items::next_chunk`] to go through.
     pub async fn whole(&mut self) -> Result<Bytes> {
-        while self.read_more().await? {}
+        self.read_all().await?;
         Ok(Bytes::copy_from_slice(&self.buffer))
+    }
+
+    /// Reads to the end, for callers that hold what others wait for while they go through the items.
+    pub async fn read_all(&mut self) -> Result<()> {
+        while self.read_more().await? {}
+        Ok(())
     }
 
     async fn json_items<T: DeserializeOwned>(&mut self) -> Result<Vec<Result<T>>> {

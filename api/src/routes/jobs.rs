@@ -31,9 +31,9 @@ use std::time::Duration;
     security(("bearer" = []), ("api_key" = [])),
     responses(
         (status = 202, description = "Accepted: it will run", body = Job, headers(("Location" = String, description = "The job"))),
-        (status = 200, description = "It has ended already", body = Job, headers(("Location" = String, description = "The job"))),
-        (status = 409, description = "The first request with this key is still running", body = Problem<'static>,
-            content_type = "application/problem+json")))]
+        (status = 200, description = "It has ended already; or, with `duplicate`, the earlier job that holds the unique key", body = Job, headers(("Location" = String, description = "The job"))),
+        (status = 409, description = "A job holds the unique key, or the first request with this Idempotency-Key is still running",
+            body = Problem<'static>, content_type = "application/problem+json")))]
 pub async fn submit_job(
     state: Data<AppState>,
     CallerOf(caller): CallerOf,
@@ -75,11 +75,12 @@ async fn submit_once(
 ) -> Result<Creation<Job>> {
     let creation = idempotency::create_once(ctx, attempt, async |tx| {
         let new_job = submit::prepare(ctx, caller, submit, origin).await?;
-        let job = submit::submit_in(tx, &new_job).await?;
-        Ok((stored(&job)?, (new_job, job)))
+        let (job, made) = submit::submit_in(ctx, tx, new_job).await?;
+        Ok((stored(&job)?, (job, made)))
     });
     match creation.await? {
-        Creation::Fresh(answer, (new_job, job)) => Ok(Creation::Fresh(answer, announce(ctx, &new_job, job, patience).await?)),
+        Creation::Fresh(answer, (job, Some(made))) => Ok(Creation::Fresh(answer, announce(ctx, &made, job, patience).await?)),
+        Creation::Fresh(answer, (duplicate, None)) => Ok(Creation::Fresh(answer, duplicate)),
         Creation::Replayed(answer) => Ok(Creation::Replayed(answer)),
     }
 }
@@ -98,11 +99,13 @@ async fn announce(ctx: &Context, new_job: &NewJob, job: Job, patience: Option<Du
 }
 
 fn stored(job: &Job) -> Result<StoredAnswer> {
-    Ok(StoredAnswer { status: 202, location: Some(location(job.id)), body: serde_json::to_vec(job).map_err(Error::internal)? })
+    let body = serde_json::to_vec(job).map_err(Error::internal)?;
+    Ok(StoredAnswer { status: if job.duplicate { 200 } else { 202 }, location: Some(location(job.id)), body })
 }
 
 fn submitted(job: &Job) -> HttpResponse {
-    let mut response = if job.state.is_ended() { HttpResponse::Ok() } else { HttpResponse::Accepted() };
+    let is_news = !job.duplicate && !job.state.is_ended();
+    let mut response = if is_news { HttpResponse::Accepted() } else { HttpResponse::Ok() };
     response.insert_header((header::LOCATION, location(job.id))).json(job)
 }
 

@@ -150,6 +150,31 @@ async fn a_repeated_submit_makes_one_job() {
 }
 
 #[tokio::test]
+async fn a_duplicate_is_answered_with_the_job_that_holds_its_key() {
+    let world = World::new().await;
+    let keyed = |on_conflict: &str| json!({"kind": "debug.echo", "unique": {"key": "k", "ttl_s": 60, "on_conflict": on_conflict}});
+    let (status, first) = send(world.submit(&keyed("reject"))).await;
+    assert_eq!((status, first.get("duplicate")), (StatusCode::ACCEPTED, None));
+    let again = world.submit(&keyed("return_existing")).header("prefer", "wait=20").send().await.unwrap();
+    assert_eq!((again.status(), again.headers().contains_key("location")), (StatusCode::OK, true));
+    let again: Value = again.json().await.unwrap();
+    assert_eq!((&again["id"], &again["duplicate"]), (&first["id"], &json!(true)));
+    assert_eq!(send_for_problem(world.submit(&keyed("reject"))).await, (409, "duplicate_job".to_owned()));
+    for _ in 0..2 {
+        let (status, stored) = send(world.submit(&keyed("return_existing")).header("idempotency-key", "once")).await;
+        assert_eq!((status, &stored["id"]), (StatusCode::OK, &first["id"]));
+    }
+    let bulk = json!({"jobs": [keyed("return_existing"), keyed("reject"), {"kind": "debug.echo"}]});
+    let (status, answer) = send(world.post("/jobs/bulk").json(&bulk)).await;
+    let items = answer["items"].as_array().unwrap();
+    assert_eq!((status, &items[0]), (StatusCode::MULTI_STATUS, &json!({"index": 0, "status": 200, "id": first["id"], "duplicate": true})));
+    assert_eq!((&items[1]["status"], &items[2]["status"], items[2].get("duplicate")), (&json!(409), &json!(202), None));
+    let replaced = send(world.submit(&keyed("replace")).header("idempotency-key", "twice")).await;
+    assert_eq!((replaced.0, replaced.1["id"] == first["id"]), (StatusCode::ACCEPTED, false));
+    assert_eq!(world.count("jobs").await, 2);
+}
+
+#[tokio::test]
 async fn a_refused_submit_leaves_its_key_free() {
     let world = World::new().await;
     let refused = world.submit(&json!({"kind": "nobody.knows"})).header("idempotency-key", "again");

@@ -1,6 +1,9 @@
 //! The leader's slowest loop: partitions ahead of time, and what is past its retention.
 
-use shared::{Context, Result, accounts, idempotency, jobs::engine::upkeep};
+use shared::{
+    Context, Result, accounts, idempotency,
+    jobs::{engine::upkeep, unique},
+};
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -30,7 +33,8 @@ async fn keep(ctx: &Context) -> Result<()> {
     for _ in 0..ROUNDS {
         let n_keys = idempotency::prune(&ctx.pg, ROWS).await?;
         let n_accounts = accounts::prune::prune(ctx, ROWS).await?;
-        if n_keys.max(n_accounts) < ROWS.unsigned_abs() {
+        let n_unique = unique::prune(ctx, ROWS).await?;
+        if n_keys.max(n_accounts).max(n_unique) < ROWS.unsigned_abs() {
             break;
         }
     }

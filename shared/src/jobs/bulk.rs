@@ -4,11 +4,12 @@ use super::{
     NewJob, SubmitJob,
     new_job::Origin,
     queues, race, submit,
-    write::{self, Target},
+    unique::{self, Accepted},
+    write::{self, Target, Written},
 };
-use crate::{Caller, Code, Context, Error, FieldError, Result, Scope};
+use crate::{Caller, Code, Context, Error, FieldError, Result, Scope, ids::JobId};
 use sqlx::PgConnection;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Most jobs in one chunk of a bulk submit.
 pub const CHUNK_MAX: usize = 1_000;
@@ -36,29 +37,46 @@ pub async fn prepare(ctx: &Context, caller: &Caller, items: Vec<Result<SubmitJob
 impl Prepared {
     /// The refusal of the whole when any item is refused: its fields point at `/jobs/<index>/…`.
     pub fn all_or_nothing(&self, first_index: usize) -> Result<()> {
-        all_written(&self.verdicts, first_index)
+        refusal(self.verdicts.iter().map(|verdict| verdict.as_ref().err()), first_index)
     }
 
     /// Writes the good ones, in the caller's transaction if there is one, and answers for each item in order.
     ///
     /// After the commit call [`announce`] with the jobs that this returns.
-    pub async fn write(self, ctx: &Context, transaction: Option<&mut PgConnection>) -> Vec<Result<NewJob>> {
+    pub async fn write(self, ctx: &Context, mut transaction: Option<&mut PgConnection>) -> Vec<Result<Accepted>> {
         let good = self.verdicts.iter().filter_map(|verdict| verdict.as_ref().ok()).collect::<Vec<_>>();
-        let target = transaction.map_or(Target::Pool(&ctx.pg), Target::Transaction);
-        let mut written = write::insert_each(target, &good).await.into_iter();
-        let verdict_of = |verdict: Result<NewJob>| {
-            let job = verdict?;
-            written.next().expect("there is a verdict for each good job").map(|()| job)
-        };
-        self.verdicts.into_iter().map(verdict_of).collect()
+        let written = write::insert_each(target(ctx, &mut transaction), &good).await;
+        let is_new = |(job, written): (&&NewJob, &Result<Written>)| matches!(written, Ok(Written::New)).then_some(job.id);
+        let ours = good.iter().zip(&written).filter_map(is_new).collect::<HashSet<JobId>>();
+        let mut written = written.into_iter();
+        let mut verdicts = Vec::with_capacity(self.verdicts.len());
+        for verdict in self.verdicts {
+            verdicts.push(match verdict {
+                Ok(job) => match written.next().expect("there is a verdict for each good job") {
+                    Ok(Written::New) => Ok(Accepted::New(job)),
+                    Ok(Written::Held(holder)) => unique::meet(&ctx.for_process(), target(ctx, &mut transaction), job, holder, &ours).await,
+                    Err(error) => Err(error),
+                },
+                Err(error) => Err(error),
+            });
+        }
+        verdicts
     }
 }
 
+fn target<'a>(ctx: &'a Context, transaction: &'a mut Option<&mut PgConnection>) -> Target<'a> {
+    transaction.as_deref_mut().map_or(Target::Pool(&ctx.pg), Target::Transaction)
+}
+
 /// The refusal of the whole when any item is refused or could not be written.
-pub fn all_written(verdicts: &[Result<NewJob>], first_index: usize) -> Result<()> {
+pub fn all_written(verdicts: &[Result<Accepted>], first_index: usize) -> Result<()> {
+    refusal(verdicts.iter().map(|verdict| verdict.as_ref().err()), first_index)
+}
+
+fn refusal<'a>(verdicts: impl Iterator<Item = Option<&'a Error>> + Clone, first_index: usize) -> Result<()> {
     let mut refusal = Error::new(Code::ValidationFailed, "Nothing was written, because some of the jobs were refused.");
-    for (index, verdict) in (first_index..).zip(verdicts) {
-        if let Err(error) = verdict {
+    for (index, verdict) in (first_index..).zip(verdicts.clone()) {
+        if let Some(error) = verdict {
             refusal.fields.extend(fields_at(&format!("/jobs/{index}"), error));
         }
     }
@@ -66,13 +84,17 @@ pub fn all_written(verdicts: &[Result<NewJob>], first_index: usize) -> Result<()
         return Ok(());
     }
     // Where only the room is missing, the same request may pass later.
-    let full = verdicts.iter().filter_map(|verdict| verdict.as_ref().err()).all(|error| error.code == Code::QueueFull);
+    let full = verdicts.flatten().all(|error| error.code == Code::QueueFull);
     if full { Err(Error { code: Code::QueueFull, ..refusal }.retry_after(queues::FULL_FOR)) } else { Err(refusal) }
 }
 
 /// Brings those that were written before the workers.
-pub async fn announce(ctx: &Context, verdicts: &[Result<NewJob>]) {
-    let written = verdicts.iter().filter_map(|verdict| verdict.as_ref().ok()).collect::<Vec<_>>();
+pub async fn announce(ctx: &Context, verdicts: &[Result<Accepted>]) {
+    let written = verdicts.iter().filter_map(|verdict| match verdict {
+        Ok(Accepted::New(job)) => Some(job),
+        Ok(Accepted::Existing(_)) | Err(_) => None,
+    });
+    let written = written.collect::<Vec<_>>();
     race::enqueue(ctx, &written).await;
 }
 

@@ -3,8 +3,14 @@
 //! There is no linger: a lone submit is written at once, and a crowd finds itself in few large statements because each
 //! commit takes a while. One flusher does it, and a second one while many wait. Each flusher announces the batch before
 //! to the workers while it writes the next.
+//!
+//! Jobs with a unique key have a coalescer of their own: their statement may have to wait for a transaction that holds a
+//! key, and nobody else is to wait with it.
 
-use super::{NewJob, race, write};
+use super::{
+    NewJob, race,
+    write::{self, Written},
+};
 use crate::{Code, Context, Error, Result};
 use futures_util::future::join;
 use std::{
@@ -32,14 +38,32 @@ struct State {
 #[derive(Debug)]
 struct Waiting {
     job: NewJob,
-    verdict: oneshot::Sender<Result<NewJob>>,
+    verdict: oneshot::Sender<Result<(NewJob, Written)>>,
 }
 
-/// Writes `job` together with its contemporaries. Once this returns `Ok` the job is durable, and announced if Redis answers.
-pub(super) async fn write_together(ctx: &Context, job: NewJob) -> Result<NewJob> {
+/// Which of the coalescers a job goes through.
+#[derive(Debug, Clone, Copy)]
+enum Door {
+    Plain,
+    Unique,
+}
+
+impl Door {
+    fn coalescer(self, ctx: &Context) -> &Coalescer {
+        match self {
+            Self::Plain => &ctx.jobs.coalescer,
+            Self::Unique => &ctx.jobs.unique_coalescer,
+        }
+    }
+}
+
+/// Writes `job` together with its contemporaries. Once this returns [`Written::New`] the job is durable, and announced if
+/// Redis answers.
+pub(super) async fn write_together(ctx: &Context, job: NewJob) -> Result<(NewJob, Written)> {
     let (verdict, written) = oneshot::channel();
-    if ctx.jobs.coalescer.push(Waiting { job, verdict }, ctx.settings().submit_queue_max)? {
-        let flusher = Flusher { ctx: ctx.for_process(), is_retired: false };
+    let door = if job.unique.is_some() { Door::Unique } else { Door::Plain };
+    if door.coalescer(ctx).push(Waiting { job, verdict }, ctx.settings().submit_queue_max)? {
+        let flusher = Flusher { ctx: ctx.for_process(), door, is_retired: false };
         ctx.jobs.runtime.spawn(flusher.run());
     }
     written.await.unwrap_or_else(|_| Err(Error::internal("the flusher of submits ended early")))
@@ -86,16 +110,21 @@ impl Coalescer {
 /// One flusher at work; dropping it before its end (a panic, a stopping runtime) must leave nobody waiting for ever.
 struct Flusher {
     ctx: Context,
+    door: Door,
     is_retired: bool,
 }
 
 impl Flusher {
+    fn coalescer(&self) -> &Coalescer {
+        self.door.coalescer(&self.ctx)
+    }
+
     async fn run(mut self) {
         let mut written = Vec::new();
         loop {
             let (jobs_max, bytes_max) = limits(&self.ctx);
-            let batch = self.ctx.jobs.coalescer.take(jobs_max, bytes_max);
-            if batch.is_empty() && written.is_empty() && self.ctx.jobs.coalescer.retire() {
+            let batch = self.coalescer().take(jobs_max, bytes_max);
+            if batch.is_empty() && written.is_empty() && self.coalescer().retire() {
                 self.is_retired = true;
                 return;
             }
@@ -109,7 +138,7 @@ impl Drop for Flusher {
         if self.is_retired {
             return;
         }
-        let mut state = self.ctx.jobs.coalescer.lock();
+        let mut state = self.coalescer().lock();
         state.flushers -= 1;
         if state.flushers == 0 {
             state.waiting.clear();
@@ -129,8 +158,9 @@ async fn write_batch(ctx: &Context, batch: Vec<Waiting>) -> Vec<Waiting> {
     let mut written = Vec::with_capacity(batch.len());
     for (waiting, verdict) in batch.into_iter().zip(verdicts) {
         match verdict {
-            Ok(()) => written.push(waiting),
+            Ok(Written::New) => written.push(waiting),
             // The caller may be gone, which changes nothing.
+            Ok(held @ Written::Held(_)) => drop(waiting.verdict.send(Ok((waiting.job, held)))),
             Err(error) => drop(waiting.verdict.send(Err(error))),
         }
     }
@@ -142,6 +172,6 @@ async fn announce(ctx: &Context, written: Vec<Waiting>) {
     let jobs = written.iter().map(|waiting| &waiting.job).collect::<Vec<_>>();
     race::enqueue(ctx, &jobs).await;
     for Waiting { job, verdict } in written {
-        drop(verdict.send(Ok(job)));
+        drop(verdict.send(Ok((job, Written::New))));
     }
 }

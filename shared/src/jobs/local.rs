@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 #[derive(Debug)]
 pub struct LocalJobs {
     pub(super) coalescer: Coalescer,
+    pub(super) unique_coalescer: Coalescer,
     pub(super) queues: QueueCache,
     pub(super) waiters: Waiters,
     pub(super) redis_away: Away,
@@ -23,6 +24,7 @@ impl LocalJobs {
     pub fn new(settings: &Settings, pg: &PgPool, redis: &Redis) -> Self {
         Self {
             coalescer: Coalescer::default(),
+            unique_coalescer: Coalescer::default(),
             queues: QueueCache::new(settings.queues_max),
             waiters: Waiters::new(settings.wait_max),
             redis_away: Away::default(),

@@ -24,6 +24,7 @@ pub mod read;
 pub mod retry;
 mod store;
 pub mod submit;
+pub mod unique;
 pub mod view;
 pub mod wait;
 pub mod workers;

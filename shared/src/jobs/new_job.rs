@@ -20,6 +20,8 @@ use validator::{Validate, ValidationError};
 
 const WEEK_MS: i64 = 7 * 24 * 3_600 * 1_000;
 const TEN_YEARS_MS: i64 = 3_653 * 24 * 3_600 * 1_000;
+/// How long a key is held that says nothing of it: a day.
+const UNIQUE_TTL_S: i32 = 86_400;
 const TAGS_MAX: usize = 20;
 pub(super) const TAG_LENGTH_MAX: usize = 64;
 
@@ -64,8 +66,6 @@ pub struct SubmitJob {
     #[serde(default, deserialize_with = "json_fields::object")]
     #[validate(nested)]
     pub retry: Option<SubmitRetry>,
-    /// Not supported yet.
-    #[schema(ignore)]
     #[serde(default, deserialize_with = "json_fields::object")]
     #[validate(nested)]
     pub unique: Option<SubmitUnique>,
@@ -107,7 +107,10 @@ pub struct SubmitRetry {
     pub max_ms: Option<i64>,
 }
 
-/// Keeps a second job of the same kind and key out for a while.
+/// Keeps a second job of the same owner, kind and key out for a while, whatever becomes of the first in that time.
+///
+/// The time counts from the submit. Deleting the job frees its key; requeueing it does not ask for the key again. Jobs of one
+/// key that arrive in one bulk request meet each other: the first is taken, the others are its duplicates.
 #[derive(Debug, Clone, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubmitUnique {
@@ -127,12 +130,12 @@ pub struct SubmitUnique {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnConflict {
-    /// The earlier job.
+    /// The earlier job: 200, with `duplicate`.
     #[default]
     ReturnExisting,
-    /// 409 `duplicate_job`.
+    /// 409 `duplicate_job`, which names the earlier job.
     Reject,
-    /// Its own job, the earlier one being cancelled; the earlier one if that already runs.
+    /// Its own job. The earlier one is cancelled if it waits; if a worker has it already, it is the answer instead.
     Replace,
 }
 
@@ -140,7 +143,8 @@ pub enum OnConflict {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unique {
     pub key: String,
-    pub expires_at: OffsetDateTime,
+    /// Seconds from the submit, by the database's clock.
+    pub ttl_s: i32,
     pub on_conflict: OnConflict,
 }
 
@@ -220,7 +224,7 @@ impl SubmitJob {
             retry: self.retry_policy(defaults),
             unique: self.unique.map(|unique| Unique {
                 key: unique.key,
-                expires_at: now + Duration::seconds(unique.ttl_s.unwrap_or(86_400)),
+                ttl_s: unique.ttl_s.map_or(UNIQUE_TTL_S, checked_i32),
                 on_conflict: unique.on_conflict.unwrap_or_default(),
             }),
             payload: self.payload.unwrap_or_else(empty_object),
@@ -261,7 +265,6 @@ impl SubmitJob {
             ("/target", self.target.is_some()),
             ("/batch_id", self.batch_id.is_some()),
             ("/depends_on", self.depends_on.as_ref().is_some_and(|parents| !parents.is_empty())),
-            ("/unique", self.unique.is_some()),
         ];
         let used = fields.into_iter().filter(|(_, used)| *used);
         let error = used.fold(Error::new(crate::Code::ValidationFailed, "The body breaks a rule."), |error, (pointer, _)| {
@@ -299,7 +302,7 @@ fn tags_schema() -> Schema {
 }
 
 fn checked_i32(value: i64) -> i32 {
-    i32::try_from(value).expect("checked to be at most a week of milliseconds")
+    i32::try_from(value).expect("checked to be at most a week of milliseconds, or a year of seconds")
 }
 
 fn whole_ms(duration: StdDuration) -> i32 {

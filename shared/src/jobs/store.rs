@@ -5,3 +5,4 @@ pub(super) mod change;
 pub(super) mod insert;
 pub(super) mod queues;
 pub(super) mod read;
+pub(super) mod unique;

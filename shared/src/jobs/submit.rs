@@ -3,11 +3,14 @@
 use super::{
     Job, NewJob, SubmitJob, coalesce, kinds,
     new_job::{Defaults, Origin},
-    queues, race, view,
-    write::{self, Target},
+    queues, race,
+    unique::{self, Accepted},
+    view,
+    write::{self, Target, Written},
 };
 use crate::{Caller, Context, Result, Scope};
 use sqlx::PgConnection;
+use std::collections::HashSet;
 
 /// Checks `submit` against every rule and fills its defaults in; writes nothing.
 pub async fn prepare(ctx: &Context, caller: &Caller, submit: SubmitJob, origin: Origin) -> Result<NewJob> {
@@ -31,16 +34,37 @@ pub(super) async fn prepare_unbounded(ctx: &Context, caller: &Caller, submit: Su
 }
 
 /// Writes a prepared job together with others that come at the same moment. `Ok` means durable.
+///
+/// The job that the answer shows is another one, with `duplicate`, where its unique key is held.
 pub async fn submit(ctx: &Context, job: NewJob) -> Result<Job> {
-    let job = coalesce::write_together(ctx, job).await?;
-    Ok(view::new_job(&job))
+    let (job, written) = coalesce::write_together(ctx, job).await?;
+    let holder = match written {
+        Written::New => return Ok(view::new_job(&job)),
+        Written::Held(holder) => holder,
+    };
+    match unique::meet(ctx, Target::Pool(&ctx.pg), job, holder, &HashSet::new()).await? {
+        Accepted::New(job) => {
+            announce(ctx, &[&job]).await;
+            Ok(view::new_job(&job))
+        }
+        Accepted::Existing(id) => unique::existing(ctx, id).await,
+    }
 }
 
-/// Writes a prepared job in the caller's transaction; [`announce`] it after the commit.
-pub async fn submit_in(transaction: &mut PgConnection, job: &NewJob) -> Result<Job> {
-    let verdicts = write::insert_each(Target::Transaction(transaction), &[job]).await;
-    verdicts.into_iter().collect::<Result<Vec<()>>>()?;
-    Ok(view::new_job(job))
+/// Writes a prepared job in the caller's transaction; [`announce`] what was made after the commit. `None` is made where its
+/// unique key is held: the job is then the other one, with `duplicate`.
+///
+/// What it has to ask beside the transaction goes over the connections of the process.
+pub async fn submit_in(ctx: &Context, transaction: &mut PgConnection, job: NewJob) -> Result<(Job, Option<NewJob>)> {
+    let written = write::insert_each(Target::Transaction(transaction), &[&job]).await;
+    let [Written::Held(holder)] = written.into_iter().collect::<Result<Vec<Written>>>()?[..] else {
+        return Ok((view::new_job(&job), Some(job)));
+    };
+    let ctx = ctx.for_process();
+    match unique::meet(&ctx, Target::Transaction(transaction), job, holder, &HashSet::new()).await? {
+        Accepted::New(job) => Ok((view::new_job(&job), Some(job))),
+        Accepted::Existing(id) => Ok((unique::existing(&ctx, id).await?, None)),
+    }
 }
 
 /// Brings committed jobs before the workers. A failure is only logged: the reconciler finds the rows.

@@ -101,13 +101,13 @@ impl Drop for Waiter {
     }
 }
 
-/// Submits a prepared job and waits up to `patience` for its end. At once when too many wait already.
+/// Submits a prepared job and waits up to `patience` for its end. At once when too many wait already, and for a duplicate.
 pub async fn submit_and_wait(ctx: &Context, job: NewJob, patience: Duration) -> Result<Job> {
     let waiter = Waiter::begin(ctx, &job).await;
     let job = submit::submit(ctx, job).await?;
     match waiter {
-        Some(waiter) => waiter.wait(patience).await,
-        None => Ok(job),
+        Some(waiter) if !job.duplicate => waiter.wait(patience).await,
+        Some(_) | None => Ok(job),
     }
 }
 

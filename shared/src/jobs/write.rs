@@ -1,7 +1,7 @@
 //! Writes many jobs in few statements, such that a row the database refuses does not take its neighbours with it.
 
-use super::{NewJob, store::insert::insert_jobs};
-use crate::{Code, Error, Result};
+use super::{NewJob, store::insert::insert_jobs, unique};
+use crate::{Code, Error, Result, ids::JobId};
 use sqlx::{Connection, PgConnection, PgPool};
 use std::{ops::Range, sync::Arc};
 
@@ -14,18 +14,59 @@ pub(super) enum Target<'a> {
     Transaction(&'a mut PgConnection),
 }
 
+/// What became of a job that could be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Written {
+    New,
+    /// Its key is held by this job: nothing was written.
+    Held(JobId),
+}
+
 /// One statement if all goes well; a batch that the database refuses for its data is halved until the bad rows stand alone.
 /// Answers for each job in order.
-pub(super) async fn insert_each(mut target: Target<'_>, jobs: &[&NewJob]) -> Vec<Result<()>> {
-    let mut verdicts = jobs.iter().map(|_| Ok(())).collect::<Vec<Result<()>>>();
+pub(super) async fn insert_each(mut target: Target<'_>, jobs: &[&NewJob]) -> Vec<Result<Written>> {
+    if jobs.iter().all(|job| job.unique.is_none()) {
+        return halving(&mut target, jobs).await;
+    }
+    let (with_key, plain): (Vec<_>, Vec<_>) = jobs.iter().enumerate().partition(|(_, job)| job.unique.is_some());
+    let mut verdicts = Vec::with_capacity(jobs.len());
+    for part in [plain, with_key] {
+        let (places, jobs): (Vec<usize>, Vec<&NewJob>) = part.into_iter().unzip();
+        verdicts.extend(places.into_iter().zip(halving(&mut target, &jobs).await));
+    }
+    verdicts.sort_unstable_by_key(|(place, _)| *place);
+    verdicts.into_iter().map(|(_, verdict)| verdict).collect()
+}
+
+/// Writes one job whose key `replaced` may hold.
+pub(super) async fn insert_replacing(target: &mut Target<'_>, job: &NewJob, replaced: JobId) -> Result<Written> {
+    let written = match target {
+        Target::Pool(pool) => unique::insert(&mut *pool.acquire().await?, &[job], vec![replaced.0]).await,
+        Target::Transaction(transaction) => {
+            let mut savepoint = transaction.begin().await?;
+            let written = unique::insert(&mut savepoint, &[job], vec![replaced.0]).await;
+            if written.is_ok() {
+                savepoint.commit().await?;
+            }
+            written
+        }
+    };
+    let mut written = written.map_err(|error| verdict_of(&Arc::new(error)))?;
+    Ok(written.pop().expect("there is a verdict for each job"))
+}
+
+/// `jobs` have all a unique key, or none.
+async fn halving(target: &mut Target<'_>, jobs: &[&NewJob]) -> Vec<Result<Written>> {
+    let mut verdicts = jobs.iter().map(|_| Ok(Written::New)).collect::<Vec<Result<Written>>>();
     let whole = Range { start: 0, end: jobs.len() };
     let mut parts = vec![whole];
     while let Some(part) = parts.pop() {
         if part.is_empty() {
             continue;
         }
-        match insert(&mut target, &jobs[part.clone()]).await {
-            Ok(()) => {}
+        match insert(target, &jobs[part.clone()]).await {
+            Ok(None) => {}
+            Ok(Some(written)) => verdicts[part].iter_mut().zip(written).for_each(|(verdict, written)| *verdict = Ok(written)),
             Err(error) if is_data_error(&error) && part.len() > 1 => {
                 let middle = part.start + part.len() / 2;
                 parts.extend([middle..part.end, part.start..middle]);
@@ -39,13 +80,25 @@ pub(super) async fn insert_each(mut target: Target<'_>, jobs: &[&NewJob]) -> Vec
     verdicts
 }
 
-async fn insert(target: &mut Target<'_>, jobs: &[&NewJob]) -> sqlx::Result<()> {
+/// `None`: all are new.
+async fn insert(target: &mut Target<'_>, jobs: &[&NewJob]) -> sqlx::Result<Option<Vec<Written>>> {
+    let has_keys = jobs.iter().any(|job| job.unique.is_some());
     match target {
-        Target::Pool(pool) => insert_jobs(*pool, jobs).await,
+        Target::Pool(pool) if has_keys => {
+            let mut connection = pool.acquire().await?;
+            Ok(Some(unique::insert(&mut connection, jobs, Vec::new()).await?))
+        }
+        Target::Pool(pool) => insert_jobs(*pool, jobs).await.map(|()| None),
         Target::Transaction(transaction) => {
             let mut savepoint = transaction.begin().await?;
-            insert_jobs(&mut *savepoint, jobs).await?;
-            savepoint.commit().await
+            let written = if has_keys {
+                Some(unique::insert(&mut savepoint, jobs, Vec::new()).await?)
+            } else {
+                insert_jobs(&mut *savepoint, jobs).await?;
+                None
+            };
+            savepoint.commit().await?;
+            Ok(written)
         }
     }
 }

@@ -19,7 +19,7 @@ use shared::{
     Caller, Context, Error, Result,
     idempotency::{Attempt, StoredAnswer},
     ids::JobId,
-    jobs::{NewJob, Origin, SubmitJob, bulk},
+    jobs::{Origin, SubmitJob, bulk, unique::Accepted},
 };
 use sqlx::PgConnection;
 use utoipa::{IntoParams, ToSchema};
@@ -42,16 +42,20 @@ pub struct SubmitJobs {
     pub jobs: Vec<SubmitJob>,
 }
 
-/// What became of one job of a bulk: `id` with 202, `problem` with anything else.
+/// What became of one job of a bulk: `id` with 202 and 200, `problem` with anything else.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BulkItem<'a> {
     #[schema(example = 0)]
     index: usize,
-    #[schema(minimum = 202, maximum = 599, example = 202)]
+    #[schema(minimum = 200, maximum = 599, example = 202)]
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     id: Option<JobId>,
+    /// `true` with 200: `id` is an earlier job, which holds the unique key.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    duplicate: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     problem: Option<Problem<'a>>,
@@ -138,6 +142,8 @@ impl Bulk<'_> {
     }
 
     async fn all_or_nothing(&mut self, items: &mut Items) -> Result<Vec<u8>> {
+        // A transaction must not stay open for as long as a client takes to send.
+        items.read_all().await?;
         let mut tx = self.ctx.pg.begin().await?;
         let (body, verdicts) = self.in_transaction(&mut tx, items, true).await?;
         tx.commit().await?;
@@ -146,7 +152,7 @@ impl Bulk<'_> {
     }
 
     /// Writes everything in the caller's transaction; announcing it is left to the caller.
-    async fn in_transaction(&mut self, tx: &mut PgConnection, items: &mut Items, atomic: bool) -> Result<(Vec<u8>, Vec<Result<NewJob>>)> {
+    async fn in_transaction(&mut self, tx: &mut PgConnection, items: &mut Items, atomic: bool) -> Result<(Vec<u8>, Vec<Result<Accepted>>)> {
         let (mut answer, mut all) = (Answer::default(), Vec::new());
         while let Some(chunk) = items.next_chunk(bulk::CHUNK_MAX).await? {
             let prepared = bulk::prepare(self.ctx, self.caller, chunk, &self.origin).await?;
@@ -174,14 +180,15 @@ struct Answer(Vec<u8>);
 
 impl Answer {
     /// Returns how many items were added.
-    fn add(&mut self, first_index: usize, verdicts: &[Result<NewJob>], request_id: &str) -> Result<usize> {
+    fn add(&mut self, first_index: usize, verdicts: &[Result<Accepted>], request_id: &str) -> Result<usize> {
         for (index, verdict) in (first_index..).zip(verdicts) {
             self.0.extend_from_slice(if self.0.is_empty() { b"{\"items\":[" } else { b"," });
             let item = match verdict {
-                Ok(job) => BulkItem { index, status: 202, id: Some(job.id), problem: None },
+                Ok(Accepted::New(job)) => BulkItem { index, status: 202, id: Some(job.id), duplicate: false, problem: None },
+                Ok(Accepted::Existing(id)) => BulkItem { index, status: 200, id: Some(*id), duplicate: true, problem: None },
                 Err(error) => {
                     let status = problems::row(error.code).status.as_u16();
-                    BulkItem { index, status, id: None, problem: Some(Problem::new(error, request_id)) }
+                    BulkItem { index, status, id: None, duplicate: false, problem: Some(Problem::new(error, request_id)) }
                 }
             };
             serde_json::to_writer(&mut self.0, &item).map_err(Error::internal)?;

@@ -66,6 +66,45 @@ pub(super) async fn take_and_conclude(ctx: &Context, queue: &QueueName, job_id: 
     Ok(())
 }
 
+/// What became of a waiting job that was to make way for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MadeWay {
+    /// It is over.
+    Ended,
+    /// A worker has it; it was left alone.
+    IsRunning,
+}
+
+/// Looks for a copy that is missing, and the pause between them: a job that was just written is announced a moment later.
+const LOOKS: u32 = 5;
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Cancels a job that waits; one that a worker has is not even told.
+pub async fn end_waiting(ctx: &Context, queue: &QueueName, job_id: JobId) -> Result<MadeWay> {
+    let keys = QueueKeys::new(&ctx.keys, queue);
+    let holder = outsider(ctx);
+    for look in 1..=LOOKS {
+        let (token, standing) = match scripts::take(&mut ctx.redis.connection(), &keys, &holder, job_id, Purpose::Delete).await? {
+            Taken::Taken(token, standing) => (token, standing),
+            Taken::Running | Taken::Settling => return Ok(MadeWay::IsRunning),
+            Taken::Absent if look < LOOKS => {
+                tokio::time::sleep(LOOK_PAUSE).await;
+                continue;
+            }
+            Taken::Absent => match unqueued(ctx, &holder, job_id).await? {
+                Ok(found) => found,
+                Err(_) => return Ok(MadeWay::Ended),
+            },
+        };
+        let settled = conclude_taken(ctx, &keys, token, standing, Outcome::Cancelled).await?;
+        return Ok(match settled.as_ref().map(|settled| &settled.finish.action) {
+            Some(Action::End { .. }) => MadeWay::Ended,
+            Some(Action::Requeue { .. } | Action::Release | Action::Return) | None => MadeWay::IsRunning,
+        });
+    }
+    Ok(MadeWay::IsRunning)
+}
+
 async fn conclude_taken(ctx: &Context, keys: &QueueKeys, token: Token, standing: Standing, outcome: Outcome) -> Result<Option<Settled>> {
     // The policy does not matter: what is ended from outside is never retried.
     let delivery = Delivery { token, standing, retry: RetryPolicy::DEFAULT, worker_id: OUTSIDER.to_owned(), started_at: None };

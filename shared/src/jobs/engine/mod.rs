@@ -24,7 +24,7 @@ mod store;
 pub mod token;
 pub mod upkeep;
 
-pub use cancel::{CancelAnswer, cancel, forget, take_to_delete};
+pub use cancel::{CancelAnswer, MadeWay, cancel, end_waiting, forget, take_to_delete};
 pub use copy::{Enqueue, INLINE_PAYLOAD_BYTES, Standing};
 pub use leases::{Depths, Lease, Paused, depths, leases, running, set_paused};
 pub use outcome::Outcome;

@@ -65,6 +65,6 @@ pub(in crate::jobs) async fn insert_jobs(executor: impl PgExecutor<'_>, jobs: &[
     Ok(())
 }
 
-fn column<'a, T>(jobs: &[&'a NewJob], value: impl Fn(&'a NewJob) -> T) -> Vec<T> {
+pub(super) fn column<'a, T>(jobs: &[&'a NewJob], value: impl Fn(&'a NewJob) -> T) -> Vec<T> {
     jobs.iter().map(|job| value(job)).collect()
 }

@@ -1,7 +1,10 @@
 //! Many at once: a verdict for each, in order.
 
 use super::*;
-use crate::{Code, Error, jobs::bulk};
+use crate::{
+    Code, Error,
+    jobs::{bulk, unique::Accepted},
+};
 
 async fn prepare_all(fixture: &Fixture, bodies: &[Value]) -> bulk::Prepared {
     let items =
@@ -28,7 +31,7 @@ async fn verdicts_come_in_order_and_good_jobs_are_written() {
     let expected = [None, Some(Code::UnknownKind), None, Some(Code::InvalidJson), Some(Code::ValidationFailed), None];
     assert_eq!(codes, expected);
     for index in [0, 2, 5] {
-        let job = verdicts[index].as_ref().unwrap();
+        let Accepted::New(job) = verdicts[index].as_ref().unwrap() else { panic!("no key is held") };
         let stored = crate::jobs::read::get(&fixture.ctx, &fixture.user, job.id).await.unwrap();
         assert_eq!(stored.payload.get(), index.to_string());
     }

@@ -7,6 +7,7 @@ mod list;
 mod queues;
 mod read;
 mod submit;
+mod unique;
 mod wait;
 mod workers;
 
@@ -33,7 +34,7 @@ struct Fixture {
     ctx: Context,
     user: Caller,
     nonce: Nonce,
-    _stores: TestStores,
+    stores: TestStores,
 }
 
 impl Fixture {
@@ -43,7 +44,7 @@ impl Fixture {
 
     async fn with(overrides: &[(&str, &str)]) -> Self {
         let stores = TestStores::create().await;
-        Self { ctx: stores.context(overrides), user: caller(Role::User), nonce: Nonce::new(), _stores: stores }
+        Self { ctx: stores.context(overrides), user: caller(Role::User), nonce: Nonce::new(), stores }
     }
 
     async fn submit(&self, body: Value) -> Result<Job> {

@@ -132,11 +132,11 @@ async fn a_submit_in_a_transaction_stands_and_falls_with_it() {
     let fixture = Fixture::new().await;
     let job = prepare(&fixture.ctx, &fixture.user, json!({"kind": "debug.echo"})).await.unwrap();
     let mut tx = fixture.ctx.pg.begin().await.unwrap();
-    submitting::submit_in(&mut tx, &job).await.unwrap();
+    submitting::submit_in(&fixture.ctx, &mut tx, job.clone()).await.unwrap();
     tx.rollback().await.unwrap();
     assert_eq!(fixture.count("jobs").await, 0);
     let mut tx = fixture.ctx.pg.begin().await.unwrap();
-    submitting::submit_in(&mut tx, &job).await.unwrap();
+    submitting::submit_in(&fixture.ctx, &mut tx, job.clone()).await.unwrap();
     tx.commit().await.unwrap();
     submitting::announce(&fixture.ctx, &[&job]).await;
     assert_eq!(fixture.count("jobs").await, 1);
