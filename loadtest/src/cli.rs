@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::error::Error;
 use crate::http::{self, HttpArgs};
+use crate::jobs::{self, JobsArgs};
 use crate::output::Output;
 
 /// Load tests for Millrace: open and closed loop, on this machine unless told otherwise.
@@ -18,6 +19,7 @@ pub struct Cli {
 enum Command {
     // Boxed: the options of one subcommand are large, and moved about once per process.
     Http(Box<HttpArgs>),
+    Jobs(Box<JobsArgs>),
 }
 
 impl Cli {
@@ -25,6 +27,7 @@ impl Cli {
     pub fn run(&self, output: &mut Output<'_>) -> Result<(), Error> {
         match &self.command {
             Command::Http(args) => http::run(args, output).map(drop),
+            Command::Jobs(args) => jobs::run(args, output).map(drop),
         }
     }
 }

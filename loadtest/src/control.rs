@@ -58,7 +58,13 @@ impl Control {
         )))
     }
 
-    fn send(&mut self, request: &Request) -> Result<Answer, Error> {
+    pub(crate) fn send(&mut self, request: &Request) -> Result<Answer, Error> {
+        let (status, body) = self.fetch(request)?;
+        Ok(Answer { status, body: serde_json::from_slice(&body).unwrap_or(Value::Null) })
+    }
+
+    /// Sends `request` and gives back status and body as they come.
+    pub(crate) fn fetch(&mut self, request: &Request) -> Result<(u16, Vec<u8>), Error> {
         let bytes = request.to_bytes(&self.authority).map_err(Error::usage)?;
         let mut body = Vec::new();
         let mut outcome = self.exchange(&bytes, &mut body);
@@ -69,7 +75,7 @@ impl Control {
             outcome = self.exchange(&bytes, &mut body);
         }
         let response = outcome.map_err(Error::failed)?;
-        Ok(Answer { status: response.status, body: serde_json::from_slice(&body).unwrap_or(Value::Null) })
+        Ok((response.status, body))
     }
 
     fn exchange(&mut self, bytes: &[u8], body: &mut Vec<u8>) -> Result<crate::client::Response, Failure> {

@@ -1,10 +1,10 @@
 //! Load on a running Millrace, measured without coordinated omission. It speaks to the platform
 //! only over the network and shares no code with it.
 //!
-//! In reading order: `cli` is the command line · `http` measures requests · `generator` makes the
+//! In reading order: `cli` is the command line · `http` measures requests, `jobs` the queue · `generator` makes the
 //! load · `client` speaks HTTP/1.1 · `control` and `session` set up over the API · `address` says
-//! where load may go · `process`, `machine` and `progress` tell of server, machine and run ·
-//! `output` and `error` are how a command speaks and fails.
+//! where load may go · `process`, `process_tree`, `machine` and `progress` tell of server,
+//! machine and run · `columns` lays tables out · `output` and `error` are how a command speaks and fails.
 //!
 //! A further kind of load is a folder beside `http` and a subcommand in `cli`; it brings its own
 //! `run`, and uses `generator` where it sends HTTP.
@@ -12,13 +12,16 @@
 mod address;
 pub mod cli;
 mod client;
+mod columns;
 mod control;
 mod error;
 mod generator;
 pub mod http;
+pub mod jobs;
 mod machine;
 mod output;
 mod process;
+mod process_tree;
 mod progress;
 mod session;
 
@@ -28,3 +31,5 @@ pub use error::Error;
 pub use machine::Machine;
 pub use output::Output;
 pub use process::Usage;
+pub use process_tree::TreeUsage;
+pub use session::Account;

@@ -1,7 +1,7 @@
 //! Who the load is sent as: nobody, the holder of a token, or an account that signs in and does so
 //! again before its token runs out.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -41,6 +41,50 @@ impl Credentials {
             value.map(|value| value.trim_matches(['"', '\'']).to_owned()).ok_or_else(|| Error::usage(format!("{shown} has no line {key}…")))
         };
         Ok(Self { email: value_of("ADMIN_EMAIL=")?, password: value_of("ADMIN_PASSWORD=")? })
+    }
+}
+
+/// The options that say who sends, as every command has them.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Account {
+    /// Access token or API key
+    #[arg(long, global = true, conflicts_with_all = ["email", "password"])]
+    pub token: Option<String>,
+    /// Account to sign in with
+    #[arg(long, global = true, requires = "password")]
+    pub email: Option<String>,
+    #[arg(long, global = true, requires = "email")]
+    pub password: Option<String>,
+    /// File with ADMIN_EMAIL= and ADMIN_PASSWORD=, for targets that need an account
+    #[arg(long, global = true, default_value = ".data/admin.env")]
+    pub admin_env: PathBuf,
+}
+
+/// Whether what is asked needs an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    Somebody,
+    Nobody,
+}
+
+impl Account {
+    /// Who these options name; without a name it is nobody, or the first start's administrator where somebody is needed.
+    pub(crate) fn identity(&self, need: Need) -> Result<Identity, Error> {
+        let account = |credentials| Identity::Account { credentials, signed_in: None };
+        if let Some(token) = &self.token {
+            let is_plain = token.bytes().all(|byte| byte.is_ascii_graphic());
+            return match is_plain && !token.is_empty() {
+                true => Ok(Identity::Token(token.clone())),
+                false => Err(Error::usage("--token holds blanks or control characters")),
+            };
+        }
+        if let (Some(email), Some(password)) = (&self.email, &self.password) {
+            return Ok(account(Credentials { email: email.clone(), password: password.clone() }));
+        }
+        match need {
+            Need::Somebody => Ok(account(Credentials::from_admin_env(&self.admin_env)?)),
+            Need::Nobody => Ok(Identity::Anonymous),
+        }
     }
 }
 

@@ -2,10 +2,12 @@
 //! connection carries one request at a time, and bodies are counted off rather than kept.
 
 mod chunked;
+mod job_ids;
 mod link;
 mod request;
 mod response;
 
+pub(crate) use job_ids::{JobIds, parsed as parsed_id, shown as shown_id};
 pub(crate) use link::{Failure, Link, Scratch};
 pub use request::Method;
 pub(crate) use request::Request;

@@ -68,8 +68,12 @@ impl Request {
     }
 
     pub(crate) fn post_json(path: impl Into<String>, body: &serde_json::Value) -> Self {
+        Self::json(Method::Post, path, body)
+    }
+
+    pub(crate) fn json(method: Method, path: impl Into<String>, body: &serde_json::Value) -> Self {
         Self {
-            method: Method::Post,
+            method,
             path: path.into(),
             headers: vec![("Content-Type".into(), "application/json".into())],
             body: body.to_string().into_bytes(),

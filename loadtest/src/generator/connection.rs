@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::pace::Pacer;
-use super::plan::Plan;
+use super::plan::{Harvest, Plan};
 use super::recorder::Recorder;
-use crate::client::{Failure, Link, Scratch};
+use crate::client::{Failure, JobIds, Link, Scratch};
 
 /// Pause after a refused connection, so that a server that is down is not hammered.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
@@ -30,15 +30,24 @@ pub(super) async fn drive(ctx: Rc<ThreadContext>, mut link: Link, slot: usize, f
     let requests = &ctx.plan.requests;
     let mut request_idx = first % requests.len();
     let mut free_since = Instant::now();
+    let mut job_ids = JobIds::new();
     while let Some(departure) = ctx.pacer.next(slot, free_since).await {
+        if ctx.plan.budget.as_ref().is_some_and(|budget| !budget.take()) {
+            break;
+        }
         let request = &requests[request_idx];
         request_idx = (request_idx + 1) % requests.len();
-        let outcome = link.exchange(request, &ctx.scratch, |_| ()).await;
+        let outcome = match ctx.plan.harvest {
+            Harvest::Nothing => link.exchange(request, &ctx.scratch, |_| ()).await,
+            Harvest::JobIds => link.exchange(request, &ctx.scratch, |piece| job_ids.read(piece)).await,
+        };
         free_since = Instant::now();
+        let named = job_ids.take();
         match outcome {
             Ok(response) => {
                 let mut recorder = ctx.recorder.borrow_mut();
                 recorder.response(response.status, departure, free_since);
+                recorder.job_ids(response.status, named, free_since);
                 // One writer: a plain store is cheaper than an atomic addition.
                 let n_answered = ctx.answered.load(Ordering::Relaxed) + 1;
                 ctx.answered.store(n_answered, Ordering::Relaxed);

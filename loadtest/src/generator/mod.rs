@@ -13,5 +13,6 @@ mod threads;
 mod timer;
 mod worker;
 
-pub(crate) use plan::{Pace, Plan, SourceAddresses};
+pub(crate) use plan::{Budget, Harvest, Pace, Plan, SourceAddresses};
+pub(crate) use recorder::new_histogram;
 pub(crate) use threads::{Load, Progress, run};

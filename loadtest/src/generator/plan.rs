@@ -1,6 +1,8 @@
 //! What one run sends, to whom, how fast and for how long.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::client::BodyRule;
@@ -40,6 +42,32 @@ pub(crate) struct Plan {
     /// Longest wait for a connection or a response.
     pub(crate) timeout: Duration,
     pub(crate) sources: SourceAddresses,
+    /// Ends the run before its time once so many requests are sent.
+    pub(crate) budget: Option<Budget>,
+    pub(crate) harvest: Harvest,
+}
+
+/// Requests that all connections of a run may still send together.
+#[derive(Debug, Clone)]
+pub(crate) struct Budget(Arc<AtomicU64>);
+
+impl Budget {
+    pub(crate) fn new(n_requests: u64) -> Self {
+        Self(Arc::new(AtomicU64::new(n_requests)))
+    }
+
+    /// Takes one of them; false when none is left.
+    pub(super) fn take(&self) -> bool {
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
+}
+
+/// What is kept of the answers' bodies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Harvest {
+    Nothing,
+    /// The ids of the jobs that 2xx answers name, for a ledger.
+    JobIds,
 }
 
 /// The measured time of a run.

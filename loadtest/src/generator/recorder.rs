@@ -50,6 +50,14 @@ pub(crate) struct Recorder {
     pub(crate) refusal_latency: Histogram<u64>,
     /// From the actual time of sending, 2xx only: how fast the server was once asked.
     pub(crate) service_time: Histogram<u64>,
+    /// The jobs that 2xx answers named, those of the warm-up included; empty unless the plan harvests them.
+    pub(crate) job_ids: Vec<u128>,
+    /// Those of them that were named while the measured time ran.
+    pub(crate) job_ids_in_window: u64,
+    /// Requests sent, in the warm-up too, of which nobody can tell whether the server acted on them: no answer, or 5xx.
+    pub(crate) in_doubt: u64,
+    /// When the last 2xx answer came.
+    pub(crate) last_ok_at: Option<Instant>,
     /// The count of the usual status, kept out of the map for speed.
     last_status: (u16, u64),
 }
@@ -70,12 +78,20 @@ impl Recorder {
             latency: new_histogram(),
             refusal_latency: new_histogram(),
             service_time: new_histogram(),
+            job_ids: Vec::new(),
+            job_ids_in_window: 0,
+            in_doubt: 0,
+            last_ok_at: None,
             last_status: (200, 0),
         }
     }
 
     pub(crate) fn response(&mut self, status: u16, departure: Departure, at: Instant) {
         let is_ok = (200..300).contains(&status);
+        self.in_doubt += u64::from(status >= 500);
+        if is_ok {
+            self.last_ok_at = Some(at);
+        }
         if is_ok && at >= self.window.start && at < self.window.end {
             self.ok_in_window += 1;
         }
@@ -93,7 +109,19 @@ impl Recorder {
         }
     }
 
+    /// Keeps the jobs that a 2xx answer named.
+    pub(crate) fn job_ids(&mut self, status: u16, named: &[u128], at: Instant) {
+        if !(200..300).contains(&status) {
+            return;
+        }
+        if at >= self.window.start && at < self.window.end {
+            self.job_ids_in_window += named.len() as u64;
+        }
+        self.job_ids.extend_from_slice(named);
+    }
+
     pub(crate) fn failure(&mut self, failure: &Failure, departure: Departure) {
+        self.in_doubt += u64::from(!matches!(failure, Failure::Connect(_)));
         if !self.begin(departure) {
             return;
         }
@@ -120,6 +148,10 @@ impl Recorder {
         self.connect_failures += other.connect_failures;
         self.reconnects += other.reconnects;
         self.late += other.late;
+        self.job_ids.append(&mut other.job_ids);
+        self.job_ids_in_window += other.job_ids_in_window;
+        self.in_doubt += other.in_doubt;
+        self.last_ok_at = self.last_ok_at.max(other.last_ok_at);
         let pairs = [
             (&mut self.latency, other.latency),
             (&mut self.refusal_latency, other.refusal_latency),

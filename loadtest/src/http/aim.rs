@@ -10,7 +10,7 @@ use crate::address::HttpUrl;
 use crate::client::{BodyRule, Request};
 use crate::control::Control;
 use crate::error::Error;
-use crate::session::{Credentials, Identity};
+use crate::session::{Identity, Need};
 
 const JOBS_PATH: &str = "/api/v1/jobs";
 /// Longest wait for the jobs of job-get to end.
@@ -147,26 +147,13 @@ impl Aim {
     }
 }
 
-fn echo_job(number: u32) -> serde_json::Value {
+pub(crate) fn echo_job(number: u32) -> serde_json::Value {
     json!({"kind": "debug.echo", "payload": {"message": "load test", "number": number}})
 }
 
 fn identity(args: &HttpArgs) -> Result<Identity, Error> {
-    let account = |credentials| Identity::Account { credentials, signed_in: None };
-    if let Some(token) = &args.token {
-        let is_plain = token.bytes().all(|byte| byte.is_ascii_graphic());
-        return match is_plain && !token.is_empty() {
-            true => Ok(Identity::Token(token.clone())),
-            false => Err(Error::usage("--token holds blanks or control characters")),
-        };
-    }
-    if let (Some(email), Some(password)) = (&args.email, &args.password) {
-        return Ok(account(Credentials { email: email.clone(), password: password.clone() }));
-    }
-    match (&args.path, args.target) {
-        (Some(_), _) | (None, Target::Healthz) => Ok(Identity::Anonymous),
-        (None, Target::JobGet | Target::JobSubmit | Target::JobsList | Target::Me) => {
-            Ok(account(Credentials::from_admin_env(&args.admin_env)?))
-        }
-    }
+    args.account.identity(match (&args.path, args.target) {
+        (Some(_), _) | (None, Target::Healthz) => Need::Nobody,
+        (None, Target::JobGet | Target::JobSubmit | Target::JobsList | Target::Me) => Need::Somebody,
+    })
 }

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 
 use crate::address::HttpUrl;
 use crate::client::Method;
+use crate::session::Account;
 
 const MAX_DURATION: Duration = Duration::from_secs(600);
 
@@ -73,17 +74,8 @@ pub struct HttpArgs {
     #[arg(long, short = 't', value_parser = clap::value_parser!(u32).range(1..=64))]
     pub threads: Option<u32>,
 
-    /// Access token or API key
-    #[arg(long, conflicts_with_all = ["email", "password"])]
-    pub token: Option<String>,
-    /// Account to sign in with
-    #[arg(long, requires = "password")]
-    pub email: Option<String>,
-    #[arg(long, requires = "email")]
-    pub password: Option<String>,
-    /// File with ADMIN_EMAIL= and ADMIN_PASSWORD=, for targets that need an account
-    #[arg(long, default_value = ".data/admin.env")]
-    pub admin_env: PathBuf,
+    #[command(flatten)]
+    pub account: Account,
 
     /// Another server, measured in turns with the target, and the ratio of the two
     #[arg(long)]
@@ -155,7 +147,7 @@ impl FromStr for RateStep {
     }
 }
 
-fn connections_parser() -> clap::builder::RangedI64ValueParser<u32> {
+pub(crate) fn connections_parser() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=20_000)
 }
 
@@ -167,7 +159,7 @@ fn parse_rate(text: &str) -> Result<f64, String> {
 }
 
 /// `500ms`, `10s`, `2m`, or a bare number of seconds.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let split_at = text.find(|c: char| c.is_ascii_alphabetic());
     let (number, unit) = text.split_at(split_at.unwrap_or(text.len()));
     let unit_s = match unit {

@@ -12,7 +12,7 @@ use super::steps::{self, Step};
 use super::threads;
 use crate::address::{HttpUrl, Ownership};
 use crate::error::Error;
-use crate::generator::{self, Pace, Plan, Progress, SourceAddresses};
+use crate::generator::{self, Harvest, Pace, Plan, Progress, SourceAddresses};
 use crate::output::Output;
 use crate::process::Watch;
 use crate::progress::{ProgressDisplay, Visibility};
@@ -115,6 +115,8 @@ impl<'a> Bench<'a> {
             duration: self.args.duration,
             timeout: self.args.timeout,
             sources: SourceAddresses::for_run(aim.peer, connections, self.n_runs_done),
+            budget: None,
+            harvest: Harvest::Nothing,
         });
         self.n_runs_done += 1;
         let label = format!("{} over {connections} connections", aim.label);

@@ -69,13 +69,13 @@ pub struct Schedule {
 
 /// What the processes used: those of the server, and the load tester.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Usages {
-    pub(super) server: Option<Usage>,
-    pub(super) generator: Option<Usage>,
+pub(crate) struct Usages {
+    pub(crate) server: Option<Usage>,
+    pub(crate) generator: Option<Usage>,
 }
 
 impl Figures {
-    pub(super) fn of(plan: &Plan, load: Load, usages: Usages) -> Self {
+    pub(crate) fn of(plan: &Plan, load: Load, usages: Usages) -> Self {
         let recorder = load.recorder;
         let is_ok = |status: u16| (200..300).contains(&status);
         let requests = recorder.statuses.values().sum();
@@ -114,7 +114,7 @@ impl Figures {
     }
 
     /// The median of each figure by itself; a figure that some runs lack is that of the others.
-    pub(super) fn median(runs: &[Figures]) -> Self {
+    pub(crate) fn median(runs: &[Figures]) -> Self {
         let count = |of: &dyn Fn(&Figures) -> u64| median_count(runs.iter().map(of));
         let error = |of: &dyn Fn(&Errors) -> u64| count(&|run| of(&run.errors));
         let statuses: BTreeSet<u16> = runs.iter().flat_map(|run| run.statuses.keys()).copied().collect();
@@ -151,7 +151,7 @@ impl Figures {
 
 impl Percentiles {
     /// None when nothing was recorded.
-    fn of(histogram: &Histogram<u64>) -> Option<Self> {
+    pub(crate) fn of(histogram: &Histogram<u64>) -> Option<Self> {
         let ms = |nanos: u64| nanos as f64 / 1e6;
         let at = |quantile| ms(histogram.value_at_quantile(quantile));
         (!histogram.is_empty()).then(|| Self {

@@ -4,7 +4,7 @@
 //! `args` is the command line · `steps` the rows it asks for · `aim` prepares the requests · `bench`
 //! measures them · `figures` and `report` are the result · `table` shows it.
 
-mod aim;
+pub(crate) mod aim;
 mod args;
 mod bench;
 mod figures;
@@ -20,7 +20,10 @@ use crate::machine::{self, Machine};
 use crate::output::Output;
 
 pub use self::args::{HttpArgs, RateStep, Target};
+pub(crate) use self::args::{connections_parser, parse_duration};
+pub(crate) use self::figures::Usages;
 pub use self::figures::{Errors, Figures, Percentiles, Schedule};
+pub(crate) use self::report::masked;
 pub use self::report::{Mode, Reference, Report, Row, Settings};
 
 /// A generator this busy, in percent of its threads, may itself be what limits the figures.

@@ -66,7 +66,7 @@ pub struct Reference {
 const SECRET_OPTIONS: [&str; 4] = ["--token", "--password", "--header", "-H"];
 
 /// The command line with its secrets masked. Headers are masked whole: any may be a credential.
-pub(super) fn masked(command: impl IntoIterator<Item = String>) -> Vec<String> {
+pub(crate) fn masked(command: impl IntoIterator<Item = String>) -> Vec<String> {
     let mut is_secret_next = false;
     command
         .into_iter()

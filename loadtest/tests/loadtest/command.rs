@@ -37,6 +37,11 @@ fn bad_arguments_end_with_exit_code_2_and_say_what_is_wrong() {
         ("http --email a@example.org", "--password"),
         ("http --server-pid 4294967295", "there is no process"),
         ("http --url http://192.0.2.1", "--i-own-this-host"),
+        ("jobs", "Usage"),
+        ("jobs enqueue --bulk 1001", "1001 is not in 1..=1000"),
+        ("jobs drain --token t --url http://192.0.2.1", "--i-own-this-host"),
+        ("jobs pickup --admin-env /nonexistent", "--email"),
+        ("jobs pickup --server-pid 4294967295", "there is no process"),
         ("http --reference-url http://192.0.2.1", "--i-own-this-host"),
     ];
     for (line, expected) in cases {

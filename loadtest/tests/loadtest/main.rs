@@ -5,6 +5,7 @@
 
 mod closed_loop;
 mod command;
+mod jobs;
 mod open_loop;
 mod report_shape;
 mod setting_up;
