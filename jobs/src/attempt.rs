@@ -1,7 +1,10 @@
 //! One attempt: from its start to its outcome. Whatever the handler does (return, panic, hang, ignore its cancel), there
 //! is an end, and only one.
 
-use crate::registry::{JobContext, Registry};
+use crate::{
+    black_box::Recorder,
+    registry::{JobContext, Registry},
+};
 use futures_util::FutureExt;
 use shared::{
     Context,
@@ -27,6 +30,13 @@ pub struct Limits {
     pub result_bytes: usize,
 }
 
+impl Limits {
+    /// When `job`'s attempt is stopped at the latest: the shorter of its own limit and the worker's.
+    fn hard_of(&self, job: &LeasedJob) -> Option<Duration> {
+        [job.timeout, self.hard].into_iter().flatten().min()
+    }
+}
+
 /// Runs attempts; one per child process.
 #[derive(Debug)]
 pub struct Runner {
@@ -34,6 +44,7 @@ pub struct Runner {
     pub registry: Registry,
     pub held: Arc<Held>,
     pub limits: Limits,
+    pub recorder: Arc<Recorder>,
 }
 
 impl Runner {
@@ -61,6 +72,7 @@ impl Runner {
             let message = format!("this release of the worker does not run `{}`", job.kind);
             return End::Outcome(Outcome::retry("unknown_kind", message));
         };
+        let _on_record = self.recorder.begin(&job, now, self.limits.hard_of(&job));
         let context = JobContext { ctx: self.ctx.clone(), job: Arc::clone(&job) };
         // The handler's own call is inside the future as well: it may panic before its first await.
         match supervise(async move { handler(context).await }, &job, self.limits).await {
@@ -74,7 +86,7 @@ impl Runner {
 async fn supervise(attempt: impl Future<Output = Outcome>, job: &LeasedJob, limits: Limits) -> End {
     let attempt = AssertUnwindSafe(attempt).catch_unwind();
     let started = Instant::now();
-    let hard = [job.timeout, limits.hard].into_iter().flatten().min();
+    let hard = limits.hard_of(job);
     let mut end_at = hard.map(|limit| started + limit);
     let mut ask_at = limits.soft.map(|limit| started + limit);
     let mut is_asked = false;
@@ -131,4 +143,4 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -15,6 +15,8 @@ use std::sync::Arc;
 
 /// Redis connections of a process that are no worker thread's: the shared one, two that listen, and a spare for probes.
 const CONNECTIONS_BESIDE: usize = 4;
+/// PostgreSQL connections of a process that does no jobs and answers no requests, at most.
+const SPARE_CONNECTIONS: u32 = 2;
 
 /// Cheap to clone; one per process, handed down to every operation.
 #[derive(Debug, Clone)]
@@ -33,6 +35,16 @@ impl Context {
     /// Call it inside the runtime that lives as long as the process.
     pub fn open(settings: Settings) -> Result<Self> {
         let pg = pg::open_pool(&settings)?;
+        Self::with_pool(settings, pg)
+    }
+
+    /// The same for a process that rarely has anything to ask: no connection until it is needed, and few.
+    pub fn open_spare(settings: Settings) -> Result<Self> {
+        let pg = pg::open_spare_pool(&settings, SPARE_CONNECTIONS)?;
+        Self::with_pool(settings, pg)
+    }
+
+    fn with_pool(settings: Settings, pg: PgPool) -> Result<Self> {
         let redis = Redis::open(&settings)?;
         let keys = Keys::new(&settings.redis_prefix);
         let jobs = Arc::new(LocalJobs::new(&settings, &pg, &redis));

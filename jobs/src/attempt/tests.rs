@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 const NO_LIMITS: Limits = Limits { soft: None, hard: None, cancel_grace: Duration::from_secs(60), result_bytes: 1_000 };
 const SHORT: Duration = Duration::from_millis(20);
 
-fn job() -> LeasedJob {
+pub(crate) fn job() -> LeasedJob {
     LeasedJob {
         token: Token { job_id: JobId::new(), attempt: 1, nonce: Nonce::new() },
         keys: Arc::new(QueueKeys::new(&Keys::new("t"), &QueueName::default())),

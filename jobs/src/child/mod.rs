@@ -7,6 +7,7 @@ mod stopping;
 
 use crate::{
     attempt::{Limits, Runner},
+    black_box::Recorder,
     maintenance,
     registry::Registry,
 };
@@ -17,7 +18,7 @@ use apalis_core::{
 };
 use orders::Orders;
 use shared::{
-    Context, Result,
+    Context, Error, Result,
     config::Settings,
     ids::WorkerId,
     jobs::{
@@ -36,6 +37,7 @@ use shared::{
 use std::{
     convert::Infallible,
     future::Future,
+    path::PathBuf,
     pin::Pin,
     process::ExitCode,
     sync::Arc,
@@ -46,8 +48,14 @@ use stopping::Stopper;
 use tokio::{
     sync::{Notify, mpsc, watch},
     task::JoinHandle,
+    time::{MissedTickBehavior, interval},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+/// How long a child without suspects stays for the next one.
+const IDLE_FOR: Duration = Duration::from_secs(3);
+/// The supervisor takes a record for a running attempt so long after it ended, at most.
+const TIDY_EVERY: Duration = Duration::from_millis(250);
 
 /// What the supervisor tells a child about itself.
 #[derive(Debug, Clone)]
@@ -56,11 +64,24 @@ pub struct Assignment {
     pub index: usize,
     pub slots: usize,
     pub supervisor_pid: u32,
+    /// Of its leases: known to the supervisor, who hands them back if the child cannot.
+    pub nonce: Nonce,
+    pub black_box: PathBuf,
+    pub duty: Duty,
+}
+
+/// What a child is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Duty {
+    Ordinary,
+    /// Runs suspects of a crash, one at a time and nothing beside; ends when there have been none for a while.
+    Quarantine,
 }
 
 /// Runs until it is told to stop.
 pub async fn run(ctx: Context, assignment: Assignment) -> Result<ExitCode> {
     let orders = Orders::listen()?;
+    let recorder = Arc::new(Recorder::open(&assignment.black_box).map_err(Error::internal)?);
     let held = Arc::new(Held::default());
     let give_up = CancellationToken::new();
     let mode = watch::Sender::new(Mode::Lease);
@@ -71,7 +92,10 @@ pub async fn run(ctx: Context, assignment: Assignment) -> Result<ExitCode> {
     tasks.push(spawn_doorbell(&ctx, &bell, &held));
     tasks.push(spawn_heartbeat(&ctx, &held));
     tasks.push(reporting::spawn(&ctx, &assignment, &held, mode.subscribe()));
-    tasks.push(AbortOnDropHandle::new(tokio::spawn(maintenance::run(ctx.clone()))));
+    tasks.push(spawn_tidying(&ctx, &recorder));
+    if assignment.duty == Duty::Ordinary {
+        tasks.push(AbortOnDropHandle::new(tokio::spawn(maintenance::run(ctx.clone()))));
+    }
 
     let wishes = wishes(&ctx.settings(), &assignment);
     let (jobs_tx, jobs) = mpsc::channel(wishes.prefetch);
@@ -88,10 +112,11 @@ pub async fn run(ctx: Context, assignment: Assignment) -> Result<ExitCode> {
     };
     let settled = spawn_leaser(Leaser::new(ctx.clone(), wishes, wiring)?);
     let backend = EngineBackend::new(jobs, ended, mode.clone(), settled);
-    let runner = Arc::new(runner(&ctx, &held));
+    let runner = Arc::new(runner(&ctx, &held, recorder));
     let worker = spawn_worker(backend, runner, &assignment);
 
-    let code = Stopper::new(&ctx, mode, held, give_up).run(orders, worker).await;
+    let idle = idle(assignment.duty, Arc::clone(&held));
+    let code = Stopper::new(&ctx, mode, held, give_up).run(orders, worker, idle).await;
     drop(tasks);
     reporting::retire(&ctx, &assignment).await;
     Ok(code)
@@ -100,18 +125,25 @@ pub async fn run(ctx: Context, assignment: Assignment) -> Result<ExitCode> {
 fn wishes(settings: &Settings, assignment: &Assignment) -> Wishes {
     Wishes {
         holder: Holder {
-            nonce: Nonce::new(),
+            nonce: assignment.nonce,
             worker_id: assignment.worker_id.to_string(),
             lease: Duration::from_millis(settings.worker_lease_ms),
         },
-        from: LeaseFrom::Ready,
-        prefetch: assignment.slots * settings.worker_prefetch_multiplier,
+        from: match assignment.duty {
+            Duty::Ordinary => LeaseFrom::Ready,
+            Duty::Quarantine => LeaseFrom::Quarantine,
+        },
+        prefetch: match assignment.duty {
+            Duty::Ordinary => assignment.slots * settings.worker_prefetch_multiplier,
+            // What is leased ahead would not run alone.
+            Duty::Quarantine => 1,
+        },
         settle_batch: settings.worker_settle_batch,
         poll: Duration::from_millis(settings.worker_poll_ms),
     }
 }
 
-fn runner(ctx: &Context, held: &Arc<Held>) -> Runner {
+fn runner(ctx: &Context, held: &Arc<Held>, recorder: Arc<Recorder>) -> Runner {
     let settings = ctx.settings();
     let limit = |seconds: u64| (seconds > 0).then(|| Duration::from_secs(seconds));
     let limits = Limits {
@@ -120,7 +152,34 @@ fn runner(ctx: &Context, held: &Arc<Held>) -> Runner {
         cancel_grace: Duration::from_secs(settings.worker_grace_s),
         result_bytes: settings.max_payload_bytes.0,
     };
-    Runner { ctx: ctx.clone(), registry: Registry::new(settings.profile), held: Arc::clone(held), limits }
+    Runner { ctx: ctx.clone(), registry: Registry::new(settings.profile), held: Arc::clone(held), limits, recorder }
+}
+
+/// Returns when a child that is there for suspects has had none for a while; never for others.
+async fn idle(duty: Duty, held: Arc<Held>) {
+    if duty == Duty::Ordinary {
+        return std::future::pending().await;
+    }
+    let mut ticks = interval(IDLE_FOR / 10);
+    let mut n_idle = 0;
+    while n_idle < 10 {
+        ticks.tick().await;
+        n_idle = if held.is_empty() { n_idle + 1 } else { 0 };
+    }
+}
+
+/// Keeps the black box true, beside the attempts that write it.
+fn spawn_tidying(ctx: &Context, recorder: &Arc<Recorder>) -> AbortOnDropHandle<()> {
+    let (ctx, recorder) = (ctx.clone(), Arc::clone(recorder));
+    let grace = Duration::from_secs(ctx.settings().worker_grace_s);
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        let mut ticks = interval(TIDY_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            recorder.tidy(ctx.clock.now(), grace);
+        }
+    }))
 }
 
 /// The queues to consume: those that `WORKER_QUEUES` names, else all but those kept for remote workers.

@@ -47,11 +47,13 @@ impl Stopper {
     }
 
     /// Returns when the worker has ended with everything settled, or cannot in time.
-    pub(super) async fn run(mut self, mut orders: Orders, mut worker: JoinHandle<()>) -> ExitCode {
+    pub(super) async fn run(mut self, mut orders: Orders, mut worker: JoinHandle<()>, idle: impl Future<Output = ()>) -> ExitCode {
+        tokio::pin!(idle);
         loop {
             tokio::select! {
                 _ = &mut worker => return if self.is_stopping { ExitCode::SUCCESS } else { ExitCode::FAILURE },
                 order = orders.next() => self.obey(order),
+                () = &mut idle, if !self.is_stopping => self.obey(Order::Warm),
                 () = at(self.ask_at) => {
                     self.ask_at = None;
                     self.held.ask_all();

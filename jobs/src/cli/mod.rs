@@ -4,17 +4,21 @@ mod inspect;
 mod queues;
 mod work;
 
+use crate::child::{Assignment, Duty};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use shared::{
     Context,
     config::{Layers, Settings},
     ids::WorkerId,
+    jobs::engine::Nonce,
 };
 use std::{
     future::Future,
     io::{self, Write},
+    path::PathBuf,
     process::ExitCode,
 };
+use uuid::Uuid;
 
 /// The workers of Millrace. Settings come from the environment; .env.example lists them.
 #[derive(Debug, Parser)]
@@ -39,6 +43,13 @@ enum Command {
         slots: usize,
         #[arg(long)]
         supervisor_pid: u32,
+        #[arg(long)]
+        nonce: Uuid,
+        #[arg(long)]
+        black_box: PathBuf,
+        /// Run suspects of a crash, one at a time.
+        #[arg(long)]
+        quarantine: bool,
     },
     /// Ask the running workers, over Redis.
     Inspect {
@@ -101,8 +112,10 @@ impl Cli {
                 let flags = flags.settings();
                 with_settings(&flags, |settings| work::supervise(settings, &flags))
             }
-            Command::Child { worker_id, index, slots, supervisor_pid } => {
-                let assignment = crate::child::Assignment { worker_id, index, slots, supervisor_pid };
+            Command::Child { worker_id, index, slots, supervisor_pid, nonce, black_box, quarantine } => {
+                let duty = if quarantine { Duty::Quarantine } else { Duty::Ordinary };
+                let nonce = Nonce(nonce);
+                let assignment = Assignment { worker_id, index, slots, supervisor_pid, nonce, black_box, duty };
                 with_settings(&[], |settings| work::child(settings, assignment))
             }
             Command::Inspect { what, json } => with_context(async move |ctx| inspect::run(&ctx, what, json).await),

@@ -1,6 +1,6 @@
 //! Health and metrics of a worker, on plain hyper: `/healthz`, `/readyz`, `/metrics`.
 
-use super::{Order, child_process::Pulse, exposition};
+use super::{Order, Pulses, exposition};
 use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
@@ -23,16 +23,12 @@ const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 #[derive(Debug)]
 struct State {
-    pulses: Vec<Arc<Pulse>>,
+    pulses: Pulses,
     order: watch::Receiver<Order>,
 }
 
 /// Binds, and returns what serves for as long as it is polled.
-pub(super) async fn bind(
-    addr: SocketAddr,
-    pulses: Vec<Arc<Pulse>>,
-    order: watch::Receiver<Order>,
-) -> io::Result<impl Future<Output = ()> + Send> {
+pub(super) async fn bind(addr: SocketAddr, pulses: Pulses, order: watch::Receiver<Order>) -> io::Result<impl Future<Output = ()> + Send> {
     let listener = TcpListener::bind(addr).await?;
     tracing::info!(addr = %listener.local_addr()?, "health and metrics are served");
     Ok(serve(listener, Arc::new(State { pulses, order })))
@@ -78,20 +74,21 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Respons
 async fn readiness(state: &State) -> Response<Full<Bytes>> {
     let is_draining = *state.order.borrow() != Order::Run;
     let mut n_up = 0;
-    for pulse in &state.pulses {
+    let pulses = &state.pulses.ordinary;
+    for pulse in pulses {
         n_up += usize::from(pulse.is_beating().await);
     }
-    let (status, word) = match (is_draining, n_up == state.pulses.len()) {
+    let (status, word) = match (is_draining, n_up == pulses.len()) {
         (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
         (false, true) => (StatusCode::OK, "ready"),
         (false, false) => (StatusCode::SERVICE_UNAVAILABLE, "unready"),
     };
-    plain(status, "application/json", format!(r#"{{"status":"{word}","children":{{"up":{n_up},"of":{}}}}}"#, state.pulses.len()))
+    plain(status, "application/json", format!(r#"{{"status":"{word}","children":{{"up":{n_up},"of":{}}}}}"#, pulses.len()))
 }
 
 async fn metrics(state: &State) -> Response<Full<Bytes>> {
     let mut texts = Vec::new();
-    for (index, pulse) in state.pulses.iter().enumerate() {
+    for (index, pulse) in state.pulses.ordinary.iter().chain(&state.pulses.wards).enumerate() {
         if let Some(text) = pulse.metrics().await {
             texts.push((index, text));
         }

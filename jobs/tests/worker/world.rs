@@ -104,6 +104,18 @@ impl World {
         page.items.iter().map(|attempt| attempt.outcome.as_str().to_owned()).collect()
     }
 
+    /// How many of the job's attempts count against its limit.
+    pub(crate) async fn failures(&self, id: JobId) -> i32 {
+        sqlx::query_scalar("SELECT failures FROM jobs_all WHERE id = $1").bind(id.0).fetch_one(&self.ctx.pg).await.unwrap()
+    }
+
+    /// The child that runs suspects, once there is one.
+    pub(crate) async fn quarantine_child(&self) -> u32 {
+        let is_one = |pid: &u32| std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(b"--quarantine\0"));
+        let pid = |workers: &[Worker]| workers.iter().flat_map(|worker| &worker.children).map(|child| child.pid).find(is_one);
+        pid(&self.until_workers("a child for suspects", |workers| pid(workers).is_some()).await).unwrap()
+    }
+
     /// The pids of the children of all workers, once there are `n` and none of them is in `but_not`.
     pub(crate) async fn children(&self, n: usize, but_not: &[u32]) -> Vec<u32> {
         let pids = |workers: &[Worker]| -> Vec<u32> {

@@ -178,6 +178,8 @@ settings! {
     WORKER_QUEUES worker_queues: Vec<String> = "";
     /// Child processes of a worker.
     WORKER_CHILDREN worker_children: Auto<usize> = "auto";
+    /// Child processes for jobs whose process crashed, one each and beside the others; started when there are such jobs.
+    WORKER_QUARANTINE_CHILDREN worker_quarantine_children: usize = "2" in 1..=64;
     /// Jobs that run at once in one worker instance, over all children.
     WORKER_CONCURRENCY worker_concurrency: usize = "8" in 1..=10_000;
     /// Jobs leased at most, as a multiple of the concurrency.

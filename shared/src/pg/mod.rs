@@ -23,10 +23,19 @@ pub fn open_pool(settings: &Settings) -> Result<PgPool> {
 /// One of `n_workers` equal shares of the process's pool.
 pub fn open_worker_pool(settings: &Settings, n_workers: usize) -> Result<PgPool> {
     let share = |total: u32| total.div_ceil(u32::try_from(n_workers).expect("workers are at most 1024"));
+    open(settings, share(settings.db_pool_min()), share(settings.db_pool_max()))
+}
+
+/// A pool that has no connection until one is needed, and `max` at most.
+pub fn open_spare_pool(settings: &Settings, max: u32) -> Result<PgPool> {
+    open(settings, 0, max.min(settings.db_pool_max()))
+}
+
+fn open(settings: &Settings, min: u32, max: u32) -> Result<PgPool> {
     let options = connect_options(settings, settings.database_url.expose_secret())?;
     Ok(PgPoolOptions::new()
-        .min_connections(share(settings.db_pool_min()))
-        .max_connections(share(settings.db_pool_max()))
+        .min_connections(min)
+        .max_connections(max)
         .acquire_timeout(Duration::from_millis(settings.db_acquire_timeout_ms))
         // A fresh connection costs a fork in the server: keep those we have, and trust them.
         .idle_timeout(Duration::from_mins(10))

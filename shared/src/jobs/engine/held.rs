@@ -292,6 +292,10 @@ impl Held {
         }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.lock().deliveries.is_empty()
+    }
+
     /// What runs and what waits, for reports.
     pub fn view(&self) -> Vec<HeldView> {
         let inner = self.lock();

@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`token`] and [`copy`] (the fence, and what Redis holds of a job), [`scripts`] (the race, in Lua),
 //! [`outcome`] (what an end means), [`settle`] and `store` (the guarded statement), [`mod@cancel`] (jobs taken from outside),
-//! [`mod@leases`] (who runs what).
+//! [`mod@leases`] (who runs what), [`salvage`] (what a process leaves that crashed).
 
 pub mod cancel;
 pub mod copy;
@@ -18,6 +18,7 @@ mod load;
 mod meters;
 pub mod outcome;
 pub mod reconcile;
+pub mod salvage;
 pub mod scripts;
 mod settle;
 mod store;

@@ -83,7 +83,7 @@ async fn repair_queue_rows(ctx: &Context, queue: &QueueName, rows: &[PendingRow]
 
 /// Reads the rows of `ids` once more and copies those still pending. Redis' time is taken before the read, so that a copy
 /// held up on its way is refused and not believed.
-async fn copy(ctx: &Context, keys: &QueueKeys, ids: &[JobId]) -> Result<u64> {
+pub(super) async fn copy(ctx: &Context, keys: &QueueKeys, ids: &[JobId]) -> Result<u64> {
     let mut n_copied = 0;
     let mut connection = ctx.redis.connection();
     for ids in ids.chunks(IDS_MAX) {

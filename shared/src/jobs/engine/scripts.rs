@@ -355,6 +355,11 @@ pub(super) async fn remove(connection: &mut ConnectionManager, keys: &QueueKeys,
     run(connection, &REMOVE, &cmd).await
 }
 
+/// Rings for a queue that has something to lease.
+pub(super) async fn ring(connection: &mut ConnectionManager, keys: &QueueKeys) -> Result<()> {
+    Ok(redis::cmd("PUBLISH").arg(&keys.doorbell).arg(keys.queue.as_str()).exec_async(connection).await?)
+}
+
 /// Makes this Redis known to a queue.
 pub(super) async fn restore(connection: &mut ConnectionManager, keys: &QueueKeys, is_paused: bool) -> Result<()> {
     let mut cmd = keys.call(&RESTORE);

@@ -7,6 +7,7 @@ mod expiry;
 mod lease;
 mod quarantine;
 mod reconcile;
+mod salvage;
 mod settle;
 mod storm;
 
