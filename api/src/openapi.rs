@@ -29,7 +29,8 @@ use utoipa::{
         users::list_users, users::get_user, users::change_user, audit::list_audit, jwks::get_public_keys,
         jobs::submit_job, jobs::bulk::submit_jobs, jobs::get_job, jobs::list_jobs, jobs::list_job_attempts, jobs::cancel_job, jobs::retry_job,
         jobs::delete_job, queues::list_queues, queues::get_queue, queues::update_queue, queues::pause_queue, queues::resume_queue,
-        queues::purge_queue, workers::list_workers, workers::get_worker),
+        queues::purge_queue, queues::list_dead_jobs, queues::delete_dead_jobs, queues::requeue_dead_jobs,
+        workers::list_workers, workers::get_worker),
     components(schemas(crate::error::Problem<'_>, shared::Code)),
     modifiers(&Security, &Headers, &Problems, &Links)
 )]

@@ -22,7 +22,7 @@ const LINKS: &[(&str, &str, &str, &str, &[&str])] = &[
 ];
 
 const OF_A_JOB: &[&str] = &["get_job", "list_job_attempts", "cancel_job", "retry_job", "delete_job"];
-const OF_A_QUEUE: &[&str] = &["get_queue", "update_queue", "pause_queue", "resume_queue", "purge_queue"];
+const OF_A_QUEUE: &[&str] = &["get_queue", "update_queue", "pause_queue", "resume_queue", "purge_queue", "list_dead_jobs"];
 
 pub(super) struct Links;
 

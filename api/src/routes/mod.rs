@@ -84,6 +84,9 @@ pub fn versioned() -> Vec<Entry> {
         POST "/queues/{queue}/pause" Write Scoped(Scope::QueuesAdmin) => queues::pause_queue;
         POST "/queues/{queue}/resume" Write Scoped(Scope::QueuesAdmin) => queues::resume_queue;
         POST "/queues/{queue}/purge" Write Scoped(Scope::QueuesAdmin) => queues::purge_queue;
+        GET "/queues/{queue}/dead" Read Scoped(Scope::QueuesAdmin) => queues::list_dead_jobs;
+        DELETE "/queues/{queue}/dead" Write Scoped(Scope::QueuesAdmin) => queues::delete_dead_jobs;
+        POST "/queues/{queue}/dead/requeue" Write Scoped(Scope::QueuesAdmin) => queues::requeue_dead_jobs;
         GET "/workers" Read Scoped(Scope::Workers) => workers::list_workers;
         GET "/workers/{id}" Read Scoped(Scope::Workers) => workers::get_worker;
         GET "/system/info" Read SignedIn => system::get_system_info;

@@ -2,7 +2,7 @@
 
 use crate::{
     error::{ApiResult, Problem},
-    extract::{Body, CallerOf, Id, Query, answer_with_etag, check_if_match},
+    extract::{Body, CallerOf, Id, Meta, Query, answer_with_etag, check_if_match},
     openapi::headers::{IfMatchHeader, IfNoneMatchHeader},
     state::AppState,
 };
@@ -11,7 +11,7 @@ use shared::{
     Code, Error,
     jobs::{
         QueueName,
-        queues::{self, PatchQueue, Purge, Purged, Queue},
+        queues::{self, DeadLetters, ListDead, PatchQueue, Purge, Purged, Queue, Removed, Requeued, SelectDead},
     },
     page::{Page, PageQuery},
 };
@@ -82,4 +82,45 @@ pub async fn resume_queue(state: Data<AppState>, CallerOf(caller): CallerOf, Id(
     responses((status = 200, description = "How many were removed", body = Purged)))]
 pub async fn purge_queue(state: Data<AppState>, CallerOf(caller): CallerOf, Id(name): Id<QueueName>, body: Body<Purge>) -> ApiResult {
     Ok(HttpResponse::Ok().json(queues::purge(&state.ctx, &caller, &name, &body.value).await?))
+}
+
+/// Dead letters of a queue, the newest first, or by error with `group=error`.
+#[utoipa::path(get, path = "/api/v1/queues/{queue}/dead", tag = "queues", operation_id = "list_dead_jobs",
+    params(("queue" = QueueName, Path), ListDead), security(("bearer" = []), ("api_key" = [])),
+    responses((status = 200, description = "One page of dead jobs, or of groups", body = DeadLetters)))]
+pub async fn list_dead_jobs(
+    state: Data<AppState>,
+    CallerOf(caller): CallerOf,
+    Id(name): Id<QueueName>,
+    Query(query): Query<ListDead>,
+) -> ApiResult {
+    Ok(HttpResponse::Ok().json(queues::list_dead(&state.ctx, &caller, &name, &query).await?))
+}
+
+/// Runs dead jobs again, with the same ids and history: some, those of one error, or all.
+#[utoipa::path(post, path = "/api/v1/queues/{queue}/dead/requeue", tag = "queues", operation_id = "requeue_dead_jobs",
+    params(("queue" = QueueName, Path)), request_body = SelectDead, security(("bearer" = []), ("api_key" = [])),
+    responses((status = 200, description = "How many are queued again", body = Requeued)))]
+pub async fn requeue_dead_jobs(
+    state: Data<AppState>,
+    CallerOf(caller): CallerOf,
+    meta: Meta,
+    Id(name): Id<QueueName>,
+    body: Body<SelectDead>,
+) -> ApiResult {
+    Ok(HttpResponse::Ok().json(queues::requeue_dead(&state.ctx, &caller, &name, &body.value, &meta.into()).await?))
+}
+
+/// Deletes dead jobs with their history: some, those of one error, or all.
+#[utoipa::path(delete, path = "/api/v1/queues/{queue}/dead", tag = "queues", operation_id = "delete_dead_jobs",
+    params(("queue" = QueueName, Path)), request_body = SelectDead, security(("bearer" = []), ("api_key" = [])),
+    responses((status = 200, description = "How many were deleted", body = Removed)))]
+pub async fn delete_dead_jobs(
+    state: Data<AppState>,
+    CallerOf(caller): CallerOf,
+    meta: Meta,
+    Id(name): Id<QueueName>,
+    body: Body<SelectDead>,
+) -> ApiResult {
+    Ok(HttpResponse::Ok().json(queues::delete_dead(&state.ctx, &caller, &name, &body.value, &meta.into()).await?))
 }

@@ -52,7 +52,7 @@ impl World {
     }
 
     /// Moves a live job to the ended ones, as a worker's conclusion does.
-    async fn end(&self, id: &str, state: &str) {
+    pub(crate) async fn end(&self, id: &str, state: &str) {
         sqlx::query(
             "WITH gone AS (DELETE FROM jobs WHERE id = $1 RETURNING *)
             INSERT INTO jobs_ended

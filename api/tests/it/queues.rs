@@ -41,6 +41,33 @@ async fn pause_resume_and_purge_answer_with_what_they_did() {
 }
 
 #[tokio::test]
+async fn dead_letters_are_listed_requeued_and_deleted() {
+    let world = World::new().await;
+    let admin = register_admin(&world.app).await;
+    let path = "/api/v1/queues/default/dead";
+    let request = |method: Method, path: &str| world.app.request(method, path).bearer_auth(token(&admin));
+    for _ in 0..2 {
+        let id = world.echo().await["id"].as_str().unwrap().to_owned();
+        world.end(&id, "dead").await;
+    }
+    assert_eq!(send_for_problem(world.get("/queues/default/dead")).await, (403, "insufficient_scope".to_owned()));
+    let (status, page) = send(request(Method::GET, &format!("{path}?limit=1"))).await;
+    assert_eq!((status, &page["items"][0]["state"], page["next_cursor"].is_string()), (StatusCode::OK, &json!("dead"), true));
+    let (_, groups) = send(request(Method::GET, &format!("{path}?group=error"))).await;
+    assert_eq!(groups, json!({"items": [], "next_cursor": null}), "these died without an error");
+    assert_eq!(send_for_problem(request(Method::GET, &format!("{path}?group=mood"))).await, (400, "invalid_query".to_owned()));
+    let one = json!({"ids": [page["items"][0]["id"]]});
+    let requeued = send(request(Method::POST, &format!("{path}/requeue")).json(&one)).await;
+    assert_eq!(requeued, (StatusCode::OK, json!({"requeued": 1, "more": false})));
+    let none = request(Method::DELETE, path).json(&json!({}));
+    assert_eq!(send_for_problem(none).await, (422, "validation_failed".to_owned()));
+    let removed = send(request(Method::DELETE, path).json(&json!({"all": true}))).await;
+    assert_eq!(removed, (StatusCode::OK, json!({"removed": 1, "more": false})));
+    let (_, log) = send(request(Method::GET, "/api/v1/audit?limit=1")).await;
+    assert_eq!((&log["items"][0]["action"], &log["items"][0]["detail"]["queue"]), (&json!("dead_deleted"), &json!("default")));
+}
+
+#[tokio::test]
 async fn workers_are_for_operators() {
     let world = World::new().await;
     assert_eq!(send_for_problem(world.get("/workers")).await, (403, "insufficient_scope".to_owned()));

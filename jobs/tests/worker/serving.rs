@@ -1,6 +1,7 @@
 //! What a worker says of itself: over HTTP, on the command line, and by its exit code.
 
 use crate::world::World;
+use serde_json::json;
 use shared::jobs::JobState;
 use std::{
     io::{Read, Write},
@@ -68,6 +69,29 @@ async fn the_command_line_shows_workers_and_queues() {
     let (_, queues) = ask(&["queues"]);
     let line: Vec<&str> = queues.lines().find(|line| line.starts_with("default")).unwrap().split_whitespace().collect();
     assert_eq!(line, ["default", "open", "0", "0", "1"]);
+}
+
+#[tokio::test]
+async fn the_command_line_deals_with_dead_letters() {
+    let world = World::new().await;
+    let ask = |arguments: &[&str]| {
+        let output = world.command().args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap().trim().to_owned())
+    };
+    let worker = world.worker(&[]);
+    let body = json!({"kind": "debug.fail", "payload": {"message": "no luck"}, "retry": {"max_attempts": 1}});
+    let id = world.submit(body).await;
+    world.until(id, JobState::Dead).await;
+    drop(worker);
+    let (_, groups) = ask(&["dead", "list", "default", "--by-error"]);
+    let line: Vec<&str> = groups.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(line, ["debug_fail", "1", &id.to_string(), "no", "luck"]);
+    assert!(ask(&["dead", "list", "default"]).1.contains(&id.to_string()));
+    assert_eq!(ask(&["dead", "requeue", "default"]).0, Some(2), "which?");
+    assert_eq!(ask(&["dead", "requeue", "default", "--error-code", "debug_fail"]), (Some(0), "1 requeued".to_owned()));
+    assert_eq!(world.job(id).await.state, JobState::Queued);
+    assert_eq!(ask(&["purge", "default"]), (Some(0), "1 removed".to_owned()));
+    assert_eq!(ask(&["dead", "delete", "default", "--all"]), (Some(0), "0 removed".to_owned()));
 }
 
 #[tokio::test]

@@ -68,6 +68,9 @@ actions! {
     UserChanged = "user_changed",
     AccountDeleted = "account_deleted",
     AdminCreated = "admin_created",
+    DeadRequeued = "dead_requeued",
+    DeadDeleted = "dead_deleted",
+    QueueDeleted = "queue_deleted",
     TokenIssued = "token_issued",
 }
 
@@ -77,6 +80,8 @@ pub enum Subject {
     User(UserId),
     Session(SessionId),
     ApiKey(ApiKeyId),
+    /// Named in the detail.
+    Queue,
     /// Of a failed sign-in with an address that nobody has; the address itself is not kept.
     Nobody,
 }
@@ -87,6 +92,7 @@ impl Subject {
             Self::User(id) => ("user", Some(id.0)),
             Self::Session(id) => ("session", Some(id.0)),
             Self::ApiKey(id) => ("api_key", Some(id.0)),
+            Self::Queue => ("queue", None),
             Self::Nobody => ("user", None),
         }
     }
@@ -113,7 +119,7 @@ impl<'a> Deed<'a> {
     }
 }
 
-pub(super) async fn record(db: impl PgExecutor<'_>, now: OffsetDateTime, deed: Deed<'_>) -> Result<()> {
+pub(crate) async fn record(db: impl PgExecutor<'_>, now: OffsetDateTime, deed: Deed<'_>) -> Result<()> {
     let (subject_kind, subject_id) = deed.subject.parts();
     let entry = Entry {
         id: AuditId::new(),

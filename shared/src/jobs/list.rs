@@ -14,7 +14,7 @@ use crate::{
     page::{self, Page, PageRequest},
     text,
 };
-use futures_util::TryStreamExt;
+use futures_util::{Stream, TryStreamExt};
 use serde::Deserialize;
 use std::{collections::HashMap, pin::pin};
 use time::OffsetDateTime;
@@ -58,7 +58,7 @@ pub async fn list(ctx: &Context, caller: &Caller, query: &ListJobs) -> Result<Pa
     };
     let filter = filter_of(caller, query, &request, running.as_deref());
     let now = ctx.clock.now();
-    let rows = read_page(ctx, &filter, now, &request).await?;
+    let rows = fill_page(ctx, jobs_page(&ctx.pg, &filter, now, request.fetch()), &request).await?;
     let mut leases = race::leases(ctx, &rows.items).await;
     let overlay = |row: JobRow| {
         let lease = leases.remove(&row.id);
@@ -117,10 +117,14 @@ fn first_id(at: OffsetDateTime) -> Uuid {
 }
 
 /// Reads until the page is full, or holds as many bytes as one answer may.
-async fn read_page(ctx: &Context, filter: &PageFilter<'_>, now: OffsetDateTime, request: &PageRequest) -> Result<Page<JobRow>> {
+pub(super) async fn fill_page(
+    ctx: &Context,
+    rows: impl Stream<Item = sqlx::Result<JobRow>>,
+    request: &PageRequest,
+) -> Result<Page<JobRow>> {
     let bytes_max = ctx.settings().max_body_bytes.0;
     let limit = usize::try_from(request.limit).expect("limit is 1..=1000");
-    let mut rows = pin!(jobs_page(&ctx.pg, filter, now, request.fetch()));
+    let mut rows = pin!(rows);
     let mut items: Vec<JobRow> = Vec::new();
     let mut bytes = 0;
     while let Some(row) = rows.try_next().await? {

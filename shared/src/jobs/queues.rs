@@ -1,9 +1,11 @@
 //! Queues: their settings, how full they are, and what operators do to them. A queue comes to be on first use.
 
+mod dead;
 mod purge;
 mod settings;
 mod stats;
 
+pub use dead::{DeadGroup, DeadLetters, GroupBy, ListDead, Removed, Requeued, SelectDead, delete_dead, list_dead, requeue_dead};
 pub use purge::{Purge, Purged, purge};
 pub(super) use settings::QueueCache;
 pub use settings::{PatchLimits, PatchQueue, PatchRetention, QueueSettings};
@@ -32,7 +34,7 @@ pub async fn list(ctx: &Context, caller: &Caller, request: &PageRequest<String>)
 
 pub async fn get(ctx: &Context, caller: &Caller, name: &QueueName) -> Result<Queue> {
     caller.require(Scope::JobsRead)?;
-    let settings = store::queues::queue_by_name(&ctx.pg, name.as_str()).await?.ok_or_else(|| Error::not_found("queue"))?;
+    let settings = settings::existing(ctx, name).await?;
     stats::queue(ctx, settings).await
 }
 
@@ -59,7 +61,7 @@ pub async fn resume(ctx: &Context, caller: &Caller, name: &QueueName) -> Result<
 
 async fn set_paused(ctx: &Context, caller: &Caller, name: &QueueName, paused: Paused) -> Result<Queue> {
     caller.require(Scope::QueuesAdmin)?;
-    let existing = store::queues::queue_by_name(&ctx.pg, name.as_str()).await?.ok_or_else(|| Error::not_found("queue"))?;
+    let existing = settings::existing(ctx, name).await?;
     let settings = QueueSettings { paused: paused == Paused::Yes, ..existing };
     store::queues::update_queue(&ctx.pg, &settings).await?;
     race::set_paused(ctx, name, paused).await;

@@ -3,7 +3,7 @@
 
 use super::{
     JobKind, NewJob, QueueName, RetryPolicy,
-    engine::{self, Enqueue, INLINE_PAYLOAD_BYTES, Lease, Paused, Standing},
+    engine::{self, Enqueue, Lease, Paused, Standing},
     list::Leases,
     store::{self, change::Requeued, read::JobRow},
 };
@@ -54,26 +54,30 @@ pub(super) async fn enqueue(ctx: &Context, jobs: &[&NewJob]) {
     }
 }
 
-/// Brings a job that came back to life before the workers.
-pub(super) async fn enqueue_requeued(ctx: &Context, job: Requeued) {
-    let (Ok(queue), Ok(kind)) = (QueueName::new(&job.queue), JobKind::new(&job.kind)) else { return };
-    let copy = Enqueue {
+/// Brings jobs of one queue that came back to life before the workers.
+pub(super) async fn enqueue_requeued(ctx: &Context, queue: &QueueName, jobs: Vec<Requeued>) {
+    let copies = jobs.into_iter().filter_map(copy_of).collect::<Vec<_>>();
+    if let Err(error) = engine::enqueue(ctx, queue, &copies).await {
+        tracing::warn!(%error, %queue, n_jobs = copies.len(), "requeued jobs are not announced; the reconciler will");
+    }
+}
+
+/// `None` for a kind that is no name any more.
+fn copy_of(job: Requeued) -> Option<Enqueue> {
+    Some(Enqueue {
         id: job.id,
         owner_id: job.owner_id,
-        kind,
+        kind: JobKind::new(&job.kind).ok()?,
         standing: Standing { priority: job.priority, attempt: job.attempt, failures: 0, snoozes: 0, returns: 0, crashes: 0 },
         run_at: job.run_at,
         expires_at: job.expires_at,
         timeout_ms: job.timeout_ms,
         retry: RetryPolicy { max_attempts: job.max_attempts, base_ms: job.retry_base_ms, max_ms: job.retry_max_ms },
-        payload: (job.payload.get().len() <= INLINE_PAYLOAD_BYTES).then_some(job.payload.0),
+        payload: job.payload.map(|payload| payload.0),
         request_id: job.request_id,
         traceparent: job.traceparent,
         verify: false,
-    };
-    if let Err(error) = engine::enqueue(ctx, &queue, &[copy]).await {
-        tracing::warn!(%error, job_id = %job.id, "a requeued job is not announced; the reconciler will");
-    }
+    })
 }
 
 /// The lease of one pending row.

@@ -2,6 +2,7 @@
 
 pub(super) mod by_day;
 pub(super) mod change;
+pub(super) mod dead;
 pub(super) mod insert;
 pub(super) mod queues;
 pub(super) mod read;

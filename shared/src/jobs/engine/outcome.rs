@@ -95,13 +95,16 @@ pub(super) fn job_error(code: &str, message: impl Into<String>) -> JobError {
     JobError { code: code.to_owned(), message: message.into() }
 }
 
+/// Longest code of an error, in bytes: it is part of an index, and of a page's cursor.
+const ERROR_CODE_MAX: usize = 100;
+
 /// An error as PostgreSQL can keep it: no NUL, bounded.
 fn storable(error: JobError) -> JobError {
-    let clean = |text: String| {
+    let clean = |text: String, bytes_max: usize| {
         let text = if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text };
-        if text.len() > ERROR_MAX { text[..text.floor_char_boundary(ERROR_MAX)].to_owned() } else { text }
+        if text.len() > bytes_max { text[..text.floor_char_boundary(bytes_max)].to_owned() } else { text }
     };
-    JobError { code: clean(error.code), message: clean(error.message) }
+    JobError { code: clean(error.code, ERROR_CODE_MAX), message: clean(error.message, ERROR_MAX) }
 }
 
 /// A delivery that is over, with what is needed to conclude it.

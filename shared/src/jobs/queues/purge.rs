@@ -40,7 +40,7 @@ pub struct Purged {
 
 pub async fn purge(ctx: &Context, caller: &Caller, name: &QueueName, purge: &Purge) -> Result<Purged> {
     caller.require(Scope::QueuesAdmin)?;
-    store::queues::queue_by_name(&ctx.pg, name.as_str()).await?.ok_or_else(|| Error::not_found("queue"))?;
+    super::settings::existing(ctx, name).await?;
     let removed = match purge.state {
         Some(JobState::Running) => return Err(Error::invalid("/state", "not_supported", "cannot be `running`: cancel those jobs")),
         Some(state @ (JobState::Succeeded | JobState::Dead | JobState::Cancelled | JobState::Expired)) => {

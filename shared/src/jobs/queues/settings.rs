@@ -203,6 +203,10 @@ pub(super) async fn cached(ctx: &Context, name: &QueueName) -> Result<Arc<QueueS
     Ok(settings)
 }
 
+pub(super) async fn existing(ctx: &Context, name: &QueueName) -> Result<QueueSettings> {
+    store::queues::queue_by_name(&ctx.pg, name.as_str()).await?.ok_or_else(|| Error::not_found("queue"))
+}
+
 pub(super) async fn load_or_create(ctx: &Context, name: &QueueName) -> Result<QueueSettings> {
     if let Some(settings) = store::queues::queue_by_name(&ctx.pg, name.as_str()).await? {
         return Ok(settings);

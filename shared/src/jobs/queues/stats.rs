@@ -11,6 +11,8 @@ use utoipa::ToSchema;
 
 /// Rows counted at most for one figure: a deeper queue shows this number.
 const COUNT_MAX: i64 = 100_000;
+/// The same of dead jobs, which may be many in every queue of a page.
+const DEAD_COUNT_MAX: i64 = 10_000;
 
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Queue {
@@ -53,7 +55,7 @@ pub struct QueueRetention {
     pub dead_s: i64,
 }
 
-/// How a queue stands. Counts stop at 100,000; `null` is not known at the moment.
+/// How a queue stands. Counts stop at 100,000, that of dead jobs at 10,000; `null` is not known at the moment.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct QueueStats {
     pub queued: u64,
@@ -95,7 +97,7 @@ pub(super) async fn queue(ctx: &Context, settings: QueueSettings) -> Result<Queu
 async fn stats(ctx: &Context, name: &QueueName) -> Result<QueueStats> {
     let now = ctx.clock.now();
     let live = store::queues::live_counts(&ctx.pg, name.as_str(), now, COUNT_MAX).await?;
-    let dead = store::queues::dead_count(&ctx.pg, name.as_str(), COUNT_MAX).await?;
+    let dead = store::queues::dead_count(&ctx.pg, name.as_str(), DEAD_COUNT_MAX).await?;
     let running = race::running_count(ctx, name).await;
     let oldest = race::oldest_ready(ctx, name).await;
     Ok(QueueStats {

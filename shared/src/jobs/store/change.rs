@@ -26,9 +26,9 @@ pub(in crate::jobs) struct Requeued {
     pub(in crate::jobs) id: JobId,
     pub(in crate::jobs) owner_id: UserId,
     pub(in crate::jobs) kind: String,
-    pub(in crate::jobs) queue: String,
     pub(in crate::jobs) priority: i16,
-    pub(in crate::jobs) payload: Json<Box<RawValue>>,
+    /// If it is short enough to travel.
+    pub(in crate::jobs) payload: Option<Json<Box<RawValue>>>,
     pub(in crate::jobs) run_at: OffsetDateTime,
     pub(in crate::jobs) expires_at: Option<OffsetDateTime>,
     pub(in crate::jobs) timeout_ms: Option<i32>,
@@ -40,13 +40,20 @@ pub(in crate::jobs) struct Requeued {
     pub(in crate::jobs) traceparent: Option<String>,
 }
 
-/// Brings a dead job back to life, due now, with its failures forgotten and its attempts counted on. `None` when it is not dead.
-pub(in crate::jobs) async fn requeue_dead(executor: impl PgExecutor<'_>, id: JobId, now: OffsetDateTime) -> sqlx::Result<Option<Requeued>> {
+/// Brings those of `ids` that are dead back to life, due now, with their failures and crashes forgotten and their attempts
+/// counted on. Payloads of more than `inline_max` bytes are left out of the answer.
+pub(in crate::jobs) async fn requeue_dead(
+    executor: impl PgExecutor<'_>,
+    ids: &[Uuid],
+    now: OffsetDateTime,
+    inline_max: i32,
+) -> sqlx::Result<Vec<Requeued>> {
     sqlx::query_as!(
         Requeued,
         r#"WITH back AS (
             DELETE FROM jobs_ended
-            WHERE id = $1 AND state = 'dead'
+            WHERE id = ANY ($1)
+              AND state = 'dead'
             RETURNING *
         )
         INSERT INTO jobs (
@@ -59,12 +66,14 @@ pub(in crate::jobs) async fn requeue_dead(executor: impl PgExecutor<'_>, id: Job
             created_at
         FROM back
         RETURNING
-            id AS "id: JobId", owner_id AS "owner_id: UserId", kind, queue, priority, payload AS "payload: Json<Box<RawValue>>",
+            id AS "id: JobId", owner_id AS "owner_id: UserId", kind, priority,
+            CASE WHEN octet_length(payload::text) <= $3 THEN payload END AS "payload: Json<Box<RawValue>>",
             run_at, expires_at, timeout_ms, max_attempts, retry_base_ms, retry_max_ms, attempt, request_id, traceparent"#,
-        id.0,
+        ids,
         now,
+        inline_max,
     )
-    .fetch_optional(executor)
+    .fetch_all(executor)
     .await
 }
 

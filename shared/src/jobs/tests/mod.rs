@@ -3,6 +3,7 @@
 mod bulk;
 mod change;
 mod coalesce;
+mod dead;
 mod list;
 mod queues;
 mod read;
