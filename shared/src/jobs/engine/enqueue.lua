@@ -1,8 +1,9 @@
 -- Puts copies of rows into a queue. A copy replaces an older one and never a newer one, so a replay is harmless.
 --
 -- KEYS  every key of the queue, see `Keys::queue_scripts`
--- ARGV  doorbell channel, queue name, as_of_ms, then per job: id, standing, run_at_ms, envelope
+-- ARGV  doorbell channel, queue name, as_of_ms, places, then per job: id, standing, run_at_ms, envelope
 --       as_of_ms is Redis' time from before the rows were read, refused when more than 5 s old; 0 = just committed
+--       places 'kept', or 'lost' while the queue is rebuilt: whatever is not leased by a whole lease is placed again
 -- Returns the number of copies written, or -1 when as_of_ms is too old.
 local env, att, tok, leased, delayed = KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local READY, QUARANTINE = 8, 18
@@ -20,24 +21,28 @@ end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local as_of = tonumber(ARGV[3])
+local as_of, places_lost = tonumber(ARGV[3]), ARGV[4] == 'lost'
 if as_of > 0 and now - as_of > 5000 then
   return -1
 end
 
 local ids = {}
-for at = 4, #ARGV, 4 do
+for at = 5, #ARGV, 4 do
   ids[#ids + 1] = ARGV[at]
 end
 if #ids == 0 then
   return 0
 end
 local copies = redis.call('HMGET', att, unpack(ids))
+local leases, expiries
+if places_lost then
+  leases, expiries = redis.call('HMGET', tok, unpack(ids)), redis.call('ZMSCORE', leased, unpack(ids))
+end
 
 local envelopes, standings, pushes, delays, stolen = {}, {}, {}, {}, {}
 local undelayed, written, rings = {}, 0, false
 for i, id in ipairs(ids) do
-  local at = 4 * i
+  local at = 4 * i + 1
   local standing, run_at, envelope = ARGV[at + 1], tonumber(ARGV[at + 2]), ARGV[at + 3]
   local attempt = tonumber(string.match(standing, '^%d:(%d+)'))
   local place, copied
@@ -45,8 +50,13 @@ for i, id in ipairs(ids) do
     place, copied = string.match(copies[i], '^(%a)%d:(%d+)')
     copied = tonumber(copied)
   end
+  local is_older = place and attempt < copied
+  if is_older and places_lost and not (place == 'l' and leases[i] and expiries[i]) then
+    -- Its deliveries since the row was written stay counted.
+    standing, is_older = string.sub(copies[i], 2), false
+  end
   -- A lease above the row's attempt is being worked on; a waiting copy above it has been delivered and come back.
-  if not place or attempt >= copied then
+  if not is_older then
     written = written + 1
     if place == 'l' then
       stolen[#stolen + 1] = id
@@ -60,7 +70,7 @@ for i, id in ipairs(ids) do
         undelayed[#undelayed + 1] = id
       end
       -- A ready copy keeps its turn; one that became a suspect meanwhile is sorted out when its turn comes.
-      if place ~= 'r' then
+      if place ~= 'r' or places_lost then
         local list = list_of(standing)
         pushes[list] = pushes[list] or {}
         table.insert(pushes[list], id)
@@ -75,8 +85,9 @@ for i, id in ipairs(ids) do
 end
 
 if written > 0 then
-  redis.call('HSET', env, unpack(envelopes))
+  -- In this order: of a script that a Redis loads by half, nothing is left that the reconciler cannot see.
   redis.call('HSET', att, unpack(standings))
+  redis.call('HSET', env, unpack(envelopes))
 end
 if #stolen > 0 then
   redis.call('HDEL', tok, unpack(stolen))

@@ -4,7 +4,7 @@
 use super::{
     Outcome,
     cancel::take_and_conclude,
-    scripts::{self, IDS_MAX, QueueKeys, id_of},
+    scripts::{self, IDS_MAX, Places, QueueKeys, id_of},
     store::{self, PendingRow, QueueRow},
 };
 use crate::{Context, Result, ids::JobId, jobs::QueueName, telemetry::metrics};
@@ -27,15 +27,19 @@ pub async fn restore(ctx: &Context, queue: &QueueRow) -> Result<()> {
 }
 
 /// Copies every pending row of a queue into Redis, those that are due first; returns how many copies were written.
+///
+/// Of what this Redis has, only whole leases are believed. A file that was cut off inside a script's writes loses them all at
+/// the first start, but Redis (7.0) leaves the half of them in the file, and takes them for true at the next.
 pub async fn rebuild(ctx: &Context, queue: &QueueName) -> Result<u64> {
     let keys = QueueKeys::new(&ctx.keys, queue);
     let now = ctx.clock.now();
+    scripts::forget_places(&mut ctx.redis.connection(), &keys).await?;
     let mut n_copied = 0;
     for is_due in [true, false] {
         let mut after = Uuid::nil();
         loop {
             let ids = store::pending_ids(&ctx.pg, queue, after, now, is_due, PAGE).await?;
-            n_copied += copy(ctx, &keys, &ids).await?;
+            n_copied += copy(ctx, &keys, &ids, Places::Lost).await?;
             match ids.last() {
                 Some(last) if i64::try_from(ids.len()).is_ok_and(|n| n == PAGE) => after = last.0,
                 Some(_) | None => break,
@@ -76,14 +80,14 @@ async fn repair_queue_rows(ctx: &Context, queue: &QueueName, rows: &[PendingRow]
             take_and_conclude(ctx, queue, row.id, Outcome::Expired).await?;
         }
     }
-    let n_copied = copy(ctx, &keys, &missing).await?;
+    let n_copied = copy(ctx, &keys, &missing, Places::Kept).await?;
     count("enqueued", n_copied);
     Ok(())
 }
 
 /// Reads the rows of `ids` once more and copies those still pending. Redis' time is taken before the read, so that a copy
 /// held up on its way is refused and not believed.
-pub(super) async fn copy(ctx: &Context, keys: &QueueKeys, ids: &[JobId]) -> Result<u64> {
+pub(super) async fn copy(ctx: &Context, keys: &QueueKeys, ids: &[JobId], places: Places) -> Result<u64> {
     let mut n_copied = 0;
     let mut connection = ctx.redis.connection();
     for ids in ids.chunks(IDS_MAX) {
@@ -93,7 +97,7 @@ pub(super) async fn copy(ctx: &Context, keys: &QueueKeys, ids: &[JobId]) -> Resu
         if copies.is_empty() {
             continue;
         }
-        match scripts::enqueue_as_of(&mut connection, keys, &copies, Some(as_of_ms)).await? {
+        match scripts::enqueue_as_of(&mut connection, keys, &copies, Some(as_of_ms), places).await? {
             Some(n) => n_copied += n,
             None => {
                 tracing::warn!(queue = %keys.queue, n_jobs = copies.len(), "copies came too late to be believed; the next pass makes them")
@@ -108,7 +112,8 @@ async fn redis_time_ms(connection: &mut ConnectionManager) -> Result<i64> {
     Ok(seconds * 1_000 + micros / 1_000)
 }
 
-/// Removes waiting copies whose row is over or gone, from one page of a queue's copies; returns the next cursor, 0 at the end.
+/// Removes waiting copies whose row is over or gone, from one page of a queue's copies, and mends torn leases; returns the next
+/// cursor, 0 at the end.
 ///
 /// A copy is made after its row is committed: one that is seen first and whose row then is not there has ended.
 pub async fn repair_copies(ctx: &Context, queue: &QueueName, cursor: u64) -> Result<u64> {
@@ -116,9 +121,13 @@ pub async fn repair_copies(ctx: &Context, queue: &QueueName, cursor: u64) -> Res
     let mut connection = ctx.redis.connection();
     let (next, flat): (u64, Vec<String>) =
         redis::cmd("HSCAN").arg(keys.att()).arg(cursor).arg("COUNT").arg(500).query_async(&mut connection).await?;
-    let mut seen = Vec::new();
-    for pair in flat.chunks_exact(2).filter(|pair| !pair[1].starts_with('l')) {
-        seen.push((id_of(&pair[0])?, pair[1].clone()));
+    let (mut seen, mut leased) = (Vec::new(), Vec::new());
+    for pair in flat.chunks_exact(2) {
+        let id = id_of(&pair[0])?;
+        if pair[1].starts_with('l') { leased.push(id) } else { seen.push((id, pair[1].clone())) }
+    }
+    for leased in leased.chunks(IDS_MAX) {
+        count("mended", scripts::mend(&mut connection, &keys, leased).await?);
     }
     let ids: Vec<JobId> = seen.iter().map(|(id, _)| *id).collect();
     let pending: HashSet<JobId> = store::pending_among(&ctx.pg, &ids).await?.into_iter().collect();

@@ -6,7 +6,7 @@ use super::{
     leases::LeaseText,
     outcome::{Company, Conclusion, Delivery, Outcome, RETURNS_MAX, conclude},
     reconcile,
-    scripts::{self, Action, Finish, QueueKeys, id_of},
+    scripts::{self, Action, Finish, Places, QueueKeys, id_of},
     settle::{Settled, resync, write},
     store::{self, RowStanding},
     token::{Nonce, Token},
@@ -120,7 +120,7 @@ async fn salvage_queue(ctx: &Context, wreck: &Wreck, queue: &QueueName) -> Resul
     if n_ended > 0 {
         super::apply(ctx, &keys, ends.finishes).await?;
         // Those that Redis holds in another way (it was emptied meanwhile) take the row's word.
-        reconcile::copy(ctx, &keys, &ends.unleased).await?;
+        reconcile::copy(ctx, &keys, &ends.unleased, Places::Kept).await?;
         scripts::ring(&mut connection, &keys).await?;
     }
     Ok(n_leases)

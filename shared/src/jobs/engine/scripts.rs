@@ -2,6 +2,10 @@
 //!
 //! What they take and return is written on top of each `.lua` file. A call that fails is told as it is; callers retry.
 
+mod repair;
+
+pub(super) use repair::{forget_places, mend, remove, restore, ring};
+
 use super::{
     copy::{Enqueue, Standing},
     token::{Nonce, Token},
@@ -30,6 +34,7 @@ scripts! {
     SWEEP = "sweep.lua";
     CANCEL = "cancel.lua";
     REMOVE = "remove.lua";
+    MEND = "mend.lua";
     RESTORE = "restore.lua";
 }
 
@@ -49,6 +54,11 @@ impl QueueKeys {
 
     pub(super) fn cfg(&self) -> &str {
         &self.keys[0]
+    }
+
+    #[cfg(test)]
+    pub(super) fn env(&self) -> &str {
+        &self.keys[1]
     }
 
     pub(super) fn att(&self) -> &str {
@@ -97,9 +107,17 @@ async fn run<T: FromRedisValue>(connection: &mut ConnectionManager, script: &Scr
 pub async fn enqueue(ctx: &Context, queue: &QueueName, jobs: &[Enqueue]) -> Result<()> {
     let keys = QueueKeys::new(&ctx.keys, queue);
     for jobs in jobs.chunks(IDS_MAX) {
-        enqueue_as_of(&mut ctx.redis.connection(), &keys, jobs, None).await?;
+        enqueue_as_of(&mut ctx.redis.connection(), &keys, jobs, None, Places::Kept).await?;
     }
     Ok(())
+}
+
+/// Whether Redis can be believed about where the copies that it has wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Places {
+    Kept,
+    /// After [`forget_places`]: every copy is placed again, but for those under a whole lease.
+    Lost,
 }
 
 /// Copies rows that were read after Redis said it was `as_of_ms`; `None` when that is too long ago for them to be true still.
@@ -108,9 +126,14 @@ pub(super) async fn enqueue_as_of(
     keys: &QueueKeys,
     jobs: &[Enqueue],
     as_of_ms: Option<i64>,
+    places: Places,
 ) -> Result<Option<u64>> {
     let mut cmd = keys.call(&ENQUEUE);
     cmd.arg(&keys.doorbell).arg(keys.queue.as_str()).arg(as_of_ms.unwrap_or(0));
+    cmd.arg(match places {
+        Places::Kept => "kept",
+        Places::Lost => "lost",
+    });
     for job in jobs {
         cmd.arg(job.id.to_string()).arg(job.standing.to_string()).arg(unix_ms(job.run_at)).arg(job.envelope());
     }
@@ -344,27 +367,6 @@ pub(super) async fn take(
         ["absent"] => Ok(Taken::Absent),
         _ => Err(Error::internal(format!("cancel.lua answered {answer:?}"))),
     }
-}
-
-/// Removes waiting copies that still are as they were seen; returns how many.
-pub(super) async fn remove(connection: &mut ConnectionManager, keys: &QueueKeys, seen: &[(JobId, String)]) -> Result<u64> {
-    let mut cmd = keys.call(&REMOVE);
-    for (id, copy) in seen {
-        cmd.arg(id.to_string()).arg(copy);
-    }
-    run(connection, &REMOVE, &cmd).await
-}
-
-/// Rings for a queue that has something to lease.
-pub(super) async fn ring(connection: &mut ConnectionManager, keys: &QueueKeys) -> Result<()> {
-    Ok(redis::cmd("PUBLISH").arg(&keys.doorbell).arg(keys.queue.as_str()).exec_async(connection).await?)
-}
-
-/// Makes this Redis known to a queue.
-pub(super) async fn restore(connection: &mut ConnectionManager, keys: &QueueKeys, is_paused: bool) -> Result<()> {
-    let mut cmd = keys.call(&RESTORE);
-    cmd.arg(i32::from(is_paused)).arg(&keys.doorbell).arg(keys.queue.as_str());
-    run(connection, &RESTORE, &cmd).await
 }
 
 pub(super) fn id_of(text: &str) -> Result<JobId> {

@@ -1,7 +1,7 @@
 //! Copies: replaced by newer ones only, and refused when they are too old to be believed.
 
 use super::*;
-use crate::jobs::engine::scripts::enqueue_as_of;
+use crate::jobs::engine::scripts::{Places, enqueue_as_of};
 
 async fn redis_now_ms(connection: &mut ConnectionManager) -> i64 {
     let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(connection).await.unwrap();
@@ -66,9 +66,9 @@ async fn a_copy_read_more_than_five_seconds_ago_is_refused() {
     let mut connection = fixture.connection.clone();
     let now_ms = redis_now_ms(&mut connection).await;
     let jobs = [job];
-    assert_eq!(enqueue_as_of(&mut connection, &fixture.keys, &jobs, Some(now_ms - 6_000)).await.unwrap(), None);
+    assert_eq!(enqueue_as_of(&mut connection, &fixture.keys, &jobs, Some(now_ms - 6_000), Places::Kept).await.unwrap(), None);
     assert_eq!(fixture.copy(jobs[0].id).await, None);
-    assert_eq!(enqueue_as_of(&mut connection, &fixture.keys, &jobs, Some(now_ms)).await.unwrap(), Some(1));
+    assert_eq!(enqueue_as_of(&mut connection, &fixture.keys, &jobs, Some(now_ms), Places::Kept).await.unwrap(), Some(1));
 }
 
 #[tokio::test]

@@ -5,10 +5,12 @@ mod cancel;
 mod enqueue;
 mod expiry;
 mod lease;
+mod machine;
 mod quarantine;
 mod reconcile;
 mod salvage;
 mod settle;
+mod states;
 mod storm;
 
 use super::{

@@ -1,0 +1,40 @@
+//! The calls of those who repair a queue: the reconciler, and whoever makes a Redis known.
+
+use super::{MEND, QueueKeys, REMOVE, RESTORE, run};
+use crate::{Result, ids::JobId};
+use redis::aio::ConnectionManager;
+
+/// Removes waiting copies that still are as they were seen; returns how many.
+pub(in crate::jobs::engine) async fn remove(connection: &mut ConnectionManager, keys: &QueueKeys, seen: &[(JobId, String)]) -> Result<u64> {
+    let mut cmd = keys.call(&REMOVE);
+    for (id, copy) in seen {
+        cmd.arg(id.to_string()).arg(copy);
+    }
+    run(connection, &REMOVE, &cmd).await
+}
+
+/// Gives leased copies that lack a part of their lease to the sweep, or to the next pass over the rows; returns how many.
+pub(in crate::jobs::engine) async fn mend(connection: &mut ConnectionManager, keys: &QueueKeys, ids: &[JobId]) -> Result<u64> {
+    let mut cmd = keys.call(&MEND);
+    for id in ids {
+        cmd.arg(id.to_string());
+    }
+    run(connection, &MEND, &cmd).await
+}
+
+/// Drops the order in which copies wait; they must all be placed again, with [`Places::Lost`].
+pub(in crate::jobs::engine) async fn forget_places(connection: &mut ConnectionManager, keys: &QueueKeys) -> Result<()> {
+    Ok(redis::cmd("UNLINK").arg(keys.delayed()).arg(keys.ready()).arg(keys.quarantine()).exec_async(connection).await?)
+}
+
+/// Rings for a queue that has something to lease.
+pub(in crate::jobs::engine) async fn ring(connection: &mut ConnectionManager, keys: &QueueKeys) -> Result<()> {
+    Ok(redis::cmd("PUBLISH").arg(&keys.doorbell).arg(keys.queue.as_str()).exec_async(connection).await?)
+}
+
+/// Makes this Redis known to a queue.
+pub(in crate::jobs::engine) async fn restore(connection: &mut ConnectionManager, keys: &QueueKeys, is_paused: bool) -> Result<()> {
+    let mut cmd = keys.call(&RESTORE);
+    cmd.arg(i32::from(is_paused)).arg(&keys.doorbell).arg(keys.queue.as_str());
+    run(connection, &RESTORE, &cmd).await
+}
