@@ -1,7 +1,7 @@
 # Every task of this repository. `make` alone lists them; the work itself is in infra/local/.
 # API_PORT (8000), DATABASE_URL, REDIS_URL and the other settings of .env.example are taken from the environment or .env.
 .DEFAULT_GOAL := help
-.PHONY: help up start stop status dev demo test check sqlx openapi fuzz-api reset
+.PHONY: help up start stop status dev demo test check chaos sqlx openapi fuzz-api reset
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -29,6 +29,9 @@ test: ## the whole test suite against throw-away PostgreSQL and Redis
 
 check: ## everything CI checks, `make test` included
 	@infra/local/check
+
+chaos: ## kill, stop and empty everything under load, RUNS times (20), and account for every job
+	@infra/local/chaos --runs $(or $(RUNS),20)
 
 sqlx: ## refresh .sqlx after a change to a query or a migration
 	@infra/local/sqlx-prepare

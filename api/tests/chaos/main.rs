@@ -1,0 +1,64 @@
+//! The ledger under chaos: twenty thousand jobs are submitted, cancelled, expired and run while workers, API, Redis and
+//! PostgreSQL are killed, stopped and emptied in turn. At the end every accepted job has ended exactly once.
+//!
+//! Run by `infra/local/chaos` alone: it needs servers of its own, and takes most of a minute. Nothing here asserts a time
+//! but the limit of the whole run.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod client;
+mod faults;
+mod ledger;
+mod mixture;
+mod processes;
+mod programs;
+mod report;
+mod runs;
+mod servers;
+mod submitter;
+
+use faults::{Fault, World};
+use ledger::Ledger;
+use report::{Report, Struck};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use submitter::Accepted;
+
+/// Jobs of one run.
+const N_JOBS: usize = 20_000;
+/// What is not over by then hangs.
+const LIMIT: Duration = Duration::from_secs(90);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "kills its servers and takes a minute: make chaos"]
+async fn every_accepted_job_ends_once_whatever_is_killed() {
+    let began = Instant::now();
+    let mut world = World::start().await;
+    let accepted = Arc::new(Accepted::default());
+    let report = tokio::time::timeout(LIMIT, run(&mut world, &accepted)).await;
+    let Ok(report) = report else {
+        let (left, logs) = (ledger::what_is_left(&world).await, world.programs.logs.display());
+        panic!("not over after {} s; the logs are in {logs}, and left is\n{left}", LIMIT.as_secs());
+    };
+    report.print(began.elapsed());
+    assert_eq!(report.findings(), Vec::<String>::new());
+}
+
+/// One stage for each fault: its share of the jobs is on its way in when the fault strikes, and wholly in when the next begins.
+async fn run(world: &mut World, accepted: &Arc<Accepted>) -> Report {
+    let batches: Vec<usize> = (0..N_JOBS / mixture::BATCH).collect();
+    let mut struck = Vec::new();
+    for (stage, fault) in batches.chunks(batches.len().div_ceil(Fault::ALL.len())).zip(Fault::ALL) {
+        let (n_before, since) = (accepted.len(), Instant::now());
+        let submitting = submitter::submit(world.client.clone(), Arc::clone(accepted), stage.to_vec());
+        let n_pending = world.until_in_the_middle(|| accepted.len() - n_before > stage.len() * mixture::BATCH / 3).await;
+        world.strike(*fault).await;
+        submitting.await.unwrap();
+        struck.push(Struck { fault: *fault, n_pending, took: since.elapsed() });
+    }
+    ledger::until_drained(world).await;
+    let ledger = Ledger::read(world, accepted).await;
+    Report::new(struck, accepted, ledger, &world.client)
+}
