@@ -43,7 +43,8 @@ async fn every_accepted_job_ends_once_whatever_is_killed() {
         panic!("not over after {} s; the logs are in {logs}, and left is\n{left}", LIMIT.as_secs());
     };
     report.print(began.elapsed());
-    assert_eq!(report.findings(), Vec::<String>::new());
+    assert_eq!(report.findings(), Vec::<String>::new(), "the logs are in {}", world.programs.logs.display());
+    std::fs::remove_dir_all(&world.programs.logs).unwrap();
 }
 
 /// One stage for each fault: its share of the jobs is on its way in when the fault strikes, and wholly in when the next begins.

@@ -46,7 +46,27 @@ pub async fn rebuild(ctx: &Context, queue: &QueueName) -> Result<u64> {
             }
         }
     }
+    mend_leases(ctx, &keys).await?;
     Ok(n_copied)
+}
+
+/// Drops leases whose copy is not leased; returns at the end of all that this Redis has.
+async fn mend_leases(ctx: &Context, keys: &QueueKeys) -> Result<()> {
+    let mut connection = ctx.redis.connection();
+    let mut cursor = 0_u64;
+    loop {
+        let mut cmd = redis::cmd("HSCAN");
+        cmd.arg(keys.tok()).arg(cursor).arg("COUNT").arg(500);
+        let (next, flat): (u64, Vec<String>) = cmd.query_async(&mut connection).await?;
+        let ids = flat.chunks_exact(2).map(|pair| id_of(&pair[0])).collect::<Result<Vec<JobId>>>()?;
+        for ids in ids.chunks(IDS_MAX) {
+            count("mended", scripts::mend(&mut connection, keys, ids).await?);
+        }
+        cursor = next;
+        if cursor == 0 {
+            return Ok(());
+        }
+    }
 }
 
 /// Compares one page of rows from `after` to `until` with Redis and repairs; returns where the next page starts, `None` at the end.

@@ -13,7 +13,8 @@ pub(in crate::jobs::engine) async fn remove(connection: &mut ConnectionManager, 
     run(connection, &REMOVE, &cmd).await
 }
 
-/// Gives leased copies that lack a part of their lease to the sweep, or to the next pass over the rows; returns how many.
+/// Gives leased copies that lack a part of their lease to the sweep, or to the next pass over the rows, and drops leases without a
+/// copy; returns how many.
 pub(in crate::jobs::engine) async fn mend(connection: &mut ConnectionManager, keys: &QueueKeys, ids: &[JobId]) -> Result<u64> {
     let mut cmd = keys.call(&MEND);
     for id in ids {

@@ -2,7 +2,8 @@
 //! left once leases have expired, and what a rebuild makes of it.
 //!
 //! A copy is written as its place and its attempt: `r1` ready, `d1` delayed, `l1` leased, `-` nowhere. The row's attempt is 2,
-//! so that 1 is older, 2 as old, and 3 newer: delivered since, and not concluded. `l3?` has lost its token, `l3!` its expiry.
+//! so that 1 is older, 2 as old, and 3 newer: delivered since, and not concluded. `l3?` has lost its token, `l3!` its expiry,
+//! and `l3x` is a lease that has lost its copy.
 
 use super::{machine, *};
 use crate::jobs::engine::{
@@ -76,6 +77,9 @@ const OVER_OR_GONE: &[Expected] = &[
     ("l3!", "l3", "-"),
 ];
 
+/// Only a rebuild looks for it.
+const LEASE_ALONE: &[Expected] = &[("l3x", "-", "-")];
+
 /// A rebuild believes nothing but whole leases above the row.
 const DUE_REBUILT: &[Expected] = &[
     ("-", "r2", "r2"),
@@ -90,6 +94,7 @@ const DUE_REBUILT: &[Expected] = &[
     ("l3", "l3", "r3"),
     ("l3?", "r3", "r3"),
     ("l3!", "r3", "r3"),
+    ("l3x", "r2", "r2"),
 ];
 
 const LATER_REBUILT: &[Expected] = &[
@@ -105,6 +110,7 @@ const LATER_REBUILT: &[Expected] = &[
     ("l3", "l3", "r3"),
     ("l3?", "d3", "d3"),
     ("l3!", "d3", "d3"),
+    ("l3x", "d2", "d2"),
 ];
 
 #[tokio::test]
@@ -122,6 +128,7 @@ async fn a_rebuild_brings_every_copy_to_what_its_row_says() {
     check(RowIs::Later, LATER_REBUILT, IsRebuilt::Yes).await;
     for row in OVER {
         check(*row, OVER_OR_GONE, IsRebuilt::Yes).await;
+        check(*row, LEASE_ALONE, IsRebuilt::Yes).await;
     }
 }
 
@@ -203,6 +210,10 @@ async fn put_copy(fixture: &Fixture, job: &Enqueue, copy: &str) {
     let id = job.id.to_string();
     match copy.get(2..) {
         Some("?") => redis::cmd("HDEL").arg(fixture.keys.tok()).arg(id).exec_async(&mut connection).await.unwrap(),
+        Some("x") => {
+            redis::cmd("HDEL").arg(fixture.keys.att()).arg(&id).exec_async(&mut connection).await.unwrap();
+            redis::cmd("HDEL").arg(fixture.keys.env()).arg(id).exec_async(&mut connection).await.unwrap();
+        }
         Some("!") => redis::cmd("ZREM").arg(fixture.keys.leased()).arg(id).exec_async(&mut connection).await.unwrap(),
         Some(_) | None => {}
     }

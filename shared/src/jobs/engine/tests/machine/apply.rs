@@ -166,12 +166,17 @@ impl Real {
             let id = self.ids[*job].to_string();
             match part {
                 Torn::Token => redis::cmd("HDEL").arg(self.keys.tok()).arg(id).exec_async(connection).await.unwrap(),
+                Torn::Copy => {
+                    redis::cmd("HDEL").arg(self.keys.att()).arg(&id).exec_async(connection).await.unwrap();
+                    redis::cmd("HDEL").arg(self.keys.env()).arg(id).exec_async(connection).await.unwrap();
+                }
                 Torn::Expiry => redis::cmd("ZREM").arg(self.keys.leased()).arg(id).exec_async(connection).await.unwrap(),
             }
         }
         scripts::forget_places(connection, &self.keys).await.unwrap();
         let rows: Vec<Enqueue> = rows.iter().map(|row| self.copy(row)).collect();
         enqueue_as_of(connection, &self.keys, &rows, None, Places::Lost).await.unwrap();
+        scripts::mend(connection, &self.keys, &self.ids).await.unwrap();
     }
 
     async fn step(&self, worker: usize, step: Step) -> Answer {

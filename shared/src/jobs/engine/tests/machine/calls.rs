@@ -39,6 +39,8 @@ pub(super) struct Copied {
 pub(super) enum Torn {
     Token,
     Expiry,
+    /// The copy itself, leased or not.
+    Copy,
 }
 
 #[derive(Debug, Clone)]
@@ -117,7 +119,7 @@ pub(super) fn any_call() -> impl Strategy<Value = Call> {
         let row = |(job, (attempt, when))| Copied { job, attempt, crashes: 0, when };
         rows.into_iter().enumerate().map(row).collect()
     });
-    let rebuild = (rows, jobs(any_of(&[Torn::Token, Torn::Expiry])));
+    let rebuild = (rows, jobs(any_of(&[Torn::Token, Torn::Expiry, Torn::Copy])));
     prop_oneof![
         2 => rebuild.prop_map(|(rows, torn)| Call::Rebuild { rows, torn }),
         6 => (copies, prop::bool::weighted(0.1)).prop_map(|(copies, is_stale)| Call::Enqueue { copies, is_stale }),

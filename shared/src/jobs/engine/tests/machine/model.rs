@@ -127,6 +127,9 @@ impl Model {
     fn rebuild(&mut self, rows: &[Copied], torn: &[(Job, Torn)]) {
         self.lists = std::array::from_fn(|_| Vec::new());
         for row in rows {
+            if torn.contains(&(row.job, Torn::Copy)) {
+                self.copies.remove(&row.job);
+            }
             let newer = self.copies.get(&row.job).filter(|(before, _)| before.attempt > row.attempt).copied();
             let is_torn = torn.iter().any(|(job, _)| *job == row.job);
             match newer {
