@@ -61,6 +61,7 @@ impl Registry {
             HashMap::from([("debug.echo", raw(debug::echo)), ("debug.sleep", typed(debug::sleep)), ("debug.fail", typed(debug::fail))]);
         if profile.is_development() {
             handlers.insert("debug.crash", raw(debug::crash));
+            handlers.insert("debug.block", typed(debug::block));
         }
         Self(handlers)
     }

@@ -77,6 +77,14 @@ impl Context {
         Self { pg, redis, lookups: Arc::default(), ..self.clone() }
     }
 
+    /// The same with connections of its own, for work on a runtime whose threads may be blocked: a connection that such a
+    /// thread polls would hold up everybody who shares it. Call it inside that runtime.
+    pub fn for_handlers(&self) -> Result<Self> {
+        let settings = self.settings();
+        let pg = pg::open_spare_pool(&settings, settings.db_pool_max())?;
+        Ok(Self { pg, redis: Redis::open(&settings)?, lookups: Arc::default(), ..self.clone() })
+    }
+
     /// The settings as they stand now; hold the guard briefly, a reload replaces what is behind it.
     pub fn settings(&self) -> Guard<Arc<Settings>> {
         self.settings.load()

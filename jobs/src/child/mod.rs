@@ -46,6 +46,7 @@ use std::{
 };
 use stopping::Stopper;
 use tokio::{
+    runtime::Handle,
     sync::{Notify, mpsc, watch},
     task::JoinHandle,
     time::{MissedTickBehavior, interval},
@@ -78,8 +79,8 @@ pub enum Duty {
     Quarantine,
 }
 
-/// Runs until it is told to stop.
-pub async fn run(ctx: Context, assignment: Assignment) -> Result<ExitCode> {
+/// Runs until it is told to stop; attempts run on `handlers`, everything else where this is called.
+pub async fn run(ctx: Context, assignment: Assignment, handlers: Handle) -> Result<ExitCode> {
     let orders = Orders::listen()?;
     let recorder = Arc::new(Recorder::open(&assignment.black_box).map_err(Error::internal)?);
     let held = Arc::new(Held::default());
@@ -112,8 +113,8 @@ pub async fn run(ctx: Context, assignment: Assignment) -> Result<ExitCode> {
     };
     let settled = spawn_leaser(Leaser::new(ctx.clone(), wishes, wiring)?);
     let backend = EngineBackend::new(jobs, ended, mode.clone(), settled);
-    let runner = Arc::new(runner(&ctx, &held, recorder));
-    let worker = spawn_worker(backend, runner, &assignment);
+    let runner = Arc::new(runner(&ctx, &held, recorder, &handlers)?);
+    let worker = spawn_worker(backend, runner, &assignment, &handlers);
 
     let idle = idle(assignment.duty, Arc::clone(&held));
     let code = Stopper::new(&ctx, mode, held, give_up).run(orders, worker, idle).await;
@@ -143,7 +144,7 @@ fn wishes(settings: &Settings, assignment: &Assignment) -> Wishes {
     }
 }
 
-fn runner(ctx: &Context, held: &Arc<Held>, recorder: Arc<Recorder>) -> Runner {
+fn runner(ctx: &Context, held: &Arc<Held>, recorder: Arc<Recorder>, handlers: &Handle) -> Result<Runner> {
     let settings = ctx.settings();
     let limit = |seconds: u64| (seconds > 0).then(|| Duration::from_secs(seconds));
     let limits = Limits {
@@ -152,7 +153,8 @@ fn runner(ctx: &Context, held: &Arc<Held>, recorder: Arc<Recorder>) -> Runner {
         cancel_grace: Duration::from_secs(settings.worker_grace_s),
         result_bytes: settings.max_payload_bytes.0,
     };
-    Runner { ctx: ctx.clone(), registry: Registry::new(settings.profile), held: Arc::clone(held), limits, recorder }
+    let _inside = handlers.enter();
+    Ok(Runner { ctx: ctx.for_handlers()?, registry: Registry::new(settings.profile), held: Arc::clone(held), limits, recorder })
 }
 
 /// Returns when a child that is there for suspects has had none for a while; never for others.
@@ -226,13 +228,13 @@ fn spawn_leaser(leaser: Leaser) -> watch::Receiver<bool> {
 }
 
 /// The apalis worker: a slot per concurrent attempt, each attempt a task of its own.
-fn spawn_worker(backend: EngineBackend, runner: Arc<Runner>, assignment: &Assignment) -> JoinHandle<()> {
+fn spawn_worker(backend: EngineBackend, runner: Arc<Runner>, assignment: &Assignment, handlers: &Handle) -> JoinHandle<()> {
     let worker = WorkerBuilder::new(format!("child-{}", assignment.index))
         .backend(backend)
         .concurrency(assignment.slots)
         .parallelize(tokio::spawn)
         .build(Attempts { runner });
-    tokio::spawn(async move {
+    handlers.spawn(async move {
         if let Err(error) = worker.run().await {
             tracing::error!(%error, "the worker ended by itself");
         }

@@ -6,11 +6,14 @@ use crate::{
 };
 use shared::{Context, config::Settings, telemetry};
 use std::{process::ExitCode, time::Duration};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
+
+/// Threads for leasing, heartbeats and settling in a child: one leases while the other writes.
+const ENGINE_THREADS: usize = 2;
 
 pub(super) fn supervise(settings: Settings, flags: &[(&'static str, String)]) -> ExitCode {
     drop(telemetry::logs::init(&settings));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime starts");
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime starts");
     finish(runtime, supervisor::run(settings, flags.to_vec()))
 }
 
@@ -18,13 +21,23 @@ pub(super) fn child(settings: Settings, assignment: Assignment) -> ExitCode {
     drop(telemetry::logs::init(&settings));
     drop(telemetry::metrics::install());
     log_panics();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    // Handlers have threads of their own: one that blocks them all stops neither heartbeats nor settling nor handing back.
+    let handlers = Builder::new_multi_thread()
         .max_blocking_threads(settings.blocking_threads())
-        .thread_name("jobs-w")
+        .thread_name("jobs-handler")
         .enable_all()
         .build()
         .expect("a runtime starts");
-    finish(runtime, async { child::run(Context::open(settings)?, assignment).await })
+    let engine = Builder::new_multi_thread()
+        .worker_threads(ENGINE_THREADS)
+        .thread_name("jobs-engine")
+        .enable_all()
+        .build()
+        .expect("a runtime starts");
+    let handle = handlers.handle().clone();
+    let code = finish(engine, async { child::run(Context::open(settings)?, assignment, handle).await });
+    handlers.shutdown_background();
+    code
 }
 
 /// Does not wait for blocked threads at the end: what they do no longer counts.

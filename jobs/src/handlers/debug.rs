@@ -42,6 +42,19 @@ pub async fn crash(_: JobContext, _: Box<RawValue>) -> Outcome {
     std::process::abort()
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Block {
+    pub ms: u64,
+}
+
+/// `debug.block`: keeps its thread for so long, and hears nothing meanwhile.
+pub async fn block(_: JobContext, payload: Block) -> Outcome {
+    #[expect(clippy::disallowed_methods, reason = "to block the thread is what it is for")]
+    std::thread::sleep(Duration::from_millis(payload.ms));
+    done("null")
+}
+
 fn done(json: &str) -> Outcome {
     Outcome::Done(RawValue::from_string(json.to_owned()).expect("a literal that is JSON"))
 }

@@ -98,3 +98,15 @@ async fn a_job_whose_time_has_passed_is_expired_and_not_run() {
     let job = world.until(id, JobState::Expired).await;
     assert_eq!((job.started_at, job.result.is_none()), (None, true));
 }
+
+#[tokio::test]
+async fn a_result_that_is_too_long_is_a_dead_letter_and_not_a_dead_worker() {
+    let world = World::new().await;
+    let _worker = world.worker(&[("MAX_PAYLOAD_BYTES", "16KiB")]);
+    // What this test may submit, its worker may not return.
+    let id = world.submit(json!({"kind": "debug.echo", "payload": {"text": "x".repeat(200_000)}})).await;
+    let job = world.until(id, JobState::Dead).await;
+    assert_eq!((job.error.unwrap().code.as_str(), job.attempt), ("result_rejected", 1));
+    let after = world.echo().await;
+    world.until(after, JobState::Succeeded).await;
+}

@@ -37,6 +37,7 @@ pub static KINDS: &[Kind] = &[
     debug("debug.sleep", Submitters::OperatorsOutsideDevelopment),
     debug("debug.fail", Submitters::OperatorsOutsideDevelopment),
     debug("debug.crash", Submitters::DevelopmentOnly),
+    debug("debug.block", Submitters::DevelopmentOnly),
 ];
 
 /// The kind called `name`, if our workers run it.
