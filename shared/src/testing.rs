@@ -3,6 +3,10 @@
 //! A database is copied from a migrated template, so a test pays for the copy and not for the migrations. Dropping a
 //! [`TestStores`] drops the database and the keys.
 
+mod redis_server;
+
+pub use redis_server::RedisServer;
+
 use crate::{
     Context,
     config::{Layers, Settings},
@@ -48,6 +52,15 @@ impl TestStores {
         ];
         let variables = variables.map(|(name, value)| (name.to_owned(), value)).to_vec();
         Self { variables, admin_url, redis_url, database, prefix }
+    }
+
+    /// Puts another Redis in the place of the common one.
+    pub fn use_redis(&mut self, redis: &RedisServer) {
+        for (name, value) in &mut self.variables {
+            if name == "REDIS_URL" {
+                *value = redis.url();
+            }
+        }
     }
 
     /// A context on these stores, with `overrides` (variable, value) on top.

@@ -10,6 +10,7 @@ mod jobs;
 mod openapi;
 mod process;
 mod queues;
+mod redis_away;
 mod support;
 mod system;
 mod users;

@@ -15,9 +15,9 @@ use tokio::{
 const N_JOBS: usize = 200;
 
 /// `millrace-api serve` on the stores of `app`.
-struct ApiProcess {
+pub(crate) struct ApiProcess {
     child: Child,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl ApiProcess {
@@ -25,7 +25,7 @@ impl ApiProcess {
         Self::start_with(app, &[]).await
     }
 
-    async fn start_with(app: &TestApp, overrides: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start_with(app: &TestApp, overrides: &[(&str, &str)]) -> Self {
         let settings = [("API_PORT", "0"), ("API_WORKERS", "2"), ("LOG_FORMAT", "json"), ("LOG_LEVEL", "info"), ("RATE_LIMITS", "off")];
         let mut child = Command::new(env!("CARGO_BIN_EXE_millrace-api"))
             .arg("serve")
@@ -52,7 +52,7 @@ impl ApiProcess {
         Self { child, url: format!("http://{address}/api/v1") }
     }
 
-    async fn token(&self, client: &Client) -> String {
+    pub(crate) async fn token(&self, client: &Client) -> String {
         let response = client.post(format!("{}/auth/login", self.url)).json(&credentials("ada@example.org")).send().await.unwrap();
         let session: Value = response.json().await.unwrap();
         session["access_token"].as_str().expect("signed in").to_owned()
@@ -63,7 +63,7 @@ impl ApiProcess {
         nix::sys::signal::kill(Pid::from_raw(pid), signal).expect("the process is ours");
     }
 
-    async fn submit(&self, client: &Client, token: &str, idx: usize) -> reqwest::Result<Response> {
+    pub(crate) async fn submit(&self, client: &Client, token: &str, idx: usize) -> reqwest::Result<Response> {
         let request = client.post(format!("{}/jobs", self.url)).bearer_auth(token).header("idempotency-key", format!("job-{idx}"));
         request.json(&json!({"kind": "debug.echo", "payload": idx, "queue": "killed"})).send().await
     }
@@ -119,7 +119,7 @@ async fn an_api_killed_between_accepting_and_answering_loses_and_doubles_nothing
 }
 
 /// Asks until the answer satisfies, for at most 20 s.
-async fn until(client: &Client, url: &str, token: &str, is_there: impl Fn(&Response) -> bool) {
+pub(crate) async fn until(client: &Client, url: &str, token: &str, is_there: impl Fn(&Response) -> bool) {
     let asking = async {
         loop {
             if client.get(url).bearer_auth(token).send().await.is_ok_and(|response| is_there(&response)) {

@@ -1,7 +1,10 @@
-//! Redis forgets everything while a worker runs.
+//! Redis forgets everything, is killed, or stops in its tracks while a worker runs.
 
-use crate::world::World;
-use shared::jobs::JobState;
+use crate::world::{World, send};
+use nix::sys::signal::Signal;
+use serde_json::json;
+use shared::{jobs::JobState, testing::RedisServer};
+use std::time::Instant;
 
 #[tokio::test]
 async fn an_emptied_redis_loses_no_job() {
@@ -21,5 +24,55 @@ async fn an_emptied_redis_loses_no_job() {
     for id in jobs {
         let job = world.until(id, JobState::Succeeded).await;
         assert!(world.failed_attempts(id).await.is_empty(), "a loss of Redis is no failure of the job: {job:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_killed_redis_that_comes_back_is_consumed_from_again_by_itself() {
+    let mut redis = RedisServer::start().await;
+    let world = World::with_redis(&redis).await;
+    // The reconciler and expiring leases would get there as well, some time: not in this test.
+    let _worker = world.worker(&[("WORKER_RECONCILE_MS", "600000"), ("WORKER_LEASE_MS", "60000")]);
+    let first = world.echo().await;
+    world.until(first, JobState::Succeeded).await;
+    let running = world.sleep(1_500).await;
+    world.until(running, JobState::Running).await;
+    redis.kill();
+    let mut waiting = Vec::new();
+    for _ in 0..20 {
+        waiting.push(world.echo().await);
+    }
+    redis.restart().await;
+    let back = Instant::now();
+    let fresh = world.echo().await;
+    world.until(fresh, JobState::Succeeded).await;
+    let first_after = back.elapsed();
+    for id in waiting {
+        world.until(id, JobState::Succeeded).await;
+    }
+    println!("redis-restart first_ms={} all_ms={}", first_after.as_millis(), back.elapsed().as_millis());
+    let job = world.until(running, JobState::Succeeded).await;
+    assert_eq!((job.attempt, world.failed_attempts(running).await.len()), (1, 0), "what ran meanwhile is settled afterwards");
+}
+
+#[tokio::test]
+async fn a_lease_whose_answer_got_lost_is_handed_back() {
+    let redis = RedisServer::start().await;
+    let world = World::with_redis(&redis).await;
+    let _worker = world.worker(&[("WORKER_RECONCILE_MS", "600000"), ("WORKER_LEASE_MS", "60000")]);
+    let first = world.echo().await;
+    world.until(first, JobState::Succeeded).await;
+    for _ in 0..3 {
+        let mut jobs = Vec::new();
+        for _ in 0..10 {
+            jobs.push(world.submit(json!({"kind": "debug.echo", "delay_ms": 300})).await);
+        }
+        // They fall due, and are leased, by calls that nobody waits for any more when they are answered.
+        send(redis.pid(), Signal::SIGSTOP);
+        tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+        send(redis.pid(), Signal::SIGCONT);
+        for id in jobs {
+            world.until(id, JobState::Succeeded).await;
+        }
     }
 }

@@ -16,7 +16,7 @@ use shared::{
         workers::{self, Worker, WorkerState},
     },
     page::PageQuery,
-    testing::TestStores,
+    testing::{RedisServer, TestStores},
 };
 use std::{
     process::{Child, Command, Stdio},
@@ -43,7 +43,17 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new() -> Self {
-        let stores = TestStores::create().await;
+        Self::on(TestStores::create().await)
+    }
+
+    /// With a Redis of its own, that a test may kill.
+    pub(crate) async fn with_redis(redis: &RedisServer) -> Self {
+        let mut stores = TestStores::create().await;
+        stores.use_redis(redis);
+        Self::on(stores)
+    }
+
+    fn on(stores: TestStores) -> Self {
         let id = UserId::new();
         let caller = Caller::new(id, Role::Operator, Role::Operator.scopes(), Credential::Session(SessionId::new()));
         Self { ctx: stores.context(SETTINGS), caller, stores }

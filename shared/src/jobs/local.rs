@@ -1,6 +1,6 @@
 //! What one process keeps of jobs between requests. Nothing here is the truth: all of it may vanish at any moment.
 
-use super::{coalesce::Coalescer, lookup::Lookups, queues::QueueCache, race::Away, wait::Waiters};
+use super::{coalesce::Coalescer, lookup::Lookups, outage::Outage, queues::QueueCache, wait::Waiters};
 use crate::{config::Settings, redis::Redis};
 use sqlx::PgPool;
 use tokio::runtime::Handle;
@@ -11,7 +11,7 @@ pub struct LocalJobs {
     pub(super) unique_coalescer: Coalescer,
     pub(super) queues: QueueCache,
     pub(super) waiters: Waiters,
-    pub(super) redis_away: Away,
+    pub(super) outage: Outage,
     pub(super) lookups: Lookups,
     /// Where work goes on that must outlive the request, and the server thread, that began it.
     pub(super) runtime: Handle,
@@ -27,7 +27,7 @@ impl LocalJobs {
             unique_coalescer: Coalescer::default(),
             queues: QueueCache::new(settings.queues_max),
             waiters: Waiters::new(settings.wait_max),
-            redis_away: Away::default(),
+            outage: Outage::default(),
             lookups: Lookups::default(),
             runtime: Handle::current(),
             pg: pg.clone(),

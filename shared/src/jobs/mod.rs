@@ -17,6 +17,7 @@ mod local;
 mod lookup;
 pub mod names;
 pub mod new_job;
+mod outage;
 pub mod queues;
 mod race;
 pub mod raw_json;

@@ -5,35 +5,16 @@ use super::{
     JobKind, NewJob, QueueName, RetryPolicy,
     engine::{self, Enqueue, Lease, Paused, Standing},
     list::Leases,
+    outage,
     store::{self, change::Requeued, read::JobRow},
 };
 use crate::{Context, Error, Result, clock::unix_ms, ids::JobId, telemetry::metrics};
-use std::{
-    collections::HashMap,
-    sync::atomic::{AtomicI64, Ordering},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// How long announcing rests after Redis failed, so that each submit does not wait for it in vain.
-const REST_MS: i64 = 1_000;
 /// Leases looked at most to list what runs.
 const RUNNING_MAX: usize = 100_000;
-
-/// Until when Redis is taken for away, in milliseconds since 1970.
-#[derive(Debug, Default)]
-pub(super) struct Away(AtomicI64);
-
-impl Away {
-    fn is_over(&self, now: OffsetDateTime) -> bool {
-        unix_ms(now) >= self.0.load(Ordering::Relaxed)
-    }
-
-    fn begin(&self, now: OffsetDateTime) {
-        self.0.store(unix_ms(now) + REST_MS, Ordering::Relaxed);
-    }
-}
 
 /// Brings committed jobs before the workers, one call per queue.
 pub(super) async fn enqueue(ctx: &Context, jobs: &[&NewJob]) {
@@ -44,12 +25,12 @@ pub(super) async fn enqueue(ctx: &Context, jobs: &[&NewJob]) {
     for (queue, copies) in by_queue {
         ::metrics::counter!(metrics::JOB_SUBMITTED, "queue" => queue.to_string()).increment(copies.len() as u64);
         ::metrics::counter!(metrics::APP_MESSAGES).increment(copies.len() as u64);
-        if !ctx.jobs.redis_away.is_over(ctx.clock.now()) {
-            continue;
-        }
-        if let Err(error) = engine::enqueue(ctx, queue, &copies).await {
-            ctx.jobs.redis_away.begin(ctx.clock.now());
-            tracing::warn!(%error, %queue, n_jobs = copies.len(), "jobs are written but not announced; the reconciler will");
+        let ids = copies.iter().map(|copy| copy.id);
+        if ctx.jobs.outage.is_on() {
+            outage::missed(ctx, queue, ids);
+        } else if let Err(error) = engine::enqueue(ctx, queue, &copies).await {
+            tracing::warn!(%error, %queue, n_jobs = copies.len(), "jobs are written but not announced until Redis answers");
+            outage::missed(ctx, queue, ids);
         }
     }
 }

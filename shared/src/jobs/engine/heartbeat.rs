@@ -10,7 +10,10 @@ use super::{
 use crate::{Context, Result, telemetry::metrics};
 use redis::aio::ConnectionManager;
 use std::{sync::Arc, time::Duration};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::sleep;
+
+/// Until Redis answers again: the leases run out meanwhile.
+const RETRY_EVERY: Duration = Duration::from_millis(500);
 
 /// Beats for as long as it is polled.
 pub async fn beat(ctx: &Context, held: &Held) -> Result<()> {
@@ -19,14 +22,15 @@ pub async fn beat(ctx: &Context, held: &Held) -> Result<()> {
         (Duration::from_millis(settings.worker_lease_ms), Duration::from_millis(settings.worker_heartbeat_ms))
     };
     let mut connection = ctx.redis.own_connection(&ctx.settings())?;
-    let mut ticks = interval(every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut pause = every;
     loop {
-        ticks.tick().await;
+        sleep(pause).await;
+        pause = every;
         for (keys, tokens) in held.tokens_by_queue() {
             for tokens in tokens.chunks(IDS_MAX) {
                 if let Err(error) = extend(&mut connection, &keys, lease, tokens, held).await {
                     tracing::warn!(%error, queue = %keys.queue, n_leases = tokens.len(), "leases could not be extended");
+                    pause = every.min(RETRY_EVERY);
                 }
             }
         }

@@ -6,6 +6,7 @@
 
 mod arrivals;
 mod ends;
+mod reclaim;
 
 use super::{
     Outcome,
@@ -34,6 +35,11 @@ use tokio_util::sync::CancellationToken;
 
 /// Settle batches on their way to PostgreSQL at once: with one, every beat would wait for a commit.
 const BATCHES_MAX: usize = 2;
+
+/// After a Redis that restarted was noticed, the leader makes it known to the queues within a sweep or two.
+const KNOWN_SOON: Duration = Duration::from_millis(50);
+/// Looks for leases whose answer got lost, one per poll, after Redis was away: the last calls may be late to run.
+const RECLAIMS: usize = 2;
 
 /// What a worker is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,6 +109,10 @@ pub struct Leaser {
     loaded: (mpsc::Sender<Option<Loaded>>, mpsc::Receiver<Option<Loaded>>),
     /// No beat before this: the last one failed.
     resume_at: Option<Instant>,
+    /// Queues are looked at again then: this Redis did not know one yet.
+    rouse_at: Option<Instant>,
+    /// Looks for leases whose answer got lost that are still to be made.
+    n_reclaims: usize,
     has_handed_back: bool,
     is_redis_away: bool,
     meters: Meters,
@@ -129,6 +139,8 @@ impl Leaser {
             written: mpsc::channel(BATCHES_MAX),
             loaded: mpsc::channel(loads_max),
             resume_at: None,
+            rouse_at: None,
+            n_reclaims: 0,
             has_handed_back: false,
             is_redis_away: false,
             meters: Meters::default(),
@@ -150,6 +162,7 @@ impl Leaser {
                 return;
             }
             let resume_at = self.resume_at.unwrap_or_else(Instant::now);
+            let rouse_at = self.rouse_at.unwrap_or_else(Instant::now);
             tokio::select! {
                 () = self.wiring.give_up.cancelled() => return,
                 Some(ended) = self.wiring.ended.recv() => self.conclude(ended),
@@ -159,7 +172,14 @@ impl Leaser {
                 Ok(()) = self.wiring.mode.changed() => {}
                 () = self.wiring.bell.rung() => self.hear(),
                 () = self.wiring.held.attempt_started.notified() => {}
-                _ = polls.tick() => self.lanes.rouse_all(),
+                _ = polls.tick() => {
+                    self.lanes.rouse_all();
+                    self.reclaim().await;
+                }
+                () = sleep_until(rouse_at.into()), if self.rouse_at.is_some() => {
+                    self.rouse_at = None;
+                    self.lanes.rouse_all();
+                }
                 () = sleep_until(resume_at.into()), if self.resume_at.is_some() => self.resume_at = None,
             }
         }
@@ -187,6 +207,10 @@ impl Leaser {
     fn want(&self) -> usize {
         if *self.wiring.mode.borrow() != Mode::Lease || !self.lanes.any_hungry() {
             return 0;
+        }
+        if self.is_redis_away {
+            // A beat whose answer gets lost shall not lease again and again: one job tells whether Redis is back.
+            return usize::from(self.wiring.held.n_open() < self.wishes.prefetch);
         }
         self.wishes.prefetch.saturating_sub(self.wiring.held.n_open())
     }
@@ -267,11 +291,16 @@ impl Leaser {
     fn take_stepped(&mut self, keys: &Arc<QueueKeys>, step: &Step, stepped: Stepped, batch: &mut Vec<Conclusion>) {
         if std::mem::take(&mut self.is_redis_away) {
             tracing::info!("Redis answers again");
+            self.n_reclaims = RECLAIMS;
+            self.lanes.rouse_all();
         }
         let lane = self.lanes.by_keys(keys);
         let (refused, marked) = lane.take_marked(&stepped);
         if step.want > 0 {
             lane.may_have_more = stepped.more;
+        }
+        if !stepped.known {
+            self.rouse_at = Some(Instant::now() + KNOWN_SOON);
         }
         self.wiring.held.settling(marked.iter().map(|conclusion| conclusion.delivery.token));
         batch.extend(marked);

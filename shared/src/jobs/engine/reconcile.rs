@@ -105,6 +105,11 @@ async fn repair_queue_rows(ctx: &Context, queue: &QueueName, rows: &[PendingRow]
     Ok(())
 }
 
+/// Brings those of `ids` that are pending before the workers, some time after they were committed.
+pub async fn announce(ctx: &Context, queue: &QueueName, ids: &[JobId]) -> Result<u64> {
+    copy(ctx, &QueueKeys::new(&ctx.keys, queue), ids, Places::Kept).await
+}
+
 /// Reads the rows of `ids` once more and copies those still pending. Redis' time is taken before the read, so that a copy
 /// held up on its way is refused and not believed.
 pub(super) async fn copy(ctx: &Context, keys: &QueueKeys, ids: &[JobId], places: Places) -> Result<u64> {

@@ -54,16 +54,16 @@ pub struct Wreck {
 
 /// A lease that the process held.
 #[derive(Debug)]
-struct Left {
-    token: Token,
-    started: bool,
-    standing: Standing,
+pub(super) struct Left {
+    pub(super) token: Token,
+    pub(super) started: bool,
+    pub(super) standing: Standing,
 }
 
 /// What Redis says of the wreck's deliveries on one queue.
 #[derive(Debug, Default)]
-struct Scene {
-    leases: Vec<Left>,
+pub(super) struct Scene {
+    pub(super) leases: Vec<Left>,
     /// Running ones that another process has leased meanwhile: its business now.
     taken: HashSet<JobId>,
 }
@@ -127,7 +127,7 @@ async fn salvage_queue(ctx: &Context, wreck: &Wreck, queue: &QueueName) -> Resul
 }
 
 /// Finds the leases with `nonce` on one queue, and which of `ids` others have leased.
-async fn survey(connection: &mut ConnectionManager, keys: &QueueKeys, nonce: Nonce, ids: &[JobId]) -> Result<Scene> {
+pub(super) async fn survey(connection: &mut ConnectionManager, keys: &QueueKeys, nonce: Nonce, ids: &[JobId]) -> Result<Scene> {
     let mut scene = Scene::default();
     let mut cursor = 0_u64;
     loop {
