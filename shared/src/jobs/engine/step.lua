@@ -140,7 +140,9 @@ local function pop(count, n_oldest)
     return redis.call('LPOP', KEYS[QUARANTINE], count) or {}
   end
   local popped = {}
-  if n_oldest > 0 then
+  local n_lists = redis.call('EXISTS', unpack(KEYS, READY, READY + 9))
+  -- Where all wait in one list, its first is the oldest anyway.
+  if n_oldest > 0 and n_lists > 1 then
     local heads = {}
     for band = READY, READY + 9 do
       heads[band] = redis.call('LINDEX', KEYS[band], 0) or nil
@@ -160,18 +162,27 @@ local function pop(count, n_oldest)
     end
   end
   for band = READY + 9, READY, -1 do
-    if #popped >= count then
+    if #popped >= count or n_lists == 0 then
       break
     end
-    for _, id in ipairs(redis.call('LPOP', KEYS[band], count - #popped) or {}) do
-      popped[#popped + 1] = id
+    local ids = redis.call('LPOP', KEYS[band], count - #popped)
+    if ids then
+      n_lists = n_lists - 1
+      for _, id in ipairs(ids) do
+        popped[#popped + 1] = id
+      end
     end
   end
   return popped
 end
 
+-- The next attempt by the last one: writing a number as text is the dearest thing that a lease would do in Lua.
+local nexts = { ['0'] = '1', ['1'] = '2', ['2'] = '3', ['3'] = '4' }
+
 local function lease(n_leased_before)
   local taken, more = {}, 0
+  local expiry = string.format('%d', now + lease_ms)
+  local holder = ':' .. nonce .. ':' .. worker .. ':' .. string.format('%d', now)
   for round = 1, 8 do
     local missing = want - #taken / 3
     local n_oldest = 0
@@ -195,15 +206,15 @@ local function lease(n_leased_before)
         suspects[#suspects + 1] = id
       -- The same id twice in one pop is one job.
       elseif priority and not live[id] then
-        attempt = attempt + 1
+        attempt = nexts[attempt] or string.format('%d', attempt + 1)
         local standing = priority .. ':' .. attempt .. rest
         live[id] = true
         live[#live + 1] = id
         standings[#standings + 1] = id
         standings[#standings + 1] = 'l' .. standing
         leases[#leases + 1] = id
-        leases[#leases + 1] = 'l-:' .. attempt .. ':' .. nonce .. ':' .. worker .. ':' .. now
-        expiries[#expiries + 1] = now + lease_ms
+        leases[#leases + 1] = 'l-:' .. attempt .. holder
+        expiries[#expiries + 1] = expiry
         expiries[#expiries + 1] = id
       end
     end
