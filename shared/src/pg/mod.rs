@@ -14,7 +14,7 @@ use std::{str::FromStr, time::Duration};
 pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
 /// A pooled connection that was used so lately is handed out untested.
-const TRUSTED_FOR: Duration = Duration::from_secs(1);
+pub(crate) const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 pub fn open_pool(settings: &Settings) -> Result<PgPool> {
     open_worker_pool(settings, 1)
@@ -45,6 +45,23 @@ fn open(settings: &Settings, min: u32, max: u32) -> Result<PgPool> {
             Box::pin(async move { if standing.idle_for > TRUSTED_FOR { connection.ping().await.map(|()| true) } else { Ok(true) } })
         })
         .connect_lazy_with(options))
+}
+
+/// A connection of its own for statements that take arrays of keys. Each is planned once, for arrays of any length, and goes by
+/// the index whatever the statistics say: a queue that was empty when they were gathered is not searched from end to end when
+/// it is long.
+pub(crate) async fn connect_by_index(settings: &Settings) -> sqlx::Result<PgConnection> {
+    let options =
+        connect_options(settings, settings.database_url.expose_secret()).map_err(|error| sqlx::Error::Configuration(error.into()))?;
+    let options = options.options([
+        ("plan_cache_mode", "force_generic_plan"),
+        ("enable_seqscan", "off"),
+        ("enable_hashjoin", "off"),
+        ("enable_mergejoin", "off"),
+        ("jit", "off"),
+    ]);
+    let patience = Duration::from_millis(settings.db_acquire_timeout_ms);
+    tokio::time::timeout(patience, PgConnection::connect_with(&options)).await.map_err(|_| sqlx::Error::PoolTimedOut)?
 }
 
 /// Options of a connection that stands outside the pool: migrations, advisory locks, behind PgBouncer.

@@ -1,15 +1,15 @@
 //! The task that owns a worker's race: it leases, settles and hands back, one script call per queue and beat.
 //!
-//! A beat finishes what PostgreSQL has taken, marks the next outcomes as settling, notes starts, and leases up to the
-//! prefetch. Marked outcomes go to PostgreSQL in a batch; two batches are on their way at most, so that the next beat need
-//! not wait for the last commit. Nothing lingers: a beat carries what has gathered while the one before was under way.
+//! A beat finishes what PostgreSQL has taken, marks what has ended as settling, notes starts, and leases up to the prefetch.
+//! Marked outcomes go to the [`Writers`], so that no beat waits for a commit. Nothing lingers: a beat carries what has
+//! gathered while the one before was under way.
 
 mod arrivals;
 mod ends;
 mod reclaim;
 
 use super::{
-    Outcome,
+    IDS_MAX, Outcome,
     doorbell::Bell,
     held::{Held, LeasedJob},
     lane::Lanes,
@@ -17,8 +17,8 @@ use super::{
     meters::Meters,
     outcome::Conclusion,
     scripts::{self, Finish, Holder, LeaseFrom, QueueKeys, Step, Stepped},
-    settle,
     token::Token,
+    writers::Writers,
 };
 use crate::{Context, Result, jobs::QueueName, telemetry::metrics};
 use redis::aio::ConnectionManager;
@@ -32,9 +32,6 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
-
-/// Settle batches on their way to PostgreSQL at once: with one, every beat would wait for a commit.
-const BATCHES_MAX: usize = 2;
 
 /// After a Redis that restarted was noticed, the leader makes it known to the queues within a sweep or two.
 const KNOWN_SOON: Duration = Duration::from_millis(50);
@@ -74,7 +71,7 @@ pub struct Ended {
 pub struct Wishes {
     pub holder: Holder,
     pub from: LeaseFrom,
-    /// Deliveries held at most, outcomes that wait included and those being written not.
+    /// Deliveries held at most, outcomes that wait to be marked included and those that are marked not.
     pub prefetch: usize,
     pub settle_batch: usize,
     pub poll: Duration,
@@ -104,8 +101,7 @@ pub struct Leaser {
     lanes: Lanes,
     /// Concluded, and not yet marked.
     concluded: VecDeque<Conclusion>,
-    n_writing: usize,
-    written: (mpsc::Sender<Vec<Finish>>, mpsc::Receiver<Vec<Finish>>),
+    writers: Writers,
     loaded: (mpsc::Sender<Option<Loaded>>, mpsc::Receiver<Option<Loaded>>),
     /// No beat before this: the last one failed.
     resume_at: Option<Instant>,
@@ -128,6 +124,7 @@ impl Leaser {
     pub fn new(ctx: Context, wishes: Wishes, wiring: Wiring) -> Result<Self> {
         let connection = ctx.redis.own_connection(&ctx.settings())?;
         let loads_max = wishes.prefetch.max(1);
+        let writers = Writers::new(ctx.clone(), wishes.settle_batch, wiring.give_up.clone());
         Ok(Self {
             ctx,
             wishes,
@@ -135,8 +132,7 @@ impl Leaser {
             connection,
             lanes: Lanes::default(),
             concluded: VecDeque::new(),
-            n_writing: 0,
-            written: mpsc::channel(BATCHES_MAX),
+            writers,
             loaded: mpsc::channel(loads_max),
             resume_at: None,
             rouse_at: None,
@@ -166,7 +162,7 @@ impl Leaser {
             tokio::select! {
                 () = self.wiring.give_up.cancelled() => return,
                 Some(ended) = self.wiring.ended.recv() => self.conclude(ended),
-                Some(finishes) = self.written.1.recv() => self.take_written(finishes),
+                finishes = self.writers.written() => self.take_written(finishes),
                 Some(loaded) = self.loaded.1.recv() => self.take_loaded(loaded),
                 Ok(()) = self.wiring.queues.changed() => self.consume(),
                 Ok(()) = self.wiring.mode.changed() => {}
@@ -190,7 +186,7 @@ impl Leaser {
         while let Ok(ended) = self.wiring.ended.try_recv() {
             self.conclude(ended);
         }
-        while let Ok(finishes) = self.written.1.try_recv() {
+        while let Some(finishes) = self.writers.take_written() {
             self.take_written(finishes);
         }
         for started in self.wiring.held.take_started() {
@@ -216,7 +212,7 @@ impl Leaser {
     }
 
     fn may_mark(&self) -> bool {
-        !self.concluded.is_empty() && self.n_writing < BATCHES_MAX
+        !self.concluded.is_empty() && self.writers.room() > 0
     }
 
     fn is_due(&self) -> bool {
@@ -228,7 +224,7 @@ impl Leaser {
 
     fn is_settled(&self) -> bool {
         let idle = self.lanes.all.iter().all(|lane| lane.finishes.is_empty());
-        idle && self.concluded.is_empty() && self.n_writing == 0
+        idle && self.concluded.is_empty() && self.writers.is_idle()
     }
 
     fn consume(&mut self) {
@@ -263,22 +259,19 @@ impl Leaser {
             async move { scripts::step(&mut connection, keys, holder, step).await }
         });
         let answers = futures_util::future::join_all(calls).await;
-        let mut batch = Vec::new();
+        let mut marked = Vec::new();
         for ((keys, step), answer) in steps.into_iter().zip(answers) {
             match answer {
-                Ok(stepped) => self.take_stepped(&keys, &step, stepped, &mut batch),
+                Ok(stepped) => self.take_stepped(&keys, &step, stepped, &mut marked),
                 Err(error) => self.put_back(&keys, step, &error),
             }
         }
-        self.write(batch);
+        self.writers.write(marked);
     }
 
     /// Moves the next outcomes to their lanes, to be marked in this beat.
     fn mark(&mut self) {
-        if !self.may_mark() {
-            return;
-        }
-        let n = self.concluded.len().min(self.wishes.settle_batch);
+        let n = self.concluded.len().min(self.writers.room()).min(IDS_MAX);
         for conclusion in self.concluded.drain(..n) {
             match self.wiring.held.get(conclusion.delivery.token) {
                 Some(held) => self.lanes.by_keys(&held.keys).marked.push(conclusion),
@@ -288,7 +281,7 @@ impl Leaser {
         }
     }
 
-    fn take_stepped(&mut self, keys: &Arc<QueueKeys>, step: &Step, stepped: Stepped, batch: &mut Vec<Conclusion>) {
+    fn take_stepped(&mut self, keys: &Arc<QueueKeys>, step: &Step, stepped: Stepped, settling: &mut Vec<Conclusion>) {
         if std::mem::take(&mut self.is_redis_away) {
             tracing::info!("Redis answers again");
             self.n_reclaims = RECLAIMS;
@@ -303,7 +296,7 @@ impl Leaser {
             self.rouse_at = Some(Instant::now() + KNOWN_SOON);
         }
         self.wiring.held.settling(marked.iter().map(|conclusion| conclusion.delivery.token));
-        batch.extend(marked);
+        settling.extend(marked);
         for conclusion in refused {
             self.wiring.held.remove(conclusion.delivery.token);
             note_lost(conclusion.delivery.token);
@@ -340,23 +333,7 @@ impl Leaser {
         self.resume_at = Some(Instant::now() + Duration::from_millis(100));
     }
 
-    /// Sends marked outcomes to PostgreSQL, which may take its time.
-    fn write(&mut self, batch: Vec<Conclusion>) {
-        if batch.is_empty() {
-            return;
-        }
-        self.n_writing += 1;
-        let (ctx, give_up, written) = (self.ctx.clone(), self.wiring.give_up.clone(), self.written.0.clone());
-        tokio::spawn(async move {
-            let started = Instant::now();
-            let finishes = settle::write_patiently(&ctx, batch, &give_up).await;
-            ::metrics::histogram!(metrics::JOB_SETTLE).record(started.elapsed());
-            drop(written.send(finishes).await);
-        });
-    }
-
     fn take_written(&mut self, finishes: Vec<Finish>) {
-        self.n_writing -= 1;
         #[expect(clippy::cast_precision_loss, reason = "a gauge of seconds needs no more than a double holds")]
         self.meters.processed_at(self.ctx.clock.now().unix_timestamp() as f64);
         for finish in finishes {

@@ -24,6 +24,7 @@ mod settle;
 mod store;
 pub mod token;
 pub mod upkeep;
+mod writers;
 
 pub use cancel::{CancelAnswer, MadeWay, cancel, end_waiting, forget, take_to_delete};
 pub use copy::{Enqueue, INLINE_PAYLOAD_BYTES, Standing};

@@ -7,8 +7,12 @@ use super::{
     store::{self, RowStanding, Written},
     token::Token,
 };
-use crate::{Context, Error, Result, ids::JobId, telemetry::metrics};
-use std::{collections::HashMap, time::Duration};
+use crate::{Context, Error, Result, ids::JobId, pg, telemetry::metrics};
+use sqlx::{Connection, PgConnection};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 use tokio_util::sync::CancellationToken;
 
 /// A row that changed between the statement's snapshot and its lock is told again, at most so often.
@@ -43,14 +47,49 @@ impl Settled {
     }
 }
 
+/// A connection for outcomes alone, kept between batches: the pool's would be tested after each.
+#[derive(Debug, Default)]
+pub(super) struct Settler {
+    connection: Option<PgConnection>,
+    used_at: Option<Instant>,
+}
+
+impl Settler {
+    async fn write(&mut self, ctx: &Context, conclusions: &[Conclusion]) -> sqlx::Result<Vec<Settled>> {
+        let mut connection = self.connect(ctx).await?;
+        let written = write_on(&mut connection, conclusions).await;
+        // After any other failure than a refusal of the data the connection may be broken.
+        if written.as_ref().err().is_none_or(is_about_data) {
+            self.connection = Some(connection);
+            self.used_at = Some(Instant::now());
+        }
+        written
+    }
+
+    /// The kept connection, if it still is one, else a new one.
+    async fn connect(&mut self, ctx: &Context) -> sqlx::Result<PgConnection> {
+        if let Some(mut connection) = self.connection.take()
+            && (self.used_at.is_some_and(|used_at| used_at.elapsed() < pg::TRUSTED_FOR) || connection.ping().await.is_ok())
+        {
+            return Ok(connection);
+        }
+        pg::connect_by_index(&ctx.settings()).await
+    }
+}
+
 /// Writes until it is done or `give_up` fires; PostgreSQL may be away meanwhile. Returns what was concluded.
-pub(super) async fn write_patiently(ctx: &Context, conclusions: Vec<Conclusion>, give_up: &CancellationToken) -> Vec<Finish> {
+pub(super) async fn write_patiently(
+    ctx: &Context,
+    settler: &mut Settler,
+    conclusions: Vec<Conclusion>,
+    give_up: &CancellationToken,
+) -> Vec<Finish> {
     let mut pause = Duration::from_millis(50);
     let mut finished = Vec::with_capacity(conclusions.len());
     // Halves of a batch that was refused for its data; the last one is written next.
     let mut batches = vec![conclusions];
     while let Some(batch) = batches.pop() {
-        match write(ctx, &batch).await {
+        match settler.write(ctx, &batch).await {
             Ok(settled) => {
                 finished.extend(settled.into_iter().map(Settled::note));
                 pause = Duration::from_millis(50);
@@ -92,15 +131,20 @@ fn is_about_data(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| code.starts_with("22") || code.starts_with("23") || code.starts_with("54"))
 }
 
-/// Writes a batch once. Redis hears what was told when it was written, and how the row stands when it was refused.
+/// Writes a batch once, on a connection of the pool.
 pub(super) async fn write(ctx: &Context, conclusions: &[Conclusion]) -> sqlx::Result<Vec<Settled>> {
+    write_on(&mut *ctx.pg.acquire().await?, conclusions).await
+}
+
+/// Redis hears what was told when it was written, and how the row stands when it was refused.
+async fn write_on(pg: &mut PgConnection, conclusions: &[Conclusion]) -> sqlx::Result<Vec<Settled>> {
     let mut open: HashMap<JobId, &Conclusion> = conclusions.iter().map(|c| (c.delivery.token.job_id, c)).collect();
     let mut finished = Vec::with_capacity(open.len());
     for _ in 0..ROUNDS_MAX {
         let mut batch: Vec<&Conclusion> = open.values().copied().collect();
         // One order for all writers: two batches that meet wait for each other instead of deadlocking.
         batch.sort_unstable_by_key(|conclusion| conclusion.delivery.token.job_id);
-        for written in store::conclude(&ctx.pg, &batch).await? {
+        for written in store::conclude(pg, &batch).await? {
             if let Some(conclusion) = open.remove(&written.id) {
                 finished.push(Settled { verdict: Verdict::Written, finish: finish_written(conclusion, &written) });
             }
@@ -109,7 +153,7 @@ pub(super) async fn write(ctx: &Context, conclusions: &[Conclusion]) -> sqlx::Re
             return Ok(finished);
         }
         let ids: Vec<JobId> = open.keys().copied().collect();
-        let mut rows: HashMap<JobId, RowStanding> = store::standings(&ctx.pg, &ids).await?.into_iter().map(|row| (row.id, row)).collect();
+        let mut rows: HashMap<JobId, RowStanding> = store::standings(&mut *pg, &ids).await?.into_iter().map(|row| (row.id, row)).collect();
         for id in ids {
             let conclusion = open[&id];
             let row = rows.remove(&id);

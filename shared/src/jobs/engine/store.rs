@@ -1,9 +1,12 @@
 //! The engine's SQL: the guarded statement that writes every conclusion, and the reads that leases are repaired from.
 
+mod conclude;
+
+pub(super) use conclude::{Written, conclude};
+
 use super::{
     Nonce,
     copy::{Enqueue, Standing, inline},
-    outcome::{Conclusion, Next},
 };
 use crate::{
     Result,
@@ -11,96 +14,9 @@ use crate::{
     jobs::{JobKind, QueueName, RetryPolicy},
 };
 use serde_json::value::RawValue;
-use sqlx::{PgConnection, PgPool, types::Json};
+use sqlx::{PgConnection, PgExecutor, PgPool, types::Json};
 use time::{Date, OffsetDateTime};
 use uuid::Uuid;
-
-/// Where the guarded statement put a row: `pending`, or the state it ended in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Written {
-    pub(super) id: JobId,
-    pub(super) state: String,
-}
-
-/// Writes every conclusion whose attempt is above its row's, in one statement, and returns those written.
-///
-/// What is missing from the answer was refused, or has been written before: [`standings`] tells.
-pub(super) async fn conclude(pg: &PgPool, conclusions: &[&Conclusion]) -> sqlx::Result<Vec<Written>> {
-    let columns = Columns::of(conclusions);
-    sqlx::query_file_as!(
-        Written,
-        "src/jobs/engine/store/conclude.sql",
-        &columns.ids,
-        &columns.attempts,
-        &columns.nonces,
-        &columns.states as _,
-        &columns.run_ats as _,
-        &columns.failures,
-        &columns.snoozes,
-        &columns.crashes,
-        &columns.error_codes as _,
-        &columns.error_messages as _,
-        &columns.outcomes as _,
-        &columns.results as _,
-        &columns.workers as _,
-        &columns.started_ats as _,
-        &columns.finished_ats,
-    )
-    .fetch_all(pg)
-    .await
-}
-
-/// Conclusions by column, as the statement unnests them.
-#[derive(Default)]
-struct Columns<'a> {
-    ids: Vec<Uuid>,
-    attempts: Vec<i32>,
-    nonces: Vec<Uuid>,
-    states: Vec<&'static str>,
-    run_ats: Vec<Option<OffsetDateTime>>,
-    failures: Vec<i32>,
-    snoozes: Vec<i32>,
-    crashes: Vec<i16>,
-    error_codes: Vec<Option<&'a str>>,
-    error_messages: Vec<Option<&'a str>>,
-    outcomes: Vec<Option<&'static str>>,
-    results: Vec<Option<&'a str>>,
-    workers: Vec<&'a str>,
-    started_ats: Vec<Option<OffsetDateTime>>,
-    finished_ats: Vec<OffsetDateTime>,
-}
-
-impl<'a> Columns<'a> {
-    fn of(conclusions: &[&'a Conclusion]) -> Self {
-        let mut columns = Self::default();
-        for conclusion in conclusions {
-            columns.push(conclusion);
-        }
-        columns
-    }
-
-    fn push(&mut self, conclusion: &'a Conclusion) {
-        let (state, run_at) = match conclusion.next {
-            Next::Ended(state) => (state, None),
-            Next::Pending { run_at } => ("pending", Some(run_at)),
-        };
-        self.ids.push(conclusion.delivery.token.job_id.0);
-        self.attempts.push(conclusion.delivery.token.attempt);
-        self.nonces.push(conclusion.delivery.token.nonce.0);
-        self.states.push(state);
-        self.run_ats.push(run_at);
-        self.failures.push(conclusion.standing.failures);
-        self.snoozes.push(conclusion.standing.snoozes);
-        self.crashes.push(conclusion.standing.crashes);
-        self.error_codes.push(conclusion.error.as_ref().map(|error| error.code.as_str()));
-        self.error_messages.push(conclusion.error.as_ref().map(|error| error.message.as_str()));
-        self.outcomes.push(conclusion.attempt_outcome);
-        self.results.push(conclusion.result.as_ref().map(|result| result.get()));
-        self.workers.push(conclusion.delivery.worker_id.as_str());
-        self.started_ats.push(conclusion.delivery.started_at);
-        self.finished_ats.push(conclusion.finished_at);
-    }
-}
 
 /// What a row says of its job's deliveries.
 #[derive(Debug, Clone)]
@@ -116,7 +32,7 @@ pub(super) struct RowStanding {
 }
 
 /// The rows of `ids`, live or ended; those that are nowhere are left out. Reads the primary.
-pub(super) async fn standings(pg: &PgPool, ids: &[JobId]) -> sqlx::Result<Vec<RowStanding>> {
+pub(super) async fn standings(pg: impl PgExecutor<'_>, ids: &[JobId]) -> sqlx::Result<Vec<RowStanding>> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     let rows = sqlx::query!(
         r#"SELECT id AS "id!: JobId", state AS "state!", priority AS "priority!", attempt AS "attempt!", failures AS "failures!",

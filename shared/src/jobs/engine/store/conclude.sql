@@ -14,22 +14,25 @@ gone AS (
       AND jobs.state = 'pending'
       AND jobs.attempt < told.attempt
       AND (told.state <> 'pending' OR jobs.cancel_requested_at IS NOT NULL)
-    RETURNING jobs.*
+    RETURNING
+        jobs.id, owner_id, kind, queue, CASE told.state WHEN 'pending' THEN 'cancelled' ELSE told.state END AS state, priority,
+        payload, jobs.run_at, expires_at, timeout_ms, max_attempts, retry_base_ms, retry_max_ms, told.attempt, told.failures,
+        told.snoozes, told.crashes, told.nonce, told.error_code, told.error_message, cancel_requested_at, unique_key,
+        concurrency_key, tags, target, batch_id, request_id, traceparent, created_at, told.outcome, told.result, told.worker_id,
+        told.started_at, told.finished_at
 ),
 ended AS (
     INSERT INTO jobs_ended (
-        id, owner_id, kind, queue, state, wait_reason, priority, payload, run_at, expires_at, timeout_ms, max_attempts,
+        id, owner_id, kind, queue, state, priority, payload, run_at, expires_at, timeout_ms, max_attempts,
         retry_base_ms, retry_max_ms, attempt, failures, snoozes, crashes, nonce, error_code, error_message, cancel_requested_at,
         unique_key, concurrency_key, tags, target, batch_id, request_id, traceparent, created_at,
         result, worker_id, started_at, finished_at)
     SELECT
-        gone.id, owner_id, kind, queue, CASE told.state WHEN 'pending' THEN 'cancelled' ELSE told.state END, NULL,
-        priority, payload, gone.run_at, expires_at, timeout_ms, max_attempts, retry_base_ms, retry_max_ms, told.attempt,
-        told.failures, told.snoozes, told.crashes, told.nonce, told.error_code, told.error_message, cancel_requested_at,
+        id, owner_id, kind, queue, state, priority, payload, run_at, expires_at, timeout_ms, max_attempts,
+        retry_base_ms, retry_max_ms, attempt, failures, snoozes, crashes, nonce, error_code, error_message, cancel_requested_at,
         unique_key, concurrency_key, tags, target, batch_id, request_id, traceparent, created_at,
-        told.result::json, told.worker_id, told.started_at, told.finished_at
+        result::json, worker_id, started_at, finished_at
     FROM gone
-    JOIN told USING (id)
     RETURNING id, state
 ),
 kept AS (
@@ -48,13 +51,17 @@ kept AS (
       AND jobs.attempt < told.attempt
       AND told.state = 'pending'
       AND jobs.cancel_requested_at IS NULL
-    RETURNING jobs.id
+    RETURNING
+        jobs.id, told.attempt, told.worker_id, told.outcome, told.error_code, told.error_message, told.started_at, told.finished_at
 ),
 noted AS (
     INSERT INTO job_attempts (job_id, attempt, worker_id, outcome, error_code, error_message, started_at, finished_at)
     SELECT id, attempt, worker_id, outcome, error_code, error_message, started_at, finished_at
-    FROM told
-    JOIN (SELECT id FROM gone UNION ALL SELECT id FROM kept) AS written USING (id)
+    FROM gone
+    WHERE outcome IS NOT NULL
+    UNION ALL
+    SELECT id, attempt, worker_id, outcome, error_code, error_message, started_at, finished_at
+    FROM kept
     WHERE outcome IS NOT NULL
     ON CONFLICT DO NOTHING
 )

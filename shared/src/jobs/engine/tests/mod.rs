@@ -5,6 +5,7 @@ mod cancel;
 mod enqueue;
 mod expiry;
 mod lease;
+mod leaser;
 mod machine;
 mod quarantine;
 mod reconcile;

@@ -74,7 +74,7 @@ async fn the_row_keeps_that_a_job_is_a_suspect() {
     let (token, standing) = fixture.start_one(&worker()).await;
     let outcome = Outcome::Crashed { how: "signal 6".to_owned(), company: Company::Shared };
     let conclusion = fixture.conclusion(token, standing, outcome);
-    store::conclude(&fixture.ctx.pg, &[&conclusion]).await.unwrap();
+    store::conclude(&mut fixture.ctx.pg.acquire().await.unwrap(), &[&conclusion]).await.unwrap();
     assert_eq!(fixture.row_of(job.id).await.unwrap().standing.crashes, 1);
     assert_eq!(fixture.attempts(job.id).await, ["crashed"]);
     fixture.empty_redis().await;

@@ -52,7 +52,7 @@ async fn what_was_settled_before_the_crash_stays_settled() {
     let holder = worker();
     let (token, standing) = fixture.start_one(&holder).await;
     let conclusion = fixture.conclusion(token, standing, done());
-    store::conclude(&fixture.ctx.pg, &[&conclusion]).await.unwrap();
+    store::conclude(&mut fixture.ctx.pg.acquire().await.unwrap(), &[&conclusion]).await.unwrap();
     salvaged(&fixture, &wreck(&fixture, &holder, vec![(token, crashed())])).await;
     assert_eq!(fixture.row_of(job.id).await.unwrap().state, "succeeded");
     assert_eq!(fixture.copy(job.id).await, None);

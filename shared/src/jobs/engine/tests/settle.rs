@@ -1,7 +1,7 @@
 //! Rules 3 and 4: the one guarded statement, its replays, and outcomes that the database refuses or cannot take yet.
 
 use super::*;
-use crate::jobs::engine::settle::{Settled, Verdict, write_patiently};
+use crate::jobs::engine::settle::{Settled, Settler, Verdict, write_patiently};
 use tokio_util::sync::CancellationToken;
 
 /// Writes one conclusion.
@@ -107,7 +107,7 @@ async fn a_batch_with_a_bad_result_loses_only_that_one() {
         conclusions.push(conclusion);
     }
     let bad = conclusions[2].delivery.token.job_id;
-    let finishes = write_patiently(&fixture.ctx, conclusions, &CancellationToken::new()).await;
+    let finishes = write_patiently(&fixture.ctx, &mut Settler::default(), conclusions, &CancellationToken::new()).await;
     let dead: Vec<JobId> =
         finishes.iter().filter(|finish| finish.action == Action::End { state: "dead" }).map(|finish| finish.token.job_id).collect();
     assert_eq!((finishes.len(), dead), (5, vec![bad]));
@@ -126,7 +126,8 @@ async fn outcomes_are_written_again_until_the_database_takes_them() {
     sqlx::query("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE").execute(&mut *blocker).await.unwrap();
     let conclusion = fixture.conclusion(token, standing, done());
     let ctx = fixture.ctx.clone();
-    let writing = tokio::spawn(async move { write_patiently(&ctx, vec![conclusion], &CancellationToken::new()).await });
+    let writing =
+        tokio::spawn(async move { write_patiently(&ctx, &mut Settler::default(), vec![conclusion], &CancellationToken::new()).await });
     // Two statements that waited at different times: the first one has failed.
     let mut tries = std::collections::HashSet::new();
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
