@@ -1,10 +1,10 @@
 # Every task of this repository. `make` alone lists them; the work itself is in infra/local/.
 # API_PORT (8000), DATABASE_URL, REDIS_URL and the other settings of .env.example are taken from the environment or .env.
 .DEFAULT_GOAL := help
-.PHONY: help up start stop status dev demo test check chaos sqlx openapi fuzz-api reset
+.PHONY: help up start stop status dev demo test check chaos sqlx openapi fuzz-api bench-backends reset
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
 
 up: ## build, start everything, run the demo, stay up; Ctrl-C stops it all and keeps the data
 	@infra/local/platform up
@@ -41,6 +41,9 @@ openapi: ## refresh docs/openapi.json after a change to the REST API
 
 fuzz-api: ## schemathesis against a throw-away platform: anonymous, user and admin
 	@infra/local/fuzz-api
+
+bench-backends: ## what PostgreSQL and Redis do alone and Millrace over them, side by side (needs a quiet machine)
+	@infra/local/bench-backends
 
 reset: ## stop, then delete all data of this checkout (asks first; FORCE=1 does not)
 	@infra/local/platform reset
