@@ -28,8 +28,9 @@ impl RootSpanBuilder for RequestSpans {
             return;
         }
         if let Ok(response) = outcome {
-            span.record("status", response.status().as_u16());
+            // Recording writes the span's fields anew, and nothing but this line comes after it.
             if tracing::enabled!(tracing::Level::DEBUG) {
+                span.record("status", response.status().as_u16());
                 let route = response.request().match_pattern();
                 span.record("route", route.as_deref().unwrap_or("unmatched"));
                 let _entered = span.enter();

@@ -48,10 +48,18 @@ macro_rules! routes {
     (@class $class:ident) => { Some(Class::$class) };
 }
 
-/// Routes below [`BASE`].
+/// Routes below [`BASE`]; those asked most come first, because the router goes through them in order.
 pub fn versioned() -> Vec<Entry> {
     use Access::{Public, Scoped, Session, SignedIn};
     routes! {
+        POST "/jobs" Write Scoped(Scope::JobsWrite) => jobs::submit_job;
+        GET "/jobs" Read Scoped(Scope::JobsRead) => jobs::list_jobs;
+        POST "/jobs/bulk" Bulk Scoped(Scope::JobsWrite) => jobs::bulk::submit_jobs;
+        GET "/jobs/{id}" Read Scoped(Scope::JobsRead) => jobs::get_job;
+        DELETE "/jobs/{id}" Write Scoped(Scope::JobsWrite) => jobs::delete_job;
+        GET "/jobs/{id}/attempts" Read Scoped(Scope::JobsRead) => jobs::list_job_attempts;
+        POST "/jobs/{id}/cancel" Write Scoped(Scope::JobsWrite) => jobs::cancel_job;
+        POST "/jobs/{id}/retry" Write Scoped(Scope::JobsWrite) => jobs::retry_job;
         POST "/auth/register" LoginAddress Public => auth::register_user;
         POST "/auth/login" LoginAddress Public => auth::create_session;
         POST "/auth/refresh" Write Public => auth::refresh_session;
@@ -70,14 +78,6 @@ pub fn versioned() -> Vec<Entry> {
         GET "/users/{id}" Read Scoped(Scope::Admin) => users::get_user;
         PATCH "/users/{id}" Write Scoped(Scope::Admin) => users::change_user;
         GET "/audit" Read Scoped(Scope::Admin) => audit::list_audit;
-        POST "/jobs" Write Scoped(Scope::JobsWrite) => jobs::submit_job;
-        GET "/jobs" Read Scoped(Scope::JobsRead) => jobs::list_jobs;
-        POST "/jobs/bulk" Bulk Scoped(Scope::JobsWrite) => jobs::bulk::submit_jobs;
-        GET "/jobs/{id}" Read Scoped(Scope::JobsRead) => jobs::get_job;
-        DELETE "/jobs/{id}" Write Scoped(Scope::JobsWrite) => jobs::delete_job;
-        GET "/jobs/{id}/attempts" Read Scoped(Scope::JobsRead) => jobs::list_job_attempts;
-        POST "/jobs/{id}/cancel" Write Scoped(Scope::JobsWrite) => jobs::cancel_job;
-        POST "/jobs/{id}/retry" Write Scoped(Scope::JobsWrite) => jobs::retry_job;
         GET "/queues" Read Scoped(Scope::JobsRead) => queues::list_queues;
         GET "/queues/{queue}" Read Scoped(Scope::JobsRead) => queues::get_queue;
         PATCH "/queues/{queue}" Write Scoped(Scope::QueuesAdmin) => queues::update_queue;

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{Code, Context, Error, Result};
 use futures_util::future::join;
+use sqlx::{Postgres, pool::PoolConnection};
 use std::{
     collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -23,6 +24,9 @@ use tokio::sync::oneshot;
 /// From so many waiting submits on a second flusher pays.
 const CROWD: usize = 500;
 const FLUSHERS_MAX: usize = 2;
+/// Batches that a flusher writes over one connection before it gives it back: giving back and taking cost a round trip each
+/// time, but a pool of few has others waiting.
+const BATCHES_PER_CONNECTION: usize = 64;
 
 #[derive(Debug, Default)]
 pub(super) struct Coalescer {
@@ -121,6 +125,7 @@ impl Flusher {
 
     async fn run(mut self) {
         let mut written = Vec::new();
+        let mut line = Line::default();
         loop {
             let (jobs_max, bytes_max) = limits(&self.ctx);
             let batch = self.coalescer().take(jobs_max, bytes_max);
@@ -128,7 +133,7 @@ impl Flusher {
                 self.is_retired = true;
                 return;
             }
-            (written, ()) = join(write_batch(&self.ctx, batch), announce(&self.ctx, written)).await;
+            (written, ()) = join(write_batch(&self.ctx, batch, &mut line), announce(&self.ctx, written)).await;
         }
     }
 }
@@ -151,10 +156,42 @@ fn limits(ctx: &Context) -> (usize, usize) {
     (settings.submit_batch_max, settings.max_bulk_bytes.0)
 }
 
+/// A flusher's connection, kept from batch to batch.
+#[derive(Default)]
+struct Line {
+    connection: Option<PoolConnection<Postgres>>,
+    n_batches: usize,
+}
+
+impl Line {
+    async fn insert(&mut self, ctx: &Context, jobs: &[&NewJob]) -> Vec<Result<Written>> {
+        if self.n_batches >= BATCHES_PER_CONNECTION {
+            *self = Self::default();
+        }
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            kept @ None => match ctx.pg.acquire().await {
+                Ok(connection) => kept.insert(connection),
+                Err(error) => return write::all_refused(error, jobs.len()),
+            },
+        };
+        self.n_batches += 1;
+        let verdicts = write::insert_each(write::Target::Connection(connection), jobs).await;
+        if verdicts.iter().any(Result::is_err) {
+            // It may have broken: the pool looks at what it is given back.
+            *self = Self::default();
+        }
+        verdicts
+    }
+}
+
 /// Writes a batch and tells those refused; gives back the others.
-async fn write_batch(ctx: &Context, batch: Vec<Waiting>) -> Vec<Waiting> {
+async fn write_batch(ctx: &Context, batch: Vec<Waiting>, line: &mut Line) -> Vec<Waiting> {
+    if batch.is_empty() {
+        return Vec::new();
+    }
     let jobs = batch.iter().map(|waiting| &waiting.job).collect::<Vec<_>>();
-    let verdicts = write::insert_each(write::Target::Pool(&ctx.pg), &jobs).await;
+    let verdicts = line.insert(ctx, &jobs).await;
     let mut written = Vec::with_capacity(batch.len());
     for (waiting, verdict) in batch.into_iter().zip(verdicts) {
         match verdict {

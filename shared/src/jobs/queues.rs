@@ -73,7 +73,7 @@ async fn set_paused(ctx: &Context, caller: &Caller, name: &QueueName, paused: Pa
 /// Reads on the connections of the process: the caller may hold one of its worker thread's in a transaction, and as many
 /// such callers as that pool has connections would wait for each other.
 pub(super) async fn for_submit(ctx: &Context, name: &QueueName) -> Result<Arc<QueueSettings>> {
-    settings::cached(&ctx.for_process(), name).await
+    settings::cached(ctx, name).await
 }
 
 /// Refuses `n_jobs` more where the queue has no room for them.

@@ -8,7 +8,7 @@ use super::{
     view,
     write::{self, Target, Written},
 };
-use crate::{Caller, Context, Result, Scope};
+use crate::{Caller, Context, Result, Scope, ids::JobId};
 use sqlx::PgConnection;
 use std::collections::HashSet;
 
@@ -39,13 +39,18 @@ pub(super) async fn prepare_unbounded(ctx: &Context, caller: &Caller, submit: Su
 pub async fn submit(ctx: &Context, job: NewJob) -> Result<Job> {
     let (job, written) = coalesce::write_together(ctx, job).await?;
     let holder = match written {
-        Written::New => return Ok(view::new_job(&job)),
+        Written::New => return Ok(view::into_job(job)),
         Written::Held(holder) => holder,
     };
+    // Boxed: without a key, which is the rule, its size should cost nothing.
+    Box::pin(meet_holder(ctx, job, holder)).await
+}
+
+async fn meet_holder(ctx: &Context, job: NewJob, holder: JobId) -> Result<Job> {
     match unique::meet(ctx, Target::Pool(&ctx.pg), job, holder, &HashSet::new()).await? {
         Accepted::New(job) => {
             announce(ctx, &[&job]).await;
-            Ok(view::new_job(&job))
+            Ok(view::into_job(job))
         }
         Accepted::Existing(id) => unique::existing(ctx, id).await,
     }
@@ -58,11 +63,11 @@ pub async fn submit(ctx: &Context, job: NewJob) -> Result<Job> {
 pub async fn submit_in(ctx: &Context, transaction: &mut PgConnection, job: NewJob) -> Result<(Job, Option<NewJob>)> {
     let written = write::insert_each(Target::Transaction(transaction), &[&job]).await;
     let [Written::Held(holder)] = written.into_iter().collect::<Result<Vec<Written>>>()?[..] else {
-        return Ok((view::new_job(&job), Some(job)));
+        return Ok((view::into_job(job.clone()), Some(job)));
     };
     let ctx = ctx.for_process();
     match unique::meet(&ctx, Target::Transaction(transaction), job, holder, &HashSet::new()).await? {
-        Accepted::New(job) => Ok((view::new_job(&job), Some(job))),
+        Accepted::New(job) => Ok((view::into_job(job.clone()), Some(job))),
         Accepted::Existing(id) => Ok((unique::existing(&ctx, id).await?, None)),
     }
 }

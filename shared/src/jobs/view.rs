@@ -5,14 +5,14 @@ use crate::{Error, Result};
 use time::OffsetDateTime;
 
 /// The job as it was just written.
-pub fn new_job(job: &NewJob) -> Job {
+pub fn into_job(job: NewJob) -> Job {
     Job {
         id: job.id,
-        kind: job.kind.clone(),
-        queue: job.queue.clone(),
+        kind: job.kind,
+        queue: job.queue,
         state: if job.run_at > job.created_at { JobState::Scheduled } else { JobState::Queued },
         priority: job.priority,
-        payload: job.payload.clone(),
+        payload: job.payload,
         result: None,
         error: None,
         progress: None,
@@ -23,11 +23,11 @@ pub fn new_job(job: &NewJob) -> Job {
         started_at: None,
         finished_at: None,
         expires_at: job.expires_at,
-        tags: job.tags.clone(),
-        unique_key: job.unique.as_ref().map(|unique| unique.key.clone()),
+        tags: job.tags,
+        unique_key: job.unique.map(|unique| unique.key),
         owner_id: job.owner_id,
         worker_id: None,
-        request_id: job.request_id.clone(),
+        request_id: job.request_id,
         duplicate: false,
     }
 }

@@ -10,6 +10,8 @@ use std::{ops::Range, sync::Arc};
 pub(super) enum Target<'a> {
     /// Each statement commits by itself.
     Pool(&'a PgPool),
+    /// The same over one connection, which is in no transaction.
+    Connection(&'a mut PgConnection),
     /// Inside the caller's transaction, which survives a refused statement.
     Transaction(&'a mut PgConnection),
 }
@@ -42,6 +44,7 @@ pub(super) async fn insert_each(mut target: Target<'_>, jobs: &[&NewJob]) -> Vec
 pub(super) async fn insert_replacing(target: &mut Target<'_>, job: &NewJob, replaced: JobId) -> Result<Written> {
     let written = match target {
         Target::Pool(pool) => unique::insert(&mut *pool.acquire().await?, &[job], vec![replaced.0]).await,
+        Target::Connection(connection) => unique::insert(connection, &[job], vec![replaced.0]).await,
         Target::Transaction(transaction) => {
             let mut savepoint = transaction.begin().await?;
             let written = unique::insert(&mut savepoint, &[job], vec![replaced.0]).await;
@@ -89,6 +92,8 @@ async fn insert(target: &mut Target<'_>, jobs: &[&NewJob]) -> sqlx::Result<Optio
             Ok(Some(unique::insert(&mut connection, jobs, Vec::new()).await?))
         }
         Target::Pool(pool) => insert_jobs(*pool, jobs).await.map(|()| None),
+        Target::Connection(connection) if has_keys => Ok(Some(unique::insert(connection, jobs, Vec::new()).await?)),
+        Target::Connection(connection) => insert_jobs(&mut **connection, jobs).await.map(|()| None),
         Target::Transaction(transaction) => {
             let mut savepoint = transaction.begin().await?;
             let written = if has_keys {
@@ -101,6 +106,12 @@ async fn insert(target: &mut Target<'_>, jobs: &[&NewJob]) -> sqlx::Result<Optio
             Ok(written)
         }
     }
+}
+
+/// The verdicts of `n_jobs` jobs that no connection was to be had for.
+pub(super) fn all_refused(error: sqlx::Error, n_jobs: usize) -> Vec<Result<Written>> {
+    let cause = Arc::new(error);
+    (0..n_jobs).map(|_| Err(verdict_of(&cause))).collect()
 }
 
 /// Classes 22 (data) and 23 (constraint), and 54 (a limit of the server, such as nesting).

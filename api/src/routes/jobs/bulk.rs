@@ -14,6 +14,7 @@ use actix_web::{
     http::StatusCode,
     web::{Data, Payload},
 };
+use futures_util::future::join;
 use serde::{Deserialize, Serialize};
 use shared::{
     Caller, Context, Error, Result,
@@ -117,19 +118,18 @@ struct Bulk<'a> {
 }
 
 impl Bulk<'_> {
-    /// Writes chunk by chunk as the body arrives. What was written stays, so a later failure is told as the next item's.
+    /// Writes chunk by chunk as the body arrives, and announces each while the next is written. What was written stays, so a
+    /// later failure is told as the next item's.
     async fn each(&mut self, items: &mut Items) -> Result<Vec<u8>> {
         let mut answer = Answer::default();
+        let mut unannounced = Vec::new();
         loop {
-            let written = async {
-                let Some(chunk) = items.next_chunk(bulk::CHUNK_MAX).await? else { return Ok(None) };
-                let prepared = bulk::prepare(self.ctx, self.caller, chunk, &self.origin).await?;
-                let verdicts = prepared.write(self.ctx, None).await;
-                bulk::announce(self.ctx, &verdicts).await;
-                Ok(Some(verdicts))
-            };
-            match written.await {
-                Ok(Some(verdicts)) => self.n_items += answer.add(self.n_items, &verdicts, &self.request_id)?,
+            let (written, ()) = join(self.write_next(items), bulk::announce(self.ctx, &unannounced)).await;
+            match written {
+                Ok(Some(verdicts)) => {
+                    self.n_items += answer.add(self.n_items, &verdicts, &self.request_id)?;
+                    unannounced = verdicts;
+                }
                 Ok(None) if self.n_items == 0 => return Err(empty()),
                 Ok(None) => return Ok(answer.finish()),
                 Err(error) if self.n_items == 0 => return Err(error),
@@ -139,6 +139,13 @@ impl Bulk<'_> {
                 }
             }
         }
+    }
+
+    /// `None` at the end of the body.
+    async fn write_next(&self, items: &mut Items) -> Result<Option<Vec<Result<Accepted>>>> {
+        let Some(chunk) = items.next_chunk(bulk::CHUNK_MAX).await? else { return Ok(None) };
+        let prepared = bulk::prepare(self.ctx, self.caller, chunk, &self.origin).await?;
+        Ok(Some(prepared.write(self.ctx, None).await))
     }
 
     async fn all_or_nothing(&mut self, items: &mut Items) -> Result<Vec<u8>> {

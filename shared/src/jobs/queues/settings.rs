@@ -173,7 +173,7 @@ pub(in crate::jobs) struct QueueCache(Cache<QueueName, Arc<Copy>>);
 struct Copy {
     settings: Arc<QueueSettings>,
     read_at: Instant,
-    /// Whether a submit has gone to read the row anew; the others make do with this copy meanwhile.
+    /// Whether a submit has gone to read the row anew.
     renewing: AtomicBool,
 }
 
@@ -185,21 +185,48 @@ impl QueueCache {
     pub(super) fn forget(&self, name: &QueueName) {
         self.0.remove(name);
     }
+
+    fn look(&self, name: &QueueName) -> Look {
+        let Some(copy) = self.0.get(name) else { return Look::Unknown };
+        if copy.read_at.elapsed() > FRESH && !copy.renewing.swap(true, Ordering::Relaxed) {
+            return Look::Renew(Turn(copy));
+        }
+        Look::Good(Arc::clone(&copy.settings))
+    }
 }
 
-pub(super) async fn cached(ctx: &Context, name: &QueueName) -> Result<Arc<QueueSettings>> {
-    let cache = &ctx.jobs.queues.0;
-    if let Some(copy) = cache.get(name) {
-        let renew = copy.read_at.elapsed() > FRESH && !copy.renewing.swap(true, Ordering::Relaxed);
-        if !renew {
-            return Ok(Arc::clone(&copy.settings));
-        }
-        // Whatever ends this reading early, the next submit starts over.
-        cache.remove(name);
+/// What a submit finds of a queue.
+enum Look {
+    Good(Arc<QueueSettings>),
+    /// It is this submit's turn to read the row anew; the others make do with the copy meanwhile.
+    Renew(Turn),
+    Unknown,
+}
+
+/// However the reading ends, the next submit may try again.
+struct Turn(Arc<Copy>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.renewing.store(false, Ordering::Relaxed);
     }
+}
+
+/// The settings from memory, or over the connections of the process.
+pub(super) async fn cached(ctx: &Context, name: &QueueName) -> Result<Arc<QueueSettings>> {
+    let _turn = match ctx.jobs.queues.look(name) {
+        Look::Good(settings) => return Ok(settings),
+        Look::Renew(turn) => Some(turn),
+        Look::Unknown => None,
+    };
+    // Boxed: what one submit does once a second should not make every submit larger.
+    Box::pin(read_anew(&ctx.for_process(), name)).await
+}
+
+async fn read_anew(ctx: &Context, name: &QueueName) -> Result<Arc<QueueSettings>> {
     let settings = Arc::new(load_or_create(ctx, name).await?);
     let copy = Copy { settings: Arc::clone(&settings), read_at: Instant::now(), renewing: AtomicBool::new(false) };
-    cache.insert(name.clone(), Arc::new(copy));
+    ctx.jobs.queues.0.insert(name.clone(), Arc::new(copy));
     Ok(settings)
 }
 
