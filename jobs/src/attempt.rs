@@ -12,6 +12,7 @@ use shared::{
         Outcome,
         held::{Held, LeasedJob, StopReason},
         leaser::End,
+        progress::Board,
     },
 };
 use std::{any::Any, future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -45,6 +46,7 @@ pub struct Runner {
     pub held: Arc<Held>,
     pub limits: Limits,
     pub recorder: Arc<Recorder>,
+    pub progress: Arc<Board>,
 }
 
 impl Runner {
@@ -75,7 +77,7 @@ impl Runner {
         let _on_record = self.recorder.begin(&job, now, self.limits.hard_of(&job));
         // Before the handler is called: who counts these lines (`make chaos`) misses no run.
         tracing::debug!("the attempt starts");
-        let context = JobContext { ctx: self.ctx.clone(), job: Arc::clone(&job) };
+        let context = JobContext { ctx: self.ctx.clone(), job: Arc::clone(&job), progress: Arc::clone(&self.progress) };
         // The handler's own call is inside the future as well: it may panic before its first await.
         match supervise(async move { handler(context).await }, &job, self.limits).await {
             End::Outcome(outcome) => End::Outcome(outcome.checked(self.limits.result_bytes)),

@@ -7,9 +7,13 @@ use serde_json::value::RawValue;
 use shared::{
     Context,
     config::Profile,
-    jobs::engine::{
-        Outcome,
-        held::{LeasedJob, StopReason},
+    jobs::{
+        Progress,
+        engine::{
+            Outcome,
+            held::{LeasedJob, StopReason},
+            progress::Board,
+        },
     },
 };
 use std::{collections::HashMap, fmt, future::Future, pin::Pin, sync::Arc};
@@ -19,6 +23,7 @@ use std::{collections::HashMap, fmt, future::Future, pin::Pin, sync::Arc};
 pub struct JobContext {
     pub ctx: Context,
     pub job: Arc<LeasedJob>,
+    pub progress: Arc<Board>,
 }
 
 impl JobContext {
@@ -34,6 +39,14 @@ impl JobContext {
             biased;
             answer = work => Some(answer),
             () = self.stop_asked() => None,
+        }
+    }
+
+    /// Says how far the attempt is, 0 to 100, as callers see it on the job. Cheap: written at most every 100 ms, and the last
+    /// value always. What is out of bounds is brought within, what is no number is ignored.
+    pub fn progress(&self, percent: f64, message: Option<&str>) {
+        if let Some(progress) = Progress::kept(percent, message) {
+            self.progress.report(&self.job, progress);
         }
     }
 

@@ -30,6 +30,7 @@ use shared::{
             heartbeat,
             held::{Held, LeasedJob},
             leaser::{End, Leaser, Mode, Wiring, Wishes},
+            progress::Board,
             scripts::{Holder, LeaseFrom},
         },
     },
@@ -94,6 +95,8 @@ pub async fn run(ctx: Context, assignment: Assignment, handlers: Handle) -> Resu
     tasks.push(spawn_heartbeat(&ctx, &held));
     tasks.push(reporting::spawn(&ctx, &assignment, &held, mode.subscribe()));
     tasks.push(spawn_tidying(&ctx, &recorder));
+    let progress = Arc::new(Board::default());
+    tasks.push(spawn_progress(&ctx, &progress, &held));
     if assignment.duty == Duty::Ordinary {
         tasks.push(AbortOnDropHandle::new(tokio::spawn(maintenance::run(ctx.clone()))));
     }
@@ -113,7 +116,7 @@ pub async fn run(ctx: Context, assignment: Assignment, handlers: Handle) -> Resu
     };
     let settled = spawn_leaser(Leaser::new(ctx.clone(), wishes, wiring)?);
     let backend = EngineBackend::new(jobs, ended, mode.clone(), settled);
-    let runner = Arc::new(runner(&ctx, &held, recorder, &handlers)?);
+    let runner = Arc::new(runner(&ctx, &held, recorder, progress, &handlers)?);
     let worker = spawn_worker(backend, runner, &assignment, &handlers);
 
     let idle = idle(assignment.duty, Arc::clone(&held));
@@ -144,7 +147,7 @@ fn wishes(settings: &Settings, assignment: &Assignment) -> Wishes {
     }
 }
 
-fn runner(ctx: &Context, held: &Arc<Held>, recorder: Arc<Recorder>, handlers: &Handle) -> Result<Runner> {
+fn runner(ctx: &Context, held: &Arc<Held>, recorder: Arc<Recorder>, progress: Arc<Board>, handlers: &Handle) -> Result<Runner> {
     let settings = ctx.settings();
     let limit = |seconds: u64| (seconds > 0).then(|| Duration::from_secs(seconds));
     let limits = Limits {
@@ -154,7 +157,7 @@ fn runner(ctx: &Context, held: &Arc<Held>, recorder: Arc<Recorder>, handlers: &H
         result_bytes: settings.max_payload_bytes.0,
     };
     let _inside = handlers.enter();
-    Ok(Runner { ctx: ctx.for_handlers()?, registry: Registry::new(settings.profile), held: Arc::clone(held), limits, recorder })
+    Ok(Runner { ctx: ctx.for_handlers()?, registry: Registry::new(settings.profile), held: Arc::clone(held), limits, recorder, progress })
 }
 
 /// Returns when a child that is there for suspects has had none for a while; never for others.
@@ -216,6 +219,11 @@ fn spawn_heartbeat(ctx: &Context, held: &Arc<Held>) -> AbortOnDropHandle<()> {
             tracing::error!(%error, "leases cannot be kept alive");
         }
     }))
+}
+
+fn spawn_progress(ctx: &Context, progress: &Arc<Board>, held: &Arc<Held>) -> AbortOnDropHandle<()> {
+    let (ctx, progress, held) = (ctx.clone(), Arc::clone(progress), Arc::clone(held));
+    AbortOnDropHandle::new(tokio::spawn(async move { progress.publish(&ctx, &held).await }))
 }
 
 fn spawn_leaser(leaser: Leaser) -> watch::Receiver<bool> {

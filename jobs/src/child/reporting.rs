@@ -52,9 +52,13 @@ async fn report(ctx: &Context, assignment: &Assignment, held: &Held, mode: Mode,
     let (mut active, mut reserved) = (Vec::new(), Vec::new());
     for job in held.view() {
         match job.since {
-            Some(since) => {
-                active.push(ActiveJob { job_id: job.job_id, kind: job.kind.to_string(), attempt: job.attempt, since, progress: None })
-            }
+            Some(since) => active.push(ActiveJob {
+                job_id: job.job_id,
+                kind: job.kind.to_string(),
+                attempt: job.attempt,
+                since,
+                progress: job.progress,
+            }),
             None => reserved.push(ReservedJob { job_id: job.job_id }),
         }
     }

@@ -17,12 +17,23 @@ pub struct Sleep {
     pub ms: u64,
 }
 
-/// `debug.sleep`: takes so long, and stops when it is asked to.
+/// Between two reports of `debug.sleep`, at least.
+const REPORT_EVERY_MS: u64 = 100;
+
+/// `debug.sleep`: takes so long, says how far it is, and stops when it is asked to.
 pub async fn sleep(context: JobContext, payload: Sleep) -> Outcome {
-    match context.until_stopped(tokio::time::sleep(Duration::from_millis(payload.ms))).await {
-        Some(()) => done("null"),
-        None => Outcome::Cancelled,
+    let n_naps = (payload.ms / REPORT_EVERY_MS).clamp(1, 100);
+    let nap = Duration::from_millis(payload.ms) / u32::try_from(n_naps).unwrap_or(1);
+    for n_done in 1..=n_naps {
+        if context.until_stopped(tokio::time::sleep(nap)).await.is_none() {
+            return Outcome::Cancelled;
+        }
+        if n_done < n_naps {
+            #[expect(clippy::cast_precision_loss, reason = "both are at most 100")]
+            context.progress(100.0 * n_done as f64 / n_naps as f64, Some("sleeping"));
+        }
     }
+    done("null")
 }
 
 #[derive(Debug, Deserialize)]

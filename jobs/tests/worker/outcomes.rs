@@ -2,7 +2,7 @@
 
 use crate::world::World;
 use serde_json::json;
-use shared::jobs::JobState;
+use shared::jobs::{Job, JobState};
 
 #[tokio::test]
 async fn a_submitted_job_is_run_and_its_result_kept() {
@@ -109,4 +109,17 @@ async fn a_result_that_is_too_long_is_a_dead_letter_and_not_a_dead_worker() {
     assert_eq!((job.error.unwrap().code.as_str(), job.attempt), ("result_rejected", 1));
     let after = world.echo().await;
     world.until(after, JobState::Succeeded).await;
+}
+
+#[tokio::test]
+async fn a_running_job_shows_how_far_it_is_and_an_ended_one_does_not() {
+    let world = World::new().await;
+    let _worker = world.worker(&[]);
+    let id = world.sleep(3_000).await;
+    let is_past = |percent: f64| move |job: &Job| job.progress.as_ref().is_some_and(|progress| progress.percent > percent);
+    let job = world.until_job(id, "at some percent", is_past(0.0)).await;
+    assert_eq!(job.progress.unwrap().message.as_deref(), Some("sleeping"));
+    world.until_job(id, "further on", is_past(50.0)).await;
+    world.until_active(id, |active| active.progress.as_ref().is_some_and(|progress| progress.percent > 0.0)).await;
+    assert_eq!(world.until(id, JobState::Succeeded).await.progress, None);
 }

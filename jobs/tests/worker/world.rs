@@ -13,7 +13,7 @@ use shared::{
         Job, JobState, SubmitJob, attempts,
         new_job::Origin,
         read, submit,
-        workers::{self, Worker, WorkerState},
+        workers::{self, ActiveJob, Worker, WorkerState},
     },
     page::PageQuery,
     testing::{RedisServer, TestStores},
@@ -152,6 +152,21 @@ impl World {
 
     pub(crate) async fn workers(&self) -> Vec<Worker> {
         workers::list(&self.ctx, &self.caller, &PageQuery::default().parse().unwrap()).await.unwrap().items
+    }
+
+    /// Waits until a worker lists the job among those that run, in a way that satisfies.
+    pub(crate) async fn until_active(&self, id: JobId, is_so: impl Fn(&ActiveJob) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            for worker in self.workers().await {
+                let detail = workers::get(&self.ctx, &self.caller, worker.id).await.unwrap();
+                if detail.active.iter().any(|active| active.job_id == id && is_so(active)) {
+                    return;
+                }
+            }
+            assert!(Instant::now() < deadline, "no worker ever listed {id} so");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     async fn until_workers(&self, what: &str, is_so: impl Fn(&[Worker]) -> bool) -> Vec<Worker> {

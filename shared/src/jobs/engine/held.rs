@@ -5,7 +5,7 @@
 use super::{Standing, scripts::QueueKeys, token::Token};
 use crate::{
     ids::{JobId, UserId},
-    jobs::{JobKind, RetryPolicy},
+    jobs::{JobKind, Progress, RetryPolicy},
 };
 use serde_json::value::RawValue;
 use std::{
@@ -63,6 +63,8 @@ pub struct Signals {
     /// Ends: the handler is dropped where it stands.
     pub hard: CancellationToken,
     reason: OnceLock<StopReason>,
+    /// What the attempt last said of how far it is.
+    progress: Mutex<Option<Progress>>,
 }
 
 impl Signals {
@@ -75,6 +77,14 @@ impl Signals {
     pub fn end(&self, reason: StopReason) {
         self.ask(reason);
         self.hard.cancel();
+    }
+
+    pub(super) fn set_progress(&self, progress: Progress) {
+        *self.progress.lock().expect("nothing panics while it holds this lock") = Some(progress);
+    }
+
+    pub(super) fn progress(&self) -> Option<Progress> {
+        self.progress.lock().expect("nothing panics while it holds this lock").clone()
     }
 
     pub fn reason(&self) -> Option<StopReason> {
@@ -136,6 +146,7 @@ pub struct HeldView {
     pub attempt: i32,
     /// When it started; `None` while it waits for a slot.
     pub since: Option<OffsetDateTime>,
+    pub progress: Option<Progress>,
 }
 
 #[derive(Debug, Default)]
@@ -214,6 +225,10 @@ impl Held {
 
     pub(super) fn get(&self, token: Token) -> Option<Delivered> {
         self.lock().deliveries.get(&token.job_id).filter(|held| held.token == token).cloned()
+    }
+
+    pub(super) fn holds(&self, token: Token) -> bool {
+        self.lock().deliveries.get(&token.job_id).is_some_and(|held| held.token == token)
     }
 
     pub(super) fn settling(&self, tokens: impl IntoIterator<Item = Token>) {
@@ -305,6 +320,7 @@ impl Held {
             kind: held.kind.clone(),
             attempt: held.token.attempt,
             since: held.started_at(),
+            progress: held.signals.progress(),
         });
         view.collect()
     }

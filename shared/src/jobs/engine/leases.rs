@@ -13,7 +13,8 @@ use crate::{
 use std::collections::HashMap;
 use time::OffsetDateTime;
 
-/// A lease in the form that the scripts keep it: `<flag><cancel>:<attempt>:<nonce>:<worker>:<since_ms>`.
+/// A lease in the form that the scripts keep it: `<flag><cancel>:<attempt>:<nonce>:<worker>:<since_ms>`,
+/// and `:<percent>:<message>` once it has told its progress.
 #[derive(Debug)]
 pub(super) struct LeaseText<'a> {
     pub(super) started: bool,
@@ -21,12 +22,13 @@ pub(super) struct LeaseText<'a> {
     pub(super) nonce: Nonce,
     pub(super) worker_id: &'a str,
     pub(super) since: Option<OffsetDateTime>,
+    pub(super) progress: Option<Progress>,
 }
 
 impl<'a> LeaseText<'a> {
     pub(super) fn parse(text: &'a str) -> Result<Self> {
         let corrupt = || Error::internal(format!("`{text}` is not a lease"));
-        let mut parts = text.split(':');
+        let mut parts = text.splitn(7, ':');
         let mut next = || parts.next().ok_or_else(corrupt);
         Ok(Self {
             started: !next()?.starts_with('l'),
@@ -34,6 +36,7 @@ impl<'a> LeaseText<'a> {
             nonce: Nonce(next()?.parse().map_err(|_| corrupt())?),
             worker_id: next()?,
             since: from_unix_ms(next()?.parse().map_err(|_| corrupt())?),
+            progress: parts.next().zip(parts.next()).and_then(|(percent, message)| Progress::parse(percent, message)),
         })
     }
 }
@@ -77,7 +80,13 @@ pub async fn running(ctx: &Context, queue: &QueueName, cursor: u64) -> Result<(V
 
 fn read(text: &str) -> Result<Lease> {
     let lease = LeaseText::parse(text)?;
-    Ok(Lease { attempt: lease.attempt, worker_id: lease.worker_id.to_owned(), started: lease.started, since: lease.since, progress: None })
+    Ok(Lease {
+        attempt: lease.attempt,
+        worker_id: lease.worker_id.to_owned(),
+        started: lease.started,
+        since: lease.since,
+        progress: lease.progress,
+    })
 }
 
 /// How many jobs of a queue are where.

@@ -17,6 +17,7 @@ pub mod leases;
 mod load;
 mod meters;
 pub mod outcome;
+pub mod progress;
 pub mod reconcile;
 pub mod salvage;
 pub mod scripts;

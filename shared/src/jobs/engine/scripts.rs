@@ -85,7 +85,7 @@ impl QueueKeys {
         &self.keys[17]
     }
 
-    fn call(&self, script: &Script) -> Cmd {
+    pub(super) fn call(&self, script: &Script) -> Cmd {
         let mut cmd = redis::cmd("EVALSHA");
         cmd.arg(script.get_hash()).arg(self.keys.len()).arg(&self.keys);
         cmd
@@ -93,7 +93,7 @@ impl QueueKeys {
 }
 
 /// Runs `cmd`, and loads `script` first where the server does not know it (a new or restarted one).
-async fn run<T: FromRedisValue>(connection: &mut ConnectionManager, script: &Script, cmd: &Cmd) -> Result<T> {
+pub(super) async fn run<T: FromRedisValue>(connection: &mut ConnectionManager, script: &Script, cmd: &Cmd) -> Result<T> {
     match cmd.query_async(connection).await {
         Err(error) if error.code() == Some("NOSCRIPT") => {
             let _: String = script.load_async(connection).await?;

@@ -35,7 +35,7 @@ local function list_of(standing)
   return is_suspect(standing) and QUARANTINE or READY + tonumber(string.sub(standing, 1, 1))
 end
 
--- A lease is kept as <flag><cancel>:<token>:<worker>:<since_ms>; flag 'l' leased, 'S' started, 's' settling; cancel 'c' or '-'.
+-- A lease is kept as <flag><cancel>:<token>:<worker>:<since_ms>[:<progress>]; flag 'l' leased, 'S' started, 's' settling; cancel 'c' or '-'.
 local function holds(lease, token)
   return lease and string.sub(lease, 4, 4 + #token) == token .. ':'
 end

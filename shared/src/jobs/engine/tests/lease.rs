@@ -1,7 +1,10 @@
 //! Leasing: order, pause, identity of the Redis, and the token that guards each lease.
 
 use super::*;
-use crate::jobs::engine::{Paused, set_paused};
+use crate::jobs::{
+    Progress,
+    engine::{Paused, progress, set_paused},
+};
 
 /// Rule 1: every delivery has its own number.
 #[tokio::test]
@@ -53,6 +56,28 @@ async fn a_paused_queue_leases_nothing_until_it_is_resumed() {
     assert_eq!(fixture.lease(&worker(), 1).await.len(), 0);
     set_paused(&fixture.ctx, &fixture.queue, Paused::No).await.unwrap();
     assert_eq!(fixture.lease(&worker(), 1).await.len(), 1);
+}
+
+#[tokio::test]
+async fn progress_lies_in_the_lease_and_only_its_holder_writes_it() {
+    let fixture = Fixture::new().await;
+    let job = fixture.job().await;
+    let (token, standing) = fixture.start_one(&worker()).await;
+    let progress = Progress::kept(33.5, Some("a: b")).unwrap();
+    let stranger = Token { nonce: Nonce::new(), ..token };
+    let told = [(stranger, Progress::kept(99.0, None).unwrap())];
+    assert_eq!(progress::write(&mut fixture.connection.clone(), &fixture.keys, &told).await.unwrap(), 0);
+    for _ in 0..2 {
+        let told = [(token, progress.clone())];
+        assert_eq!(progress::write(&mut fixture.connection.clone(), &fixture.keys, &told).await.unwrap(), 1);
+    }
+    // It stays through a mark, and is no part of the fence.
+    let holder = Holder { nonce: token.nonce, ..worker() };
+    assert!(fixture.step(&holder, Step { mark: vec![token], ..Step::default() }).await.refused.is_empty());
+    let leases = crate::jobs::engine::leases(&fixture.ctx, &fixture.queue, &[job.id]).await.unwrap();
+    assert_eq!(leases[&job.id].progress, Some(progress));
+    fixture.finish(&holder, end(token, standing, "succeeded")).await;
+    assert!(crate::jobs::engine::leases(&fixture.ctx, &fixture.queue, &[job.id]).await.unwrap().is_empty());
 }
 
 /// Rule 6: a Redis that lost its memory, or is another one, leases nothing before the reconciler has been there.
