@@ -6,6 +6,7 @@ mod blocked;
 mod cancel;
 mod crash;
 mod drain;
+mod fencing;
 mod outcomes;
 mod redis_loss;
 mod serving;

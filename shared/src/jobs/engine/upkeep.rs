@@ -14,9 +14,13 @@ const DAYS_AHEAD: i32 = 7;
 const PRUNE_ROWS: i64 = 1_000;
 const PRUNE_ROUNDS: usize = 200;
 
-/// A connection past any pooler, to try for leadership on.
+/// How long the server waits for a word of a candidate or leader, which has one every second. A process that is stopped, or cut
+/// off, would otherwise keep the lock for as long as its connection seems to stand, and nothing would be swept meanwhile.
+const SILENCE_MAX: &str = "5s";
+
+/// A connection past any pooler, to try for leadership on. The server ends it when nothing is heard of it for five seconds.
 pub async fn candidate(ctx: &Context) -> Result<PgConnection> {
-    let options = direct_options(&ctx.settings())?;
+    let options = direct_options(&ctx.settings())?.options([("idle_session_timeout", SILENCE_MAX)]);
     PgConnection::connect_with(&options).await.map_err(Error::from)
 }
 

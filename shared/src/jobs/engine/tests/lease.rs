@@ -158,3 +158,23 @@ async fn those_who_wait_hear_the_end_and_others_do_not() {
     let left: u64 = redis::cmd("ZCARD").arg(&watched).query_async(&mut fixture.connection.clone()).await.unwrap();
     assert_eq!(left, 0);
 }
+
+/// Rule 11: a job that nobody waits for costs no announcement.
+#[tokio::test]
+async fn nobody_hears_the_end_of_a_job_that_nobody_waits_for() {
+    let fixture = Fixture::new().await;
+    let (unwatched, watched) = (fixture.job().await, fixture.job().await);
+    let watches = fixture.ctx.keys.queue(fixture.queue.as_str(), "watched");
+    let expiry = i64::MAX / 1_000_000;
+    redis::cmd("ZADD").arg(&watches).arg(expiry).arg(watched.id.to_string()).exec_async(&mut fixture.connection.clone()).await.unwrap();
+    let mut pubsub = fixture.ctx.redis.pubsub().await.unwrap();
+    pubsub.subscribe(fixture.ctx.keys.job_ends()).await.unwrap();
+    let holder = worker();
+    for id in [unwatched.id, watched.id] {
+        let (token, standing) = fixture.lease_one(&holder).await;
+        assert_eq!(token.job_id, id);
+        fixture.finish(&holder, end(token, standing, "succeeded")).await;
+    }
+    let message = tokio::time::timeout(Duration::from_secs(5), futures_util::StreamExt::next(&mut pubsub.on_message())).await;
+    assert_eq!(message.unwrap().unwrap().get_payload::<String>().unwrap(), format!("{} succeeded", watched.id), "the first that is heard");
+}

@@ -1,9 +1,10 @@
 //! The engine against real servers, below the level of processes: the scripts, the guarded statement, and the repairs.
-//! Each rule of the protocol between Redis and PostgreSQL has a test here that fails without it.
+//! Each rule of the protocol between Redis and PostgreSQL has tests that fail without it: docs/protocol.md names them.
 
 mod cancel;
 mod enqueue;
 mod expiry;
+mod fencing;
 mod lease;
 mod leaser;
 mod machine;

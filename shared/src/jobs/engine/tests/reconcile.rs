@@ -1,7 +1,12 @@
 //! Rules 6 and 7: Redis is made to say what PostgreSQL says, whatever happened to it.
 
 use super::*;
-use crate::jobs::engine::reconcile::{rebuild, repair_copies, repair_rows};
+use crate::jobs::engine::{
+    load::{Draft, load},
+    reconcile::{rebuild, repair_copies, repair_rows},
+    upkeep::{candidate, try_lead},
+};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 async fn repair(fixture: &Fixture) {
@@ -80,4 +85,52 @@ async fn an_emptied_redis_is_filled_again_with_what_is_due_first() {
     assert_eq!(rebuild(&fixture.ctx, &fixture.queue).await.unwrap(), 2);
     assert_eq!(fixture.lease_one(&worker()).await.0.job_id, due.id);
     assert_eq!(fixture.copy(later.id).await.as_deref(), Some("d4:0:0:0:0:0"));
+}
+
+/// Rule 1: a number that was concluded is not given again, whatever Redis forgets.
+#[tokio::test]
+async fn the_attempts_number_goes_on_in_an_emptied_redis() {
+    let fixture = Fixture::new().await;
+    let job = fixture.job().await;
+    let (token, standing) = fixture.start_one(&worker()).await;
+    let failed = fixture.conclusion(token, standing, Outcome::retry("boom", "it broke"));
+    crate::jobs::engine::settle::write(&fixture.ctx, &[failed]).await.unwrap();
+    sqlx::query("UPDATE jobs SET run_at = now() WHERE id = $1").bind(job.id.0).execute(&fixture.ctx.pg).await.unwrap();
+    fixture.empty_redis().await;
+    fixture.restore().await;
+    rebuild(&fixture.ctx, &fixture.queue).await.unwrap();
+    assert_eq!(fixture.lease_one(&worker()).await.0.attempt, 2);
+}
+
+/// Rule 6: a rebuilt copy is not run on Redis' word alone.
+#[tokio::test]
+async fn a_worker_runs_no_rebuilt_copy_whose_row_is_over() {
+    let fixture = Fixture::new().await;
+    let (over, live) = (fixture.row().await, fixture.row().await);
+    rebuild(&fixture.ctx, &fixture.queue).await.unwrap();
+    let holder = worker();
+    let leased = fixture.lease(&holder, 2).await;
+    let token = Token { job_id: over.id, attempt: 1, nonce: Nonce::new() };
+    crate::jobs::engine::settle::write(&fixture.ctx, &[fixture.conclusion(token, over.standing, done())]).await.unwrap();
+    let keys = std::sync::Arc::new(fixture.keys.clone());
+    let drafts: Vec<Draft> = leased.iter().map(|leased| Draft::new(std::sync::Arc::clone(&keys), leased, holder.nonce).unwrap()).collect();
+    assert!(drafts.iter().all(|draft| !draft.is_complete()), "each must be looked up");
+    let loaded = load(&fixture.ctx, drafts, &CancellationToken::new()).await.unwrap();
+    assert_eq!(loaded.complete.iter().map(|draft| draft.token.job_id).collect::<Vec<_>>(), [live.id]);
+    assert_eq!((loaded.stale[0].token.job_id, &loaded.stale[0].action), (over.id, &Action::End { state: "succeeded" }));
+}
+
+/// Rule 7: one leads, past any pooler. One that is stopped says nothing, and keeps nobody from leading.
+#[tokio::test]
+async fn one_process_leads_and_another_follows_when_nothing_is_heard_of_it() {
+    let fixture = Fixture::new().await;
+    let (mut first, mut second) = (candidate(&fixture.ctx).await.unwrap(), candidate(&fixture.ctx).await.unwrap());
+    assert!(try_lead(&mut first).await.unwrap());
+    assert!(!try_lead(&mut second).await.unwrap());
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    while !try_lead(&mut second).await.unwrap() {
+        assert!(tokio::time::Instant::now() < deadline, "the lock goes with its silent holder");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(try_lead(&mut first).await.is_err(), "which learns of it by its next word");
 }

@@ -153,3 +153,30 @@ fn results_are_checked_before_they_reach_a_batch() {
         assert!(matches!(&outcome, Outcome::ResultRejected(why) if why.contains(part)), "{outcome:?}");
     }
 }
+
+/// Rule 3: only a pending row is concluded.
+#[tokio::test]
+async fn a_parked_job_is_not_concluded() {
+    let fixture = Fixture::new().await;
+    let job = fixture.job().await;
+    let (token, standing) = fixture.start_one(&worker()).await;
+    sqlx::query("UPDATE jobs SET state = 'waiting', wait_reason = 'callback' WHERE id = $1")
+        .bind(job.id.0)
+        .execute(&fixture.ctx.pg)
+        .await
+        .unwrap();
+    for outcome in [done(), Outcome::retry("boom", "it broke")] {
+        let settled = write(&fixture, fixture.conclusion(token, standing, outcome)).await;
+        assert_eq!((settled.verdict, settled.finish.action), (Verdict::Refused, Action::End { state: "" }));
+    }
+    let row = fixture.row_of(job.id).await.unwrap();
+    assert_eq!((row.state.as_str(), row.standing.attempt), ("waiting", 0));
+}
+
+/// Rule 4: a commit that was answered has reached the disk, for submits and outcomes alike.
+#[tokio::test]
+async fn commits_wait_for_the_disk() {
+    let fixture = Fixture::new().await;
+    let setting: String = sqlx::query_scalar("SHOW synchronous_commit").fetch_one(&fixture.ctx.pg).await.unwrap();
+    assert_eq!(setting, "on");
+}
