@@ -28,7 +28,7 @@ use utoipa::{
         api_keys::list_api_keys, api_keys::create_api_key, api_keys::revoke_api_key,
         users::list_users, users::get_user, users::change_user, audit::list_audit, jwks::get_public_keys,
         jobs::submit_job, jobs::bulk::submit_jobs, jobs::get_job, jobs::list_jobs, jobs::list_job_attempts, jobs::cancel_job, jobs::retry_job,
-        jobs::delete_job, queues::list_queues, queues::get_queue, queues::update_queue, queues::pause_queue, queues::resume_queue,
+        jobs::delete_job, queues::list_queues, queues::get_queue, queues::update_queue, queues::delete_queue, queues::pause_queue, queues::resume_queue,
         queues::purge_queue, queues::list_dead_jobs, queues::delete_dead_jobs, queues::requeue_dead_jobs,
         workers::list_workers, workers::get_worker),
     components(schemas(crate::error::Problem<'_>, shared::Code)),

@@ -20,6 +20,12 @@ pub fn answer_with_etag(request: &HttpRequest, object: &impl Serialize) -> ApiRe
     Ok(HttpResponse::Ok().insert_header((header::ETAG, etag)).content_type("application/json").body(body))
 }
 
+/// 200 with the object, and a tag of the part of it that a change can name; what else is in it changes by itself.
+pub fn answer_with_etag_of(object: &impl Serialize, tagged: &impl Serialize) -> ApiResult {
+    let etag = etag_of(&serde_json::to_vec(tagged).map_err(Error::internal)?);
+    Ok(HttpResponse::Ok().insert_header((header::ETAG, etag)).json(object))
+}
+
 /// Refuses a change of an object that is no longer what the caller saw.
 pub fn check_if_match(request: &HttpRequest, object: &impl Serialize) -> Result<()> {
     let body = serde_json::to_vec(object).map_err(Error::internal)?;

@@ -12,7 +12,7 @@ mod query;
 pub use body::Body;
 pub use budget::BodyBudget;
 pub use caller::{CallerOf, Meta};
-pub use conditional::{answer_with_etag, check_if_match};
+pub use conditional::{answer_with_etag, answer_with_etag_of, check_if_match};
 pub use items::{Items, JSON_ITEMS_MAX};
 pub use path::Id;
 pub(crate) use prefer::wait_of;

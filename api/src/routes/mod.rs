@@ -80,6 +80,7 @@ pub fn versioned() -> Vec<Entry> {
         GET "/audit" Read Scoped(Scope::Admin) => audit::list_audit;
         GET "/queues" Read Scoped(Scope::JobsRead) => queues::list_queues;
         GET "/queues/{queue}" Read Scoped(Scope::JobsRead) => queues::get_queue;
+        DELETE "/queues/{queue}" Write Scoped(Scope::QueuesAdmin) => queues::delete_queue;
         PATCH "/queues/{queue}" Write Scoped(Scope::QueuesAdmin) => queues::update_queue;
         POST "/queues/{queue}/pause" Write Scoped(Scope::QueuesAdmin) => queues::pause_queue;
         POST "/queues/{queue}/resume" Write Scoped(Scope::QueuesAdmin) => queues::resume_queue;

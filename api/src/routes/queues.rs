@@ -2,8 +2,8 @@
 
 use crate::{
     error::{ApiResult, Problem},
-    extract::{Body, CallerOf, Id, Meta, Query, answer_with_etag, check_if_match},
-    openapi::headers::{IfMatchHeader, IfNoneMatchHeader},
+    extract::{Body, CallerOf, Id, Meta, Query, answer_with_etag_of, check_if_match},
+    openapi::headers::IfMatchHeader,
     state::AppState,
 };
 use actix_web::{HttpRequest, HttpResponse, http::header, web::Data};
@@ -11,7 +11,7 @@ use shared::{
     Code, Error,
     jobs::{
         QueueName,
-        queues::{self, DeadLetters, ListDead, PatchQueue, Purge, Purged, Queue, Removed, Requeued, SelectDead},
+        queues::{self, DeadLetters, ListDead, PatchQueue, Purge, Purged, Queue, QueueSettings, Removed, Requeued, SelectDead},
     },
     page::{Page, PageQuery},
 };
@@ -24,13 +24,13 @@ pub async fn list_queues(state: Data<AppState>, CallerOf(caller): CallerOf, Quer
     Ok(HttpResponse::Ok().json(queues::list(&state.ctx, &caller, &page.parse()?).await?))
 }
 
-/// One queue and how it stands.
-#[utoipa::path(get, path = "/api/v1/queues/{queue}", tag = "queues", operation_id = "get_queue", params(("queue" = QueueName, Path), IfNoneMatchHeader),
+/// One queue and how it stands. Its `ETag` names the settings alone, for `If-Match`.
+#[utoipa::path(get, path = "/api/v1/queues/{queue}", tag = "queues", operation_id = "get_queue", params(("queue" = QueueName, Path)),
     security(("bearer" = []), ("api_key" = [])),
-    responses((status = 200, description = "The queue", body = Queue), (status = 304, description = "Unchanged since `If-None-Match`")))]
-pub async fn get_queue(state: Data<AppState>, CallerOf(caller): CallerOf, Id(name): Id<QueueName>, request: HttpRequest) -> ApiResult {
+    responses((status = 200, description = "The queue", body = Queue, headers(("ETag" = String, description = "Names the settings")))))]
+pub async fn get_queue(state: Data<AppState>, CallerOf(caller): CallerOf, Id(name): Id<QueueName>) -> ApiResult {
     let queue = queues::get(&state.ctx, &caller, &name).await?;
-    answer_with_etag(&request, &queue)
+    answer_with_etag_of(&queue, &queue.settings)
 }
 
 /// Changes a queue's settings; one that nobody used yet comes to be.
@@ -39,7 +39,7 @@ pub async fn get_queue(state: Data<AppState>, CallerOf(caller): CallerOf, Id(nam
     request_body = PatchQueue, security(("bearer" = []), ("api_key" = [])),
     responses(
         (status = 200, description = "The queue as it is now", body = Queue),
-        (status = 412, description = "It is no longer the one that `If-Match` names", body = Problem<'static>,
+        (status = 412, description = "Its settings are no longer those that `If-Match` names", body = Problem<'static>,
             content_type = "application/problem+json")))]
 pub async fn update_queue(
     state: Data<AppState>,
@@ -48,16 +48,28 @@ pub async fn update_queue(
     request: HttpRequest,
     body: Body<PatchQueue>,
 ) -> ApiResult {
-    if request.headers().contains_key(header::IF_MATCH) {
-        match queues::get(&state.ctx, &caller, &name).await {
-            Ok(queue) => check_if_match(&request, &queue)?,
-            Err(error) if error.code == Code::NotFound => {
-                return Err(Error::new(Code::PreconditionFailed, "There is no such queue yet.").into());
-            }
-            Err(error) => return Err(error.into()),
+    let allow = |settings: Option<&QueueSettings>| match settings {
+        Some(settings) => check_if_match(&request, settings),
+        None if request.headers().contains_key(header::IF_MATCH) => {
+            Err(Error::new(Code::PreconditionFailed, "There is no such queue yet."))
         }
-    }
-    answer_with_etag(&request, &queues::update(&state.ctx, &caller, &name, &body.value).await?)
+        None => Ok(()),
+    };
+    let queue = queues::update(&state.ctx, &caller, &name, &body.value, allow).await?;
+    answer_with_etag_of(&queue, &queue.settings)
+}
+
+/// Deletes a queue that has nothing to do. Its ended jobs stay readable, as long as a queue without settings keeps them; its next
+/// job, if there is one, brings it back with defaults.
+#[utoipa::path(delete, path = "/api/v1/queues/{queue}", tag = "queues", operation_id = "delete_queue",
+    params(("queue" = QueueName, Path)), security(("bearer" = []), ("api_key" = [])),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 409, description = "It has jobs to do, or is `default`", body = Problem<'static>,
+            content_type = "application/problem+json")))]
+pub async fn delete_queue(state: Data<AppState>, CallerOf(caller): CallerOf, meta: Meta, Id(name): Id<QueueName>) -> ApiResult {
+    queues::delete(&state.ctx, &caller, &name, &meta.into()).await?;
+    Ok(HttpResponse::NoContent().finish())
 }
 
 /// Stops leasing from a queue; what runs goes on, and submits are still taken.

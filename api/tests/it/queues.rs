@@ -28,6 +28,36 @@ async fn operators_change_queues_and_users_only_look() {
 }
 
 #[tokio::test]
+async fn the_tag_of_a_queue_is_that_of_its_settings() {
+    let world = World::new().await;
+    let admin = register_admin(&world.app).await;
+    let request = |method: Method, path: &str| world.app.request(method, &format!("/api/v1/queues{path}")).bearer_auth(token(&admin));
+    let tag = async || request(Method::GET, "/default").send().await.unwrap().headers()["etag"].clone();
+    let seen = tag().await;
+    world.echo().await;
+    assert_eq!(tag().await, seen, "a job changes the stats alone");
+    let patch = |body: Value| request(Method::PATCH, "/default").header("if-match", &seen).json(&body);
+    let changed = patch(json!({"limits": {"max_depth": 7}})).send().await.unwrap();
+    assert_eq!((changed.status(), &changed.headers()["etag"]), (StatusCode::OK, &tag().await));
+    assert_eq!(send_for_problem(patch(json!({"limits": {"max_depth": 8}}))).await, (412, "precondition_failed".to_owned()));
+    let new = request(Method::PATCH, "/new").header("if-match", "*").json(&json!({}));
+    assert_eq!(send_for_problem(new).await, (412, "precondition_failed".to_owned()));
+}
+
+#[tokio::test]
+async fn a_queue_is_deleted_when_it_is_empty() {
+    let world = World::new().await;
+    let admin = register_admin(&world.app).await;
+    let delete = |queue: &str| world.app.request(Method::DELETE, &format!("/api/v1/queues/{queue}")).bearer_auth(token(&admin));
+    let job = send(world.submit(&json!({"kind": "debug.echo", "queue": "reports"}))).await.1;
+    assert_eq!(send_for_problem(delete("reports")).await, (409, "conflict".to_owned()));
+    assert_eq!(send_for_problem(delete("default")).await, (409, "conflict".to_owned()));
+    world.end(job["id"].as_str().unwrap(), "succeeded").await;
+    assert_eq!(send(delete("reports")).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(send_for_problem(world.get("/queues/reports")).await, (404, "not_found".to_owned()));
+}
+
+#[tokio::test]
 async fn pause_resume_and_purge_answer_with_what_they_did() {
     let world = World::new().await;
     let admin = register_admin(&world.app).await;

@@ -1,8 +1,9 @@
-//! What one process does for all: sweeping, reconciling, partitions ahead, pruning. One child is elected by an advisory
+//! What one process does for all: sweeping, reconciling, rates, partitions ahead, pruning. One child is elected by an advisory
 //! lock; a second one at the same time would do no harm, since everything here is guarded, but only double work.
 
 mod leader;
 mod reconciling;
+mod sampling;
 mod sweeping;
 mod upkeep;
 
@@ -22,6 +23,7 @@ pub async fn run(ctx: Context) {
                     () = leadership.lost() => tracing::warn!("leadership of maintenance is lost"),
                     () = sweeping::run(&ctx) => {}
                     () = reconciling::run(&ctx) => {}
+                    () = sampling::run(&ctx) => {}
                     () = upkeep::run(&ctx) => {}
                 }
             }

@@ -13,7 +13,11 @@ use shared::{
         },
     },
 };
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     sync::{Notify, watch},
     time::{MissedTickBehavior, interval},
@@ -83,6 +87,10 @@ async fn sweep_all(ctx: &Context, connection: &mut ConnectionManager, queues: &m
 }
 
 fn take_rows(ctx: &Context, queues: &mut HashMap<QueueName, Swept>, rows: &[QueueRow]) {
+    if queues.len() > rows.len() {
+        let names = rows.iter().map(|row| &row.name).collect::<HashSet<_>>();
+        queues.retain(|name, _| names.contains(name));
+    }
     for row in rows {
         let queue = queues.entry(row.name.clone()).or_insert_with(|| Swept {
             row: row.clone(),

@@ -2,7 +2,8 @@
 
 use crate::world::World;
 use serde_json::json;
-use shared::jobs::{Job, JobState};
+use shared::jobs::{Job, JobState, QueueName, queues};
+use std::time::{Duration, Instant};
 
 #[tokio::test]
 async fn a_submitted_job_is_run_and_its_result_kept() {
@@ -122,4 +123,26 @@ async fn a_running_job_shows_how_far_it_is_and_an_ended_one_does_not() {
     world.until_job(id, "further on", is_past(50.0)).await;
     world.until_active(id, |active| active.progress.as_ref().is_some_and(|progress| progress.percent > 0.0)).await;
     assert_eq!(world.until(id, JobState::Succeeded).await.progress, None);
+}
+
+#[tokio::test]
+async fn several_workers_tell_together_how_fast_a_queue_goes() {
+    let world = World::new().await;
+    let _workers = [world.worker(&[("WORKER_POLL_MS", "100")]), world.worker(&[("WORKER_POLL_MS", "100")])];
+    world.children(2, &[]).await;
+    for _ in 0..20 {
+        let id = world.echo().await;
+        world.until(id, JobState::Succeeded).await;
+    }
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let stats = queues::get(&world.ctx, &world.caller, &QueueName::default()).await.unwrap().stats;
+        let is_moving = stats.in_per_s.is_some_and(|rate| rate > 0.0) && stats.out_per_s.is_some_and(|rate| rate > 0.0);
+        if is_moving && stats.pickup_p50_ms.is_some() && stats.last_processed_at.is_some() {
+            assert!(stats.pickup_p50_ms <= stats.pickup_p99_ms, "{stats:?}");
+            break;
+        }
+        assert!(Instant::now() < deadline, "the queue never was told to move: {stats:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }

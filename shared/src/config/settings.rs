@@ -208,6 +208,8 @@ settings! {
     SUBMIT_BATCH_MAX submit_batch_max: usize = "1000" in 1..=5_000;
     /// Queues there may be; a submit that would make another is refused.
     QUEUES_MAX queues_max: usize = "1000" in 1..=100_000;
+    /// Queues that one user who is no operator may bring into being.
+    QUEUES_PER_USER_MAX queues_per_user_max: usize = "50" in 0..=100_000;
     /// Address of the worker's health and metrics; none = not served.
     WORKER_METRICS_ADDR worker_metrics_addr: Option<SocketAddr> = "127.0.0.1:9101";
     /// Days that rows of succeeded, cancelled and expired jobs are kept.

@@ -3,7 +3,8 @@
 use super::{
     NewJob, SubmitJob,
     new_job::Origin,
-    queues, race, submit,
+    queues::{self, Creator},
+    race, submit,
     unique::{self, Accepted},
     write::{self, Target, Written},
 };
@@ -30,7 +31,7 @@ pub async fn prepare(ctx: &Context, caller: &Caller, items: Vec<Result<SubmitJob
             Err(error) => Err(error),
         });
     }
-    refuse_beyond_depth(ctx, &mut verdicts).await?;
+    refuse_beyond_depth(ctx, caller.into(), &mut verdicts).await?;
     Ok(Prepared { verdicts })
 }
 
@@ -118,14 +119,14 @@ fn item_verdict(verdict: Result<NewJob>) -> Result<Result<NewJob>> {
     }
 }
 
-async fn refuse_beyond_depth(ctx: &Context, verdicts: &mut [Result<NewJob>]) -> Result<()> {
+async fn refuse_beyond_depth(ctx: &Context, creator: Creator, verdicts: &mut [Result<NewJob>]) -> Result<()> {
     let mut rooms = HashMap::new();
     for verdict in verdicts {
         let Ok(job) = verdict else { continue };
         let room = match rooms.get_mut(&job.queue) {
             Some(room) => room,
             None => {
-                let room = queues::room(ctx, &job.queue).await?;
+                let room = queues::room(ctx, &job.queue, creator).await?;
                 rooms.entry(job.queue.clone()).or_insert(room)
             }
         };

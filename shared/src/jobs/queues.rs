@@ -8,12 +8,16 @@ mod stats;
 pub use dead::{DeadGroup, DeadLetters, GroupBy, ListDead, Removed, Requeued, SelectDead, delete_dead, list_dead, requeue_dead};
 pub use purge::{Purge, Purged, purge};
 pub(super) use settings::QueueCache;
-pub use settings::{PatchLimits, PatchQueue, PatchRetention, QueueSettings};
+pub use settings::{Creator, PatchLimits, PatchQueue, PatchRetention, QueueSettings};
 pub use stats::{Queue, QueueLimits, QueueRetention, QueueStats, Rate};
 
 use super::{QueueName, engine::Paused, race, store};
 use crate::{
     Caller, Code, Context, Error, Result, Scope,
+    accounts::{
+        Origin,
+        audit::{self, Action, Deed, Subject},
+    },
     page::{Page, PageRequest},
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -38,13 +42,30 @@ pub async fn get(ctx: &Context, caller: &Caller, name: &QueueName) -> Result<Que
     stats::queue(ctx, settings).await
 }
 
-/// Changes settings; a queue that nobody used yet is made by it.
-pub async fn update(ctx: &Context, caller: &Caller, name: &QueueName, patch: &PatchQueue) -> Result<Queue> {
+/// Changes settings; a queue that nobody used yet is made by it. `allow` sees the settings as they are (`None`: there is no such
+/// queue) while nobody else can change them, and may refuse.
+pub async fn update(
+    ctx: &Context,
+    caller: &Caller,
+    name: &QueueName,
+    patch: &PatchQueue,
+    allow: impl FnOnce(Option<&QueueSettings>) -> Result<()>,
+) -> Result<Queue> {
     caller.require(Scope::QueuesAdmin)?;
     patch.check()?;
-    let mut settings = settings::load_or_create(ctx, name).await?;
+    let mut tx = ctx.pg.begin().await?;
+    let existing = store::queues::lock_queue(&mut *tx, name.as_str()).await?;
+    allow(existing.as_ref())?;
+    let mut settings = match existing {
+        Some(settings) => settings,
+        None => {
+            settings::create(ctx, &mut *tx, name, Creator::Operator).await?;
+            store::queues::lock_queue(&mut *tx, name.as_str()).await?.ok_or_else(|| settings::too_many(ctx))?
+        }
+    };
     patch.apply(&mut settings)?;
-    store::queues::update_queue(&ctx.pg, &settings).await?;
+    store::queues::update_queue(&mut *tx, &settings).await?;
+    tx.commit().await?;
     ctx.jobs.queues.forget(name);
     stats::queue(ctx, settings).await
 }
@@ -61,29 +82,50 @@ pub async fn resume(ctx: &Context, caller: &Caller, name: &QueueName) -> Result<
 
 async fn set_paused(ctx: &Context, caller: &Caller, name: &QueueName, paused: Paused) -> Result<Queue> {
     caller.require(Scope::QueuesAdmin)?;
-    let existing = settings::existing(ctx, name).await?;
-    let settings = QueueSettings { paused: paused == Paused::Yes, ..existing };
-    store::queues::update_queue(&ctx.pg, &settings).await?;
+    let settings = store::queues::set_paused(&ctx.pg, name.as_str(), paused == Paused::Yes).await?;
+    let settings = settings.ok_or_else(|| Error::not_found("queue"))?;
     race::set_paused(ctx, name, paused).await;
     stats::queue(ctx, settings).await
+}
+
+/// Deletes a queue that has nothing to do. Its ended jobs stay, and are kept as long as a queue with no settings keeps them.
+///
+/// A process that remembers the queue may take a job for it for another second; the reconciler then makes it anew.
+pub async fn delete(ctx: &Context, caller: &Caller, name: &QueueName, origin: &Origin) -> Result<()> {
+    caller.require(Scope::QueuesAdmin)?;
+    if *name == QueueName::default() {
+        return Err(Error::new(Code::Conflict, format!("The queue `{name}` stays: jobs that name no queue go there.")));
+    }
+    let mut tx = ctx.pg.begin().await?;
+    store::queues::lock_queue(&mut *tx, name.as_str()).await?.ok_or_else(|| Error::not_found("queue"))?;
+    if store::queues::has_live_jobs(&mut *tx, name.as_str()).await? {
+        return Err(Error::new(Code::Conflict, "The queue has jobs that are to be done or run: purge it, or let it drain."));
+    }
+    store::queues::delete_queue(&mut *tx, name.as_str()).await?;
+    let deed = Deed::new(caller.user_id, Action::QueueDeleted, Subject::Queue, origin);
+    audit::record(&mut *tx, ctx.clock.now(), deed.with(serde_json::json!({ "queue": name.as_str() }))).await?;
+    tx.commit().await?;
+    ctx.jobs.queues.forget(name);
+    race::forget_queue(ctx, name).await;
+    Ok(())
 }
 
 /// The settings that a submit needs, at most a second or so old; makes the queue on first use.
 ///
 /// Reads on the connections of the process: the caller may hold one of its worker thread's in a transaction, and as many
 /// such callers as that pool has connections would wait for each other.
-pub(super) async fn for_submit(ctx: &Context, name: &QueueName) -> Result<Arc<QueueSettings>> {
-    settings::cached(ctx, name).await
+pub(super) async fn for_submit(ctx: &Context, name: &QueueName, creator: Creator) -> Result<Arc<QueueSettings>> {
+    settings::cached(ctx, name, creator).await
 }
 
-/// Refuses `n_jobs` more where the queue has no room for them.
-pub(super) async fn check_depth(ctx: &Context, name: &QueueName, n_jobs: usize) -> Result<()> {
-    if room(ctx, name).await? < n_jobs { Err(full(name)) } else { Ok(()) }
+/// Refuses a job where the queue has no room for it.
+pub(super) async fn check_depth(ctx: &Context, name: &QueueName, creator: Creator) -> Result<()> {
+    if room(ctx, name, creator).await? < 1 { Err(full(name)) } else { Ok(()) }
 }
 
 /// How many more jobs a queue takes. Concurrent submits may overshoot it by their number.
-pub(super) async fn room(ctx: &Context, name: &QueueName) -> Result<usize> {
-    let Some(max_depth) = for_submit(ctx, name).await?.max_depth else { return Ok(usize::MAX) };
+pub(super) async fn room(ctx: &Context, name: &QueueName, creator: Creator) -> Result<usize> {
+    let Some(max_depth) = for_submit(ctx, name, creator).await?.max_depth else { return Ok(usize::MAX) };
     let max_depth = usize::try_from(max_depth).unwrap_or(0);
     let depth = race::depth(&ctx.for_process(), name, max_depth).await?;
     Ok(max_depth.saturating_sub(depth))

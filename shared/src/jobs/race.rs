@@ -3,7 +3,10 @@
 
 use super::{
     JobKind, NewJob, QueueName, RetryPolicy,
-    engine::{self, Enqueue, Lease, Paused, Standing},
+    engine::{
+        self, Enqueue, Lease, Paused, Standing,
+        rates::{self, Rates},
+    },
     list::Leases,
     outage,
     store::{self, change::Requeued, read::JobRow},
@@ -123,6 +126,11 @@ pub(super) async fn running_count(ctx: &Context, queue: &QueueName) -> u64 {
     engine::depths(ctx, queue).await.map_or(0, |depths| depths.running)
 }
 
+/// How fast a queue goes; nothing of it is known while Redis is away.
+pub(super) async fn rates(ctx: &Context, queue: &QueueName) -> Rates {
+    rates::rates(ctx, queue).await.unwrap_or_default()
+}
+
 /// When the job that waits longest was due, judged by the heads of the ready lists.
 pub(super) async fn oldest_ready(ctx: &Context, queue: &QueueName) -> Option<OffsetDateTime> {
     let mut pipe = redis::pipe();
@@ -140,6 +148,13 @@ pub(super) async fn oldest_ready(ctx: &Context, queue: &QueueName) -> Option<Off
 pub(super) async fn set_paused(ctx: &Context, queue: &QueueName, paused: Paused) {
     if let Err(error) = engine::set_paused(ctx, queue, paused).await {
         tracing::warn!(%error, %queue, ?paused, "the pause is written but not announced; the reconciler will");
+    }
+}
+
+/// Takes what a deleted queue left in Redis away. What is taken away although it lives is copied again from its row.
+pub(super) async fn forget_queue(ctx: &Context, queue: &QueueName) {
+    if let Err(error) = engine::forget_queue(ctx, queue).await {
+        tracing::warn!(%error, %queue, "a deleted queue's leftovers stay in Redis");
     }
 }
 

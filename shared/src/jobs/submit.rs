@@ -15,7 +15,7 @@ use std::collections::HashSet;
 /// Checks `submit` against every rule and fills its defaults in; writes nothing.
 pub async fn prepare(ctx: &Context, caller: &Caller, submit: SubmitJob, origin: Origin) -> Result<NewJob> {
     let job = prepare_unbounded(ctx, caller, submit, origin).await?;
-    queues::check_depth(ctx, &job.queue, 1).await?;
+    queues::check_depth(ctx, &job.queue, caller.into()).await?;
     Ok(job)
 }
 
@@ -27,7 +27,7 @@ pub(super) async fn prepare_unbounded(ctx: &Context, caller: &Caller, submit: Su
         (settings.profile, settings.max_payload_bytes.0)
     };
     submit.check(ctx.clock.now(), max_payload_bytes)?;
-    let queue = queues::for_submit(ctx, &submit.queue_name()?).await?;
+    let queue = queues::for_submit(ctx, &submit.queue_name()?, caller.into()).await?;
     let kind = kinds::admit(&submit.kind.parse()?, caller, profile, queue.remote)?;
     let defaults = Defaults { kind, queue_retry: queue.default_retry() };
     submit.into_job(caller.user_id, &ctx.clock, defaults, origin)

@@ -85,6 +85,10 @@ for i, id in ipairs(ids) do
 end
 
 if written > 0 then
+  -- What the reconciler copies was counted when it came.
+  if as_of == 0 then
+    redis.call('HINCRBY', KEYS[1], 'n_in', written)
+  end
   -- In this order: of a script that a Redis loads by half, nothing is left that the reconciler cannot see.
   redis.call('HSET', att, unpack(standings))
   redis.call('HSET', env, unpack(envelopes))

@@ -171,6 +171,7 @@ impl Leaser {
                 _ = polls.tick() => {
                     self.lanes.rouse_all();
                     self.reclaim().await;
+                    self.tell_pickups();
                 }
                 () = sleep_until(rouse_at.into()), if self.rouse_at.is_some() => {
                     self.rouse_at = None;

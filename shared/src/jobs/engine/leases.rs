@@ -1,6 +1,7 @@
 //! Who runs what right now, read from Redis: the overlay on rows that PostgreSQL knows as pending.
 
 use super::{
+    rates,
     scripts::{QueueKeys, id_of},
     token::Nonce,
 };
@@ -108,6 +109,13 @@ pub async fn depths(ctx: &Context, queue: &QueueName) -> Result<Depths> {
     pipe.llen(keys.quarantine());
     let counts: Vec<u64> = pipe.query_async(&mut ctx.redis.connection()).await?;
     Ok(Depths { scheduled: counts[0], running: counts[1], queued: counts[2..].iter().sum() })
+}
+
+/// Removes every key of a queue.
+pub async fn forget_queue(ctx: &Context, queue: &QueueName) -> Result<()> {
+    let mut cmd = redis::cmd("UNLINK");
+    cmd.arg(&ctx.keys.queue_scripts(queue.as_str())).arg(&rates::keys(&ctx.keys, queue));
+    Ok(cmd.exec_async(&mut ctx.redis.connection()).await?)
 }
 
 /// Stops or resumes leasing from a queue. The row in `queues` is the truth; this makes it felt at once.

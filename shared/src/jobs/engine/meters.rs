@@ -1,5 +1,6 @@
 //! The metrics of deliveries, with their handles kept: looking one up by its labels costs more than counting does.
 
+use super::rates::Pickups;
 use crate::{
     jobs::{JobKind, QueueName, kinds},
     telemetry::metrics::{JOB_FINISHED, JOB_LAST_PROCESSED, JOB_PICKUP, JOB_RUN, JOB_STARTED},
@@ -24,7 +25,7 @@ fn label(kind: &JobKind) -> &str {
 #[derive(Default)]
 pub(super) struct Meters {
     kinds: HashMap<(QueueName, JobKind), KindMeters>,
-    pickup: HashMap<QueueName, Histogram>,
+    pickup: HashMap<QueueName, (Histogram, Pickups)>,
     last_processed: Option<Gauge>,
 }
 
@@ -44,8 +45,16 @@ impl Meters {
 
     pub(super) fn started(&mut self, queue: &QueueName, kind: &JobKind, pickup: Duration) {
         self.of(queue, kind).started.increment(1);
-        let histogram = self.pickup.entry(queue.clone()).or_insert_with(|| metrics::histogram!(JOB_PICKUP, "queue" => queue.to_string()));
+        let of_queue = || (metrics::histogram!(JOB_PICKUP, "queue" => queue.to_string()), Pickups::default());
+        let (histogram, pickups) = self.pickup.entry(queue.clone()).or_insert_with(of_queue);
         histogram.record(pickup);
+        pickups.note(pickup);
+    }
+
+    /// What was noted of each queue since the last call.
+    pub(super) fn take_pickups(&mut self) -> Vec<(QueueName, Pickups)> {
+        let noted = self.pickup.iter_mut().filter(|(_, (_, pickups))| !pickups.is_empty());
+        noted.map(|(queue, (_, pickups))| (queue.clone(), std::mem::take(pickups))).collect()
     }
 
     /// `outcome` is one of the outcomes' names; `ran` is `None` for what never started.

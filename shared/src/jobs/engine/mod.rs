@@ -18,6 +18,7 @@ mod load;
 mod meters;
 pub mod outcome;
 pub mod progress;
+pub mod rates;
 pub mod reconcile;
 pub mod salvage;
 pub mod scripts;
@@ -29,7 +30,7 @@ mod writers;
 
 pub use cancel::{CancelAnswer, MadeWay, cancel, end_waiting, forget, take_to_delete};
 pub use copy::{Enqueue, INLINE_PAYLOAD_BYTES, Standing};
-pub use leases::{Depths, Lease, Paused, depths, leases, running, set_paused};
+pub use leases::{Depths, Lease, Paused, depths, forget_queue, leases, running, set_paused};
 pub use outcome::Outcome;
 pub use scripts::{IDS_MAX, QueueKeys, Taken, enqueue};
 pub use store::QueueRow;

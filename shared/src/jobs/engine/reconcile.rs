@@ -78,10 +78,23 @@ pub async fn repair_rows(ctx: &Context, after: Uuid, until: Uuid) -> Result<Opti
     for row in rows {
         by_queue.entry(row.queue.clone()).or_default().push(row);
     }
+    add_queues(ctx, &by_queue).await?;
     for (queue, rows) in by_queue {
         repair_queue_rows(ctx, &QueueName::new(&queue)?, &rows).await?;
     }
     Ok(next)
+}
+
+/// A job may be taken for a queue that was deleted at that moment: the queue then is there again, with defaults.
+async fn add_queues(ctx: &Context, rows: &HashMap<String, Vec<PendingRow>>) -> Result<()> {
+    let names = rows.keys().map(String::as_str).collect::<Vec<_>>();
+    if !names.is_empty() {
+        let n_added = store::upkeep::add_missing_queues(&ctx.pg, &names).await?;
+        if n_added > 0 {
+            tracing::warn!(n_added, "queues that were deleted have jobs, and are there again");
+        }
+    }
+    Ok(())
 }
 
 async fn repair_queue_rows(ctx: &Context, queue: &QueueName, rows: &[PendingRow]) -> Result<()> {

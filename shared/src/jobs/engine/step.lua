@@ -67,6 +67,7 @@ local function finish()
   local ids = column(n_finish, 5)
   local leases = redis.call('HMGET', tok, unpack(ids))
   local freed, ended, states, standings, delays = {}, {}, {}, {}, {}
+  local n_out = 0
   for i, id in ipairs(ids) do
     local entry = at + (i - 1) * 5
     local token, action, detail, standing = ARGV[entry + 1], ARGV[entry + 2], ARGV[entry + 3], ARGV[entry + 4]
@@ -80,6 +81,9 @@ local function finish()
       if action == 'end' then
         ended[#ended + 1] = id
         states[#states + 1] = detail
+        if detail ~= '' then
+          n_out = n_out + 1
+        end
       else
         if string.sub(leases[i], 2, 2) == 'c' then
           cancelled[#cancelled + 1] = id
@@ -104,6 +108,9 @@ local function finish()
     redis.call('HDEL', env, unpack(ended))
     redis.call('HDEL', att, unpack(ended))
     announce(ended, states)
+  end
+  if n_out > 0 then
+    redis.call('HINCRBY', cfg, 'n_out', n_out)
   end
   if #standings > 0 then
     redis.call('HSET', att, unpack(standings))

@@ -1,6 +1,7 @@
 //! The engine's SQL: the guarded statement that writes every conclusion, and the reads that leases are repaired from.
 
 mod conclude;
+pub(super) mod upkeep;
 
 pub(super) use conclude::{Written, conclude};
 
@@ -15,7 +16,7 @@ use crate::{
 };
 use serde_json::value::RawValue;
 use sqlx::{PgConnection, PgExecutor, PgPool, types::Json};
-use time::{Date, OffsetDateTime};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// What a row says of its job's deliveries.
@@ -227,70 +228,4 @@ pub(super) async fn queues(pg: &PgPool) -> Result<Vec<QueueRow>> {
 pub(super) async fn try_lead(connection: &mut PgConnection) -> sqlx::Result<bool> {
     // The number only has to differ from other advisory locks of this database.
     sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock(7205760) AS "is_ours!""#).fetch_one(connection).await
-}
-
-/// Makes the partitions of `today` and of the days after it; returns how many were missing.
-pub(super) async fn add_days(pg: &PgPool, today: Date, n_ahead: i32) -> Result<i64> {
-    let n_added = sqlx::query_scalar!(
-        r#"SELECT count(*) FILTER (WHERE jobs_ended_add_day($1::date + ahead)) AS "n!"
-        FROM generate_series(0, $2::int) AS ahead"#,
-        today,
-        n_ahead,
-    )
-    .fetch_one(pg)
-    .await?;
-    Ok(n_added)
-}
-
-/// How long a queue keeps what has ended.
-#[derive(Debug)]
-pub(super) struct Retention {
-    pub(super) queue: String,
-    /// `None`: `JOB_RETENTION_DAYS`.
-    pub(super) succeeded_s: Option<i32>,
-    pub(super) dead_s: i32,
-}
-
-pub(super) async fn retentions(pg: &PgPool) -> Result<Vec<Retention>> {
-    let rows =
-        sqlx::query_as!(Retention, "SELECT name AS queue, succeeded_retention_s AS succeeded_s, dead_retention_s AS dead_s FROM queues")
-            .fetch_all(pg)
-            .await?;
-    Ok(rows)
-}
-
-/// Removes up to `limit` jobs of one queue and state that ended before `cutoff`, with their attempts; returns how many.
-pub(super) async fn prune_ended(pg: &PgPool, queue: &str, state: &str, below: Uuid, cutoff: OffsetDateTime, limit: i64) -> Result<i64> {
-    let n_removed = sqlx::query_scalar!(
-        r#"WITH old AS (
-            SELECT id
-            FROM jobs_ended
-            WHERE queue = $1
-              AND state = $2
-              AND id < $3
-              AND finished_at < $4
-            ORDER BY id
-            LIMIT $5
-        ),
-        gone AS (
-            DELETE FROM jobs_ended
-            USING old
-            WHERE jobs_ended.id = old.id
-            RETURNING jobs_ended.id
-        ),
-        attempts AS (
-            DELETE FROM job_attempts
-            USING gone
-            WHERE job_id = gone.id
-        )
-        SELECT count(*) AS "n!" FROM gone"#,
-        queue,
-        state,
-        below,
-        cutoff,
-        limit,
-    )
-    .fetch_one(pg)
-    .await?;
-    Ok(n_removed)
 }

@@ -35,7 +35,7 @@ pub async fn queues(ctx: &Context) -> Result<Vec<QueueRow>> {
 
 /// Makes the partitions of the coming days; those that exist stay.
 pub async fn add_days(ctx: &Context) -> Result<()> {
-    let n_added = store::add_days(&ctx.pg, ctx.clock.now().date(), DAYS_AHEAD).await?;
+    let n_added = store::upkeep::add_days(&ctx.pg, ctx.clock.now().date(), DAYS_AHEAD).await?;
     if n_added > 0 {
         tracing::info!(n_added, "made partitions for ended jobs");
     }
@@ -46,7 +46,7 @@ pub async fn add_days(ctx: &Context) -> Result<()> {
 pub async fn prune(ctx: &Context) -> Result<u64> {
     let default_s = u64::from(ctx.settings().job_retention_days) * 86_400;
     let mut n_removed = 0;
-    for retention in store::retentions(&ctx.pg).await? {
+    for retention in store::upkeep::retentions(&ctx.pg).await? {
         let others_s = retention.succeeded_s.map_or(default_s, |seconds| u64::try_from(seconds).unwrap_or(0));
         let dead_s = u64::try_from(retention.dead_s).unwrap_or(0);
         for (state, kept_s) in [("succeeded", others_s), ("cancelled", others_s), ("expired", others_s), ("dead", dead_s)] {
@@ -60,7 +60,7 @@ async fn prune_state(ctx: &Context, queue: &str, state: &str, kept: Duration) ->
     let cutoff = ctx.clock.now() - kept;
     let mut n_removed = 0;
     for _ in 0..PRUNE_ROUNDS {
-        let n = store::prune_ended(&ctx.pg, queue, state, id_floor(cutoff), cutoff, PRUNE_ROWS).await?;
+        let n = store::upkeep::prune_ended(&ctx.pg, queue, state, id_floor(cutoff), cutoff, PRUNE_ROWS).await?;
         n_removed += n.unsigned_abs();
         if n < PRUNE_ROWS {
             break;

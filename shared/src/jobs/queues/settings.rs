@@ -1,12 +1,14 @@
 //! What is set for a queue: the row, its changes, and the copy that submits read.
 
 use crate::{
-    Code, Context, Error, Result,
+    Caller, Code, Context, Error, Result,
+    ids::UserId,
     jobs::{QueueName, RetryPolicy, store},
     json_fields,
 };
 use quick_cache::sync::Cache;
 use serde::Deserialize;
+use sqlx::PgExecutor;
 use std::{
     sync::{
         Arc,
@@ -21,7 +23,7 @@ use validator::Validate;
 const FRESH: Duration = Duration::from_secs(1);
 
 /// A row of `queues`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct QueueSettings {
     pub name: String,
     pub paused: bool,
@@ -213,18 +215,18 @@ impl Drop for Turn {
 }
 
 /// The settings from memory, or over the connections of the process.
-pub(super) async fn cached(ctx: &Context, name: &QueueName) -> Result<Arc<QueueSettings>> {
+pub(super) async fn cached(ctx: &Context, name: &QueueName, creator: Creator) -> Result<Arc<QueueSettings>> {
     let _turn = match ctx.jobs.queues.look(name) {
         Look::Good(settings) => return Ok(settings),
         Look::Renew(turn) => Some(turn),
         Look::Unknown => None,
     };
     // Boxed: what one submit does once a second should not make every submit larger.
-    Box::pin(read_anew(&ctx.for_process(), name)).await
+    Box::pin(read_anew(&ctx.for_process(), name, creator)).await
 }
 
-async fn read_anew(ctx: &Context, name: &QueueName) -> Result<Arc<QueueSettings>> {
-    let settings = Arc::new(load_or_create(ctx, name).await?);
+async fn read_anew(ctx: &Context, name: &QueueName, creator: Creator) -> Result<Arc<QueueSettings>> {
+    let settings = Arc::new(load_or_create(ctx, name, creator).await?);
     let copy = Copy { settings: Arc::clone(&settings), read_at: Instant::now(), renewing: AtomicBool::new(false) };
     ctx.jobs.queues.0.insert(name.clone(), Arc::new(copy));
     Ok(settings)
@@ -234,12 +236,41 @@ pub(super) async fn existing(ctx: &Context, name: &QueueName) -> Result<QueueSet
     store::queues::queue_by_name(&ctx.pg, name.as_str()).await?.ok_or_else(|| Error::not_found("queue"))
 }
 
-pub(super) async fn load_or_create(ctx: &Context, name: &QueueName) -> Result<QueueSettings> {
+/// Who brings a queue into being that nobody used yet.
+#[derive(Debug, Clone, Copy)]
+pub enum Creator {
+    /// May make as many as there may be.
+    Operator,
+    /// May make `QUEUES_PER_USER_MAX`.
+    User(UserId),
+}
+
+impl From<&Caller> for Creator {
+    fn from(caller: &Caller) -> Self {
+        if caller.sees_all() { Self::Operator } else { Self::User(caller.user_id) }
+    }
+}
+
+async fn load_or_create(ctx: &Context, name: &QueueName, creator: Creator) -> Result<QueueSettings> {
     if let Some(settings) = store::queues::queue_by_name(&ctx.pg, name.as_str()).await? {
         return Ok(settings);
     }
-    let queues_max = i64::try_from(ctx.settings().queues_max).unwrap_or(i64::MAX);
-    store::queues::create_queue(&ctx.pg, name.as_str(), queues_max).await?;
-    let created = store::queues::queue_by_name(&ctx.pg, name.as_str()).await?;
-    created.ok_or_else(|| Error::invalid("/queue", "too_many_queues", format!("there may be {queues_max} queues, and there are")))
+    create(ctx, &ctx.pg, name, creator).await?;
+    store::queues::queue_by_name(&ctx.pg, name.as_str()).await?.ok_or_else(|| too_many(ctx))
+}
+
+pub(super) async fn create(ctx: &Context, executor: impl PgExecutor<'_>, name: &QueueName, creator: Creator) -> Result<()> {
+    let created_by = match creator {
+        Creator::Operator => None,
+        Creator::User(id) => Some(id),
+    };
+    let (all, of_user) = (ctx.settings().queues_max, ctx.settings().queues_per_user_max);
+    let limits = [all, of_user].map(|max| i64::try_from(max).unwrap_or(i64::MAX));
+    Ok(store::queues::create_queue(executor, name.as_str(), created_by, limits.into()).await?)
+}
+
+pub(super) fn too_many(ctx: &Context) -> Error {
+    let (all, of_user) = (ctx.settings().queues_max, ctx.settings().queues_per_user_max);
+    let detail = format!("there may be {all} queues, and one user who is no operator may bring {of_user} into being");
+    Error::invalid("/queue", "too_many_queues", detail)
 }

@@ -25,6 +25,9 @@ pub struct Queue {
     pub retention: QueueRetention,
     pub default_retry: RetryPolicy,
     pub stats: QueueStats,
+    /// As stored: what a change can name.
+    #[serde(skip)]
+    pub settings: QueueSettings,
 }
 
 /// `null` is no limit.
@@ -66,14 +69,18 @@ pub struct QueueStats {
     /// How long the job that has waited longest has been due.
     #[schema(required)]
     pub oldest_ready_age_ms: Option<u64>,
+    /// Jobs that were submitted or requeued, over the last ten seconds.
     #[schema(required)]
     pub in_per_s: Option<f64>,
+    /// Jobs that ended, over the last ten seconds.
     #[schema(required)]
     pub out_per_s: Option<f64>,
+    /// From the time a job was due to its start, over the last minute or two; at most a fifth too high.
     #[schema(required)]
     pub pickup_p50_ms: Option<f64>,
     #[schema(required)]
     pub pickup_p99_ms: Option<f64>,
+    /// When a job last ended, to the second.
     #[schema(required)]
     #[serde(with = "time::serde::rfc3339::option")]
     pub last_processed_at: Option<OffsetDateTime>,
@@ -91,6 +98,7 @@ pub(super) async fn queue(ctx: &Context, settings: QueueSettings) -> Result<Queu
         retention: QueueRetention { succeeded_s, dead_s: i64::from(settings.dead_retention_s) },
         default_retry: settings.default_retry(),
         name,
+        settings,
     })
 }
 
@@ -100,6 +108,7 @@ async fn stats(ctx: &Context, name: &QueueName) -> Result<QueueStats> {
     let dead = store::queues::dead_count(&ctx.pg, name.as_str(), DEAD_COUNT_MAX).await?;
     let running = race::running_count(ctx, name).await;
     let oldest = race::oldest_ready(ctx, name).await;
+    let rates = race::rates(ctx, name).await;
     Ok(QueueStats {
         // PostgreSQL knows running jobs as due ones.
         queued: count(live.due).saturating_sub(running),
@@ -108,11 +117,11 @@ async fn stats(ctx: &Context, name: &QueueName) -> Result<QueueStats> {
         retrying: count(live.retrying),
         dead: count(dead),
         oldest_ready_age_ms: oldest.and_then(|run_at| u64::try_from((now - run_at).whole_milliseconds()).ok()),
-        in_per_s: None,
-        out_per_s: None,
-        pickup_p50_ms: None,
-        pickup_p99_ms: None,
-        last_processed_at: None,
+        in_per_s: rates.in_per_s,
+        out_per_s: rates.out_per_s,
+        pickup_p50_ms: rates.pickup_p50_ms,
+        pickup_p99_ms: rates.pickup_p99_ms,
+        last_processed_at: rates.last_processed_at,
     })
 }
 

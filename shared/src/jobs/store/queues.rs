@@ -1,6 +1,6 @@
 //! The queues' settings, and what is counted of them in PostgreSQL.
 
-use crate::jobs::queues::QueueSettings;
+use crate::{ids::UserId, jobs::queues::QueueSettings};
 use sqlx::PgExecutor;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -17,15 +17,63 @@ pub(in crate::jobs) async fn queue_by_name(executor: impl PgExecutor<'_>, name: 
     .await
 }
 
-/// Makes a queue with defaults unless it exists or `max_queues` do.
-pub(in crate::jobs) async fn create_queue(executor: impl PgExecutor<'_>, name: &str, max_queues: i64) -> sqlx::Result<()> {
+/// The same, and keeps others from changing it until the transaction ends.
+pub(in crate::jobs) async fn lock_queue(executor: impl PgExecutor<'_>, name: &str) -> sqlx::Result<Option<QueueSettings>> {
+    sqlx::query_as!(
+        QueueSettings,
+        "SELECT name, paused, remote, max_depth, succeeded_retention_s, dead_retention_s, retry_max_attempts, retry_base_ms, retry_max_ms
+        FROM queues
+        WHERE name = $1
+        FOR UPDATE",
+        name,
+    )
+    .fetch_optional(executor)
+    .await
+}
+
+/// Sets nothing but whether a queue is paused; `None` when there is no such queue.
+pub(in crate::jobs) async fn set_paused(executor: impl PgExecutor<'_>, name: &str, is_paused: bool) -> sqlx::Result<Option<QueueSettings>> {
+    sqlx::query_as!(
+        QueueSettings,
+        "UPDATE queues
+        SET paused = $2, updated_at = now()
+        WHERE name = $1
+        RETURNING name, paused, remote, max_depth, succeeded_retention_s, dead_retention_s, retry_max_attempts, retry_base_ms, retry_max_ms",
+        name,
+        is_paused,
+    )
+    .fetch_optional(executor)
+    .await
+}
+
+/// Whether any job of the queue is still to be done.
+pub(in crate::jobs) async fn has_live_jobs(executor: impl PgExecutor<'_>, name: &str) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM jobs WHERE queue = $1) AS "exists!""#, name).fetch_one(executor).await
+}
+
+/// Its ended jobs stay.
+pub(in crate::jobs) async fn delete_queue(executor: impl PgExecutor<'_>, name: &str) -> sqlx::Result<()> {
+    sqlx::query!("DELETE FROM queues WHERE name = $1", name).execute(executor).await?;
+    Ok(())
+}
+
+/// Makes a queue with defaults unless it exists, or `max_queues` do, or `max_of_creator` that the same user made.
+pub(in crate::jobs) async fn create_queue(
+    executor: impl PgExecutor<'_>,
+    name: &str,
+    created_by: Option<UserId>,
+    (max_queues, max_of_creator): (i64, i64),
+) -> sqlx::Result<()> {
     sqlx::query!(
-        "INSERT INTO queues (name)
-        SELECT $1
-        WHERE (SELECT count(*) FROM queues) < $2
+        "INSERT INTO queues (name, created_by)
+        SELECT $1, $2
+        WHERE (SELECT count(*) FROM queues) < $3
+          AND ($2::uuid IS NULL OR (SELECT count(*) FROM queues WHERE created_by = $2) < $4)
         ON CONFLICT (name) DO NOTHING",
         name,
+        created_by.map(|id| id.0),
         max_queues,
+        max_of_creator,
     )
     .execute(executor)
     .await?;
@@ -67,15 +115,14 @@ pub(in crate::jobs) async fn oldest_run_at(executor: impl PgExecutor<'_>, ids: &
     .await
 }
 
-/// Writes every setting that a caller may change.
+/// Writes every setting that a patch may change.
 pub(in crate::jobs) async fn update_queue(executor: impl PgExecutor<'_>, queue: &QueueSettings) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE queues
-        SET paused = $2, remote = $3, max_depth = $4, succeeded_retention_s = $5, dead_retention_s = $6, retry_max_attempts = $7,
-            retry_base_ms = $8, retry_max_ms = $9, updated_at = now()
+        SET remote = $2, max_depth = $3, succeeded_retention_s = $4, dead_retention_s = $5, retry_max_attempts = $6,
+            retry_base_ms = $7, retry_max_ms = $8, updated_at = now()
         WHERE name = $1",
         queue.name,
-        queue.paused,
         queue.remote,
         queue.max_depth,
         queue.succeeded_retention_s,

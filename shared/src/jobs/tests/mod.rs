@@ -4,6 +4,7 @@ mod bulk;
 mod change;
 mod coalesce;
 mod dead;
+mod lifecycle;
 mod list;
 mod queues;
 mod read;
@@ -15,8 +16,8 @@ mod workers;
 use super::{
     Job, NewJob, SubmitJob,
     engine::{
-        Nonce, QueueKeys, Token,
-        scripts::{self, Holder, Step},
+        Nonce, QueueKeys, Standing, Token,
+        scripts::{self, Action, Finish, Holder, Step},
     },
     new_job::Origin,
     submit as submitting,
@@ -104,6 +105,16 @@ impl Fixture {
         let stepped = scripts::step(&mut connection, &keys, &holder, &step).await.unwrap();
         assert!(stepped.known, "the queue's run_id is set above");
         stepped.leased.iter().map(|leased| Token { job_id: leased.id, attempt: leased.standing.attempt, nonce: self.nonce }).collect()
+    }
+
+    /// Ends what was leased, as a worker does once PostgreSQL has it.
+    async fn finish(&self, tokens: &[Token]) {
+        let finish = tokens.iter().map(|token| Finish {
+            token: *token,
+            action: Action::End { state: "succeeded" },
+            standing: Standing { priority: 4, attempt: token.attempt, failures: 0, snoozes: 0, returns: 0, crashes: 0 },
+        });
+        self.step(Step { finish: finish.collect(), ..Step::default() }).await;
     }
 
     async fn count(&self, table: &'static str) -> i64 {

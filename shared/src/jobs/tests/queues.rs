@@ -14,7 +14,7 @@ fn name(text: &str) -> QueueName {
 
 async fn update(fixture: &Fixture, caller: &Caller, patch: Value) -> Result<queues::Queue> {
     let patch = serde_json::from_value(patch).unwrap();
-    queues::update(&fixture.ctx, caller, &name("reports"), &patch).await
+    queues::update(&fixture.ctx, caller, &name("reports"), &patch, |_| Ok(())).await
 }
 
 #[tokio::test]

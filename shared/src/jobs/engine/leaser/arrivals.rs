@@ -5,6 +5,7 @@ use super::{
         held::Signals,
         lane::delivered,
         load::{self, Draft, Loaded},
+        rates,
     },
     Leaser,
 };
@@ -25,6 +26,20 @@ impl Leaser {
         if !is_sent && let Some(held) = self.wiring.held.remove(token) {
             self.release(&held);
         }
+    }
+
+    /// Adds how long jobs waited to what all workers saw; what cannot be told is forgotten.
+    pub(super) fn tell_pickups(&mut self) {
+        let seen = self.meters.take_pickups();
+        if seen.is_empty() {
+            return;
+        }
+        let ctx = self.ctx.clone();
+        tokio::spawn(async move {
+            if let Err(error) = rates::add(&ctx, seen).await {
+                tracing::debug!(%error, "how long jobs waited could not be told");
+            }
+        });
     }
 
     pub(super) fn load(&mut self, drafts: Vec<Draft>) {
