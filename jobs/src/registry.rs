@@ -1,7 +1,7 @@
 //! Which kind is run by what. To add a kind: its line in `shared/src/jobs/kinds.rs`, its payload and handler in a file of
 //! [`crate::handlers`], and its line in [`Registry::new`].
 
-use crate::handlers::debug;
+use crate::handlers::{debug, system};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use shared::{
@@ -70,8 +70,12 @@ impl fmt::Debug for Registry {
 impl Registry {
     /// Every kind that this profile has.
     pub fn new(profile: Profile) -> Self {
-        let mut handlers =
-            HashMap::from([("debug.echo", raw(debug::echo)), ("debug.sleep", typed(debug::sleep)), ("debug.fail", typed(debug::fail))]);
+        let mut handlers = HashMap::from([
+            ("system.heartbeat", raw(system::heartbeat)),
+            ("debug.echo", raw(debug::echo)),
+            ("debug.sleep", typed(debug::sleep)),
+            ("debug.fail", typed(debug::fail)),
+        ]);
         if profile.is_development() {
             handlers.insert("debug.crash", raw(debug::crash));
             handlers.insert("debug.block", typed(debug::block));

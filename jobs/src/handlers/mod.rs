@@ -2,3 +2,4 @@
 //! retries are not its business.
 
 pub mod debug;
+pub mod system;

@@ -1,11 +1,12 @@
-//! What one process does for all: sweeping, reconciling, rates, partitions ahead, pruning. One child is elected by an advisory
-//! lock; a second one at the same time would do no harm, since everything here is guarded, but only double work.
+//! What one process does for all: sweeping, reconciling, rates, partitions ahead, pruning, watching. One child is elected by an
+//! advisory lock; a second one at the same time would do no harm, since everything here is guarded, but only double work.
 
 mod leader;
 mod reconciling;
 mod sampling;
 mod sweeping;
 mod upkeep;
+mod watching;
 
 use shared::Context;
 use std::time::Duration;
@@ -25,6 +26,7 @@ pub async fn run(ctx: Context) {
                     () = reconciling::run(&ctx) => {}
                     () = sampling::run(&ctx) => {}
                     () = upkeep::run(&ctx) => {}
+                    () = watching::run(&ctx) => {}
                 }
             }
             Err(error) => tracing::debug!(%error, "no election while PostgreSQL is away"),

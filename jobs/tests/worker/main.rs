@@ -10,4 +10,5 @@ mod fencing;
 mod outcomes;
 mod redis_loss;
 mod serving;
+mod watchdog;
 mod world;

@@ -200,6 +200,8 @@ settings! {
     WORKER_SETTLE_BATCH worker_settle_batch: usize = "256" in 1..=1_000;
     /// Milliseconds between sweeps for due jobs and expired leases.
     WORKER_SWEEP_MS worker_sweep_ms: u64 = "100" in 10..=10_000;
+    /// Seconds that a queue may have ready jobs, a worker with room and none leased before an alarm is raised; 0 = no alarm.
+    WORKER_WATCHDOG_S worker_watchdog_s: u64 = "30" in 0..=86_400;
     /// Milliseconds between reconciler passes over recent rows.
     WORKER_RECONCILE_MS worker_reconcile_ms: u64 = "5000" in 100..=600_000;
     /// Submits that wait to be written together, per process; more get 503.

@@ -13,6 +13,8 @@ pub enum Submitters {
     Everyone,
     /// Everyone in development, operators elsewhere.
     OperatorsOutsideDevelopment,
+    /// Operators, everywhere.
+    Operators,
     /// Everyone in development; elsewhere the kind does not exist.
     DevelopmentOnly,
 }
@@ -32,7 +34,16 @@ const fn debug(name: &'static str, submitters: Submitters) -> Kind {
     Kind { name, submitters, timeout: None, retry: None }
 }
 
+/// One that is late says nothing any more: the next one does.
+const HEARTBEAT: Kind = Kind {
+    name: "system.heartbeat",
+    submitters: Submitters::Operators,
+    timeout: Some(Duration::from_secs(10)),
+    retry: Some(RetryPolicy { max_attempts: 1, ..RetryPolicy::DEFAULT }),
+};
+
 pub static KINDS: &[Kind] = &[
+    HEARTBEAT,
     debug("debug.echo", Submitters::OperatorsOutsideDevelopment),
     debug("debug.sleep", Submitters::OperatorsOutsideDevelopment),
     debug("debug.fail", Submitters::OperatorsOutsideDevelopment),
@@ -50,7 +61,12 @@ pub fn admit(name: &JobKind, caller: &Caller, profile: Profile, queue_is_remote:
     let Some(kind) = find(name).filter(|kind| exists_in(kind, profile)) else {
         return if queue_is_remote { Ok(None) } else { Err(unknown(name, profile)) };
     };
-    if kind.submitters == Submitters::OperatorsOutsideDevelopment && !profile.is_development() && !caller.sees_all() {
+    let is_for_operators = match kind.submitters {
+        Submitters::Operators => true,
+        Submitters::OperatorsOutsideDevelopment => !profile.is_development(),
+        Submitters::Everyone | Submitters::DevelopmentOnly => false,
+    };
+    if is_for_operators && !caller.sees_all() {
         return Err(Error::new(Code::Forbidden, format!("Only operators may submit `{name}` here.")));
     }
     Ok(Some(kind))

@@ -144,6 +144,11 @@ pub(super) async fn oldest_ready(ctx: &Context, queue: &QueueName) -> Option<Off
     store::queues::oldest_run_at(&ctx.pg, &ids).await.ok()?
 }
 
+/// Since when the watchdog takes the queue for stalled; `None` while Redis is away.
+pub(super) async fn stalled_since(ctx: &Context, queue: &QueueName) -> Option<OffsetDateTime> {
+    engine::watchdog::stalled_since(ctx, queue).await.ok().flatten()
+}
+
 /// Makes a pause felt at once; workers read the row anew when they find Redis empty.
 pub(super) async fn set_paused(ctx: &Context, queue: &QueueName, paused: Paused) {
     if let Err(error) = engine::set_paused(ctx, queue, paused).await {

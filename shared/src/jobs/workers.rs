@@ -186,6 +186,12 @@ pub async fn get(ctx: &Context, caller: &Caller, id: WorkerId) -> Result<WorkerD
     read(ctx, &[id.0]).await?.pop().ok_or_else(|| Error::not_found("worker"))
 }
 
+/// The workers that were heard of lately, for the platform's own use.
+pub(super) async fn alive(ctx: &Context) -> Result<Vec<Worker>> {
+    let ids = heard_of(ctx).await?;
+    Ok(read(ctx, &ids).await?.into_iter().map(|detail| detail.worker).collect())
+}
+
 async fn heard_of(ctx: &Context) -> Result<Vec<Uuid>> {
     let mut cmd = redis::cmd("ZREVRANGE");
     cmd.arg(ctx.keys.workers()).arg(0).arg(WORKERS_MAX - 1);

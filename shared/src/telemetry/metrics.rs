@@ -41,6 +41,7 @@ metrics_list! {
     gauge JOB_RESERVED = "job_reserved", "Jobs leased and not started in this process.";
     gauge JOB_LAST_PROCESSED = "job_last_processed_timestamp_seconds", "When a job last finished in this process.";
     histogram JOB_SETTLE = "job_settle_seconds", "Time of one settle batch in PostgreSQL.";
+    gauge JOB_QUEUE_STALLED = "job_queue_stalled", "1 while a queue has ready jobs, a worker has room and none is leased, by queue.";
     counter JOB_RECONCILED = "job_reconciled_total", "Repairs by the reconciler, by repair.";
     counter JOB_LEASES_LOST = "job_leases_lost_total", "Leases that expired or were refused.";
     gauge PROCESS_RSS = "process_resident_memory_bytes", "Resident memory.";

@@ -26,6 +26,7 @@ mod settle;
 mod store;
 pub mod token;
 pub mod upkeep;
+pub mod watchdog;
 mod writers;
 
 pub use cancel::{CancelAnswer, MadeWay, cancel, end_waiting, forget, take_to_delete};

@@ -84,6 +84,10 @@ pub struct QueueStats {
     #[schema(required)]
     #[serde(with = "time::serde::rfc3339::option")]
     pub last_processed_at: Option<OffsetDateTime>,
+    /// Since when jobs are ready, a worker has room, and none is leased; `null` while all is well.
+    #[schema(required)]
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub stalled_since: Option<OffsetDateTime>,
 }
 
 pub(super) async fn queue(ctx: &Context, settings: QueueSettings) -> Result<Queue> {
@@ -122,6 +126,7 @@ async fn stats(ctx: &Context, name: &QueueName) -> Result<QueueStats> {
         pickup_p50_ms: rates.pickup_p50_ms,
         pickup_p99_ms: rates.pickup_p99_ms,
         last_processed_at: rates.last_processed_at,
+        stalled_since: race::stalled_since(ctx, name).await,
     })
 }
 

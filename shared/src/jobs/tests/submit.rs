@@ -108,6 +108,15 @@ async fn debug_kinds_are_for_operators_outside_development() {
 }
 
 #[tokio::test]
+async fn the_platforms_heartbeat_is_for_operators_even_in_development() {
+    let fixture = Fixture::new().await;
+    let refused = fixture.submit(json!({"kind": "system.heartbeat"})).await.unwrap_err();
+    assert_eq!(refused.code, Code::Forbidden);
+    let job = fixture.submit_as(&caller(Role::Operator), json!({"kind": "system.heartbeat"})).await.unwrap();
+    assert_eq!(job.max_attempts, 1);
+}
+
+#[tokio::test]
 async fn a_remote_queue_takes_kinds_that_we_do_not_run() {
     let fixture = Fixture::new().await;
     let patch = serde_json::from_value(json!({"remote": true})).unwrap();
