@@ -121,15 +121,18 @@ local function finish()
   at = at + n_finish * 5
 end
 
--- Sets the flag of the leases whose token holds; returns the ids of the others.
+-- Sets the flag of the leases whose token holds; returns the ids of the others. News of a start may come late: a lease that is
+-- settling stays so.
 local function flag(count, letter)
   local refused, leases_flagged = {}, {}
   local ids = column(count, 2)
   local leases = redis.call('HMGET', tok, unpack(ids))
   for i, id in ipairs(ids) do
     if holds(leases[i], ARGV[at + (i - 1) * 2 + 1]) then
-      leases_flagged[#leases_flagged + 1] = id
-      leases_flagged[#leases_flagged + 1] = letter .. string.sub(leases[i], 2)
+      if letter == 's' or string.sub(leases[i], 1, 1) == 'l' then
+        leases_flagged[#leases_flagged + 1] = id
+        leases_flagged[#leases_flagged + 1] = letter .. string.sub(leases[i], 2)
+      end
     else
       refused[#refused + 1] = id
     end

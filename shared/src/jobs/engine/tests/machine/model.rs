@@ -204,7 +204,10 @@ impl Model {
             if !self.holds(*job, *age) {
                 refused.push(*job);
             } else if let Some((_, Place::Leased { flag, .. })) = self.copies.get_mut(job) {
-                *flag = letter;
+                // News of a start may come after the mark.
+                if letter == 's' || *flag == 'l' {
+                    *flag = letter;
+                }
             }
         }
         refused
