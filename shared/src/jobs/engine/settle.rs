@@ -55,6 +55,11 @@ pub(super) struct Settler {
 }
 
 impl Settler {
+    /// One that is connected, if PostgreSQL answers.
+    pub(super) async fn open(ctx: &Context) -> Self {
+        Self { connection: pg::connect_by_index(&ctx.settings()).await.ok(), used_at: Some(Instant::now()) }
+    }
+
     async fn write(&mut self, ctx: &Context, conclusions: &[Conclusion]) -> sqlx::Result<Vec<Settled>> {
         let mut connection = self.connect(ctx).await?;
         let written = write_on(&mut connection, conclusions).await;

@@ -19,8 +19,8 @@ const WRITERS: usize = 2;
 /// beyond it while PostgreSQL is slow or away.
 const WAITING_BATCHES: usize = 4;
 
-/// A connection that is free again, and what Redis must hear of its batch.
-type Written = (Settler, Vec<Finish>);
+/// A connection that is free, and what Redis must hear of the batch it has written; `None` when it was only opened.
+type Freed = (Settler, Option<Vec<Finish>>);
 
 pub(super) struct Writers {
     ctx: Context,
@@ -28,13 +28,22 @@ pub(super) struct Writers {
     batch: usize,
     waiting: VecDeque<Conclusion>,
     idle: Vec<Settler>,
-    written: (mpsc::Sender<Written>, mpsc::Receiver<Written>),
+    n_writing: usize,
+    freed: (mpsc::Sender<Freed>, mpsc::Receiver<Freed>),
 }
 
 impl Writers {
     pub(super) fn new(ctx: Context, batch: usize, give_up: CancellationToken) -> Self {
-        let idle = (0..WRITERS).map(|_| Settler::default()).collect();
-        Self { ctx, give_up, batch, waiting: VecDeque::new(), idle, written: mpsc::channel(WRITERS) }
+        let freed = mpsc::channel(WRITERS);
+        // Opened ahead: signing in takes longer than most batches.
+        for _ in 0..WRITERS {
+            let (ctx, freed) = (ctx.clone(), freed.0.clone());
+            tokio::spawn(async move {
+                let settler = Settler::open(&ctx).await;
+                drop(freed.send((settler, None)).await);
+            });
+        }
+        Self { ctx, give_up, batch, waiting: VecDeque::new(), idle: Vec::with_capacity(WRITERS), n_writing: 0, freed }
     }
 
     /// How many more outcomes may be marked.
@@ -43,7 +52,7 @@ impl Writers {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.idle.len() == WRITERS
+        self.waiting.is_empty() && self.n_writing == 0
     }
 
     /// Takes marked outcomes, and hands a batch to each connection that is free.
@@ -52,39 +61,51 @@ impl Writers {
         while self.is_worth_a_batch()
             && let Some(mut settler) = self.idle.pop()
         {
+            self.n_writing += 1;
             let batch: Vec<Conclusion> = self.waiting.drain(..self.waiting.len().min(self.batch)).collect();
-            let (ctx, give_up, written) = (self.ctx.clone(), self.give_up.clone(), self.written.0.clone());
+            let (ctx, give_up, freed) = (self.ctx.clone(), self.give_up.clone(), self.freed.0.clone());
             tokio::spawn(async move {
                 let started = Instant::now();
                 let finishes = settle::write_patiently(&ctx, &mut settler, batch, &give_up).await;
                 ::metrics::histogram!(metrics::JOB_SETTLE).record(started.elapsed());
-                drop(written.send((settler, finishes)).await);
+                drop(freed.send((settler, Some(finishes))).await);
             });
         }
     }
 
     fn is_worth_a_batch(&self) -> bool {
-        let least = if self.idle.len() == WRITERS { 1 } else { self.batch };
+        let least = if self.n_writing == 0 { 1 } else { self.batch };
         self.waiting.len() >= least
     }
 
     /// The next batch that was written.
     pub(super) async fn written(&mut self) -> Vec<Finish> {
-        match self.written.1.recv().await {
-            Some((settler, finishes)) => self.free(settler, finishes),
-            // Never: a sender is kept here.
-            None => std::future::pending().await,
+        loop {
+            match self.freed.1.recv().await {
+                Some(freed) => {
+                    if let Some(finishes) = self.take(freed) {
+                        return finishes;
+                    }
+                }
+                // Never: a sender is kept here.
+                None => std::future::pending().await,
+            }
         }
     }
 
     /// The same without waiting.
     pub(super) fn take_written(&mut self) -> Option<Vec<Finish>> {
-        let (settler, finishes) = self.written.1.try_recv().ok()?;
-        Some(self.free(settler, finishes))
+        while let Ok(freed) = self.freed.1.try_recv() {
+            if let Some(finishes) = self.take(freed) {
+                return Some(finishes);
+            }
+        }
+        None
     }
 
-    fn free(&mut self, settler: Settler, finishes: Vec<Finish>) -> Vec<Finish> {
+    fn take(&mut self, (settler, finishes): Freed) -> Option<Vec<Finish>> {
         self.idle.push(settler);
+        self.n_writing -= usize::from(finishes.is_some());
         self.write(Vec::new());
         finishes
     }
