@@ -20,9 +20,19 @@ use std::{
 };
 use tokio::{
     sync::{Notify, watch},
-    time::{MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::task::AbortOnDropHandle;
+
+/// After an outage expired leases are left alone for so long: workers that lived through it try every half second to extend them.
+const HEARTBEATS_BACK: Duration = Duration::from_secs(3);
+
+/// What becomes of leases that have expired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leases {
+    Returned,
+    Spared,
+}
 
 /// Sweeps for as long as it is polled.
 pub(super) async fn run(ctx: &Context) {
@@ -52,6 +62,7 @@ async fn sweep(ctx: &Context, mut rows: watch::Receiver<Vec<QueueRow>>, bell: &B
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut queues: HashMap<QueueName, Swept> = HashMap::new();
     let mut was_swept = true;
+    let mut spared_until = Instant::now();
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -65,21 +76,30 @@ async fn sweep(ctx: &Context, mut rows: watch::Receiver<Vec<QueueRow>>, bell: &B
             }
         }
         take_rows(ctx, &mut queues, &rows.borrow_and_update());
-        let result = sweep_all(ctx, &mut connection, &mut queues).await;
+        let leases = if Instant::now() < spared_until { Leases::Spared } else { Leases::Returned };
+        let result = sweep_all(ctx, &mut connection, &mut queues, leases).await;
         match &result {
             Ok(()) if !was_swept => tracing::info!("sweeps succeed again"),
             Err(error) if was_swept => tracing::warn!(%error, "a sweep failed; it is tried again until it succeeds"),
             Ok(()) | Err(_) => {}
         }
         was_swept = result.is_ok();
+        if !was_swept {
+            spared_until = Instant::now() + HEARTBEATS_BACK;
+        }
     }
 }
 
 /// Sweeps every queue, although one may fail; returns the last failure.
-async fn sweep_all(ctx: &Context, connection: &mut ConnectionManager, queues: &mut HashMap<QueueName, Swept>) -> Result<()> {
+async fn sweep_all(
+    ctx: &Context,
+    connection: &mut ConnectionManager,
+    queues: &mut HashMap<QueueName, Swept>,
+    leases: Leases,
+) -> Result<()> {
     let mut result = Ok(());
     for queue in queues.values_mut() {
-        if let Err(error) = sweep_queue(ctx, connection, queue).await {
+        if let Err(error) = sweep_queue(ctx, connection, queue, leases).await {
             result = Err(error);
         }
     }
@@ -101,9 +121,12 @@ fn take_rows(ctx: &Context, queues: &mut HashMap<QueueName, Swept>, rows: &[Queu
     }
 }
 
-async fn sweep_queue(ctx: &Context, connection: &mut ConnectionManager, queue: &mut Swept) -> Result<()> {
+async fn sweep_queue(ctx: &Context, connection: &mut ConnectionManager, queue: &mut Swept, leases: Leases) -> Result<()> {
     loop {
-        let swept = expire::sweep(ctx, connection, &queue.keys).await?;
+        let swept = match leases {
+            Leases::Returned => expire::sweep(ctx, connection, &queue.keys).await?,
+            Leases::Spared => expire::promote(connection, &queue.keys).await?,
+        };
         if !swept.is_known {
             restore(ctx, queue).await?;
         }

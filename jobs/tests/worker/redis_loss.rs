@@ -76,3 +76,23 @@ async fn a_lease_whose_answer_got_lost_is_handed_back() {
         }
     }
 }
+
+#[tokio::test]
+async fn an_outage_longer_than_a_lease_costs_no_attempt_that_lives_through_it() {
+    let mut redis = RedisServer::start().await;
+    let world = World::with_redis(&redis).await;
+    // Two leases' length, and that is 1.5 s here: the fault itself is what takes its time.
+    let outage = std::time::Duration::from_secs(3);
+    let _worker = world.worker(&[("WORKER_RECONCILE_MS", "600000")]);
+    let id = world.sleep(12_000).await;
+    world.until(id, JobState::Running).await;
+    redis.kill();
+    tokio::time::sleep(outage).await;
+    redis.restart().await;
+    world.until(id, JobState::Running).await;
+    send(redis.pid(), Signal::SIGSTOP);
+    tokio::time::sleep(outage).await;
+    send(redis.pid(), Signal::SIGCONT);
+    let job = world.until(id, JobState::Succeeded).await;
+    assert_eq!((job.attempt, world.failed_attempts(id).await.len()), (1, 0), "{job:?}");
+}

@@ -23,6 +23,12 @@ pub struct Swept {
     pub has_more: bool,
 }
 
+/// Makes due jobs ready, and leaves expired leases alone: after an outage, their holders get to extend them first.
+pub async fn promote(connection: &mut ConnectionManager, keys: &QueueKeys) -> Result<Swept> {
+    let swept = scripts::sweep(connection, keys, SWEEP_LIMIT).await?;
+    Ok(Swept { is_known: swept.known, has_more: swept.n_promoted >= SWEEP_LIMIT })
+}
+
 /// Makes due jobs ready, and deals with expired leases.
 pub async fn sweep(ctx: &Context, connection: &mut ConnectionManager, keys: &QueueKeys) -> Result<Swept> {
     let swept = scripts::sweep(connection, keys, SWEEP_LIMIT).await?;
