@@ -6,17 +6,24 @@ use std::sync::{
 };
 use time::{Duration, OffsetDateTime};
 
-/// The wall clock plus an offset that only tests move.
+/// The wall clock, plus an offset that only tests move, plus what a worker corrects it by. Clones are the same clock.
 #[derive(Debug, Clone, Default)]
 pub struct Clock {
     offset_ms: Arc<AtomicI64>,
+    correction_ms: Arc<AtomicI64>,
 }
 
 impl Clock {
     /// Now, cut to microseconds: what PostgreSQL stores, so that a value survives the round trip.
     pub fn now(&self) -> OffsetDateTime {
-        let now = OffsetDateTime::now_utc() + Duration::milliseconds(self.offset_ms.load(Ordering::Relaxed));
+        let offset_ms = self.offset_ms.load(Ordering::Relaxed) + self.correction_ms.load(Ordering::Relaxed);
+        let now = OffsetDateTime::now_utc() + Duration::milliseconds(offset_ms);
         now.replace_nanosecond(now.microsecond() * 1_000).expect("microseconds are below one second")
+    }
+
+    /// Moves the clock, of a process that goes by another's.
+    pub(crate) fn correct(&self, by_ms: i64) {
+        self.correction_ms.fetch_add(by_ms, Ordering::Relaxed);
     }
 
     pub fn advance(&self, by: Duration) {

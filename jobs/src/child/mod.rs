@@ -32,6 +32,7 @@ use shared::{
             leaser::{End, Leaser, Mode, Wiring, Wishes},
             progress::Board,
             scripts::{Holder, LeaseFrom},
+            timekeeping,
         },
     },
 };
@@ -89,6 +90,9 @@ pub async fn run(ctx: Context, assignment: Assignment, handlers: Handle) -> Resu
     let mode = watch::Sender::new(Mode::Lease);
     let mut tasks = Vec::new();
 
+    // Before anything is leased.
+    timekeeping::look(&ctx).await;
+    tasks.push(spawn_timekeeping(&ctx));
     let (queues, unknown_queue) = discover(&ctx, &mut tasks);
     let bell = Arc::new(Bell::default());
     tasks.push(spawn_doorbell(&ctx, &bell, &held));
@@ -210,6 +214,11 @@ fn discover(ctx: &Context, tasks: &mut Vec<AbortOnDropHandle<()>>) -> (watch::Re
 fn spawn_doorbell(ctx: &Context, bell: &Arc<Bell>, held: &Arc<Held>) -> AbortOnDropHandle<()> {
     let (ctx, bell, held) = (ctx.clone(), Arc::clone(bell), Arc::clone(held));
     AbortOnDropHandle::new(tokio::spawn(async move { doorbell::listen(&ctx, &bell, Some(&held)).await }))
+}
+
+fn spawn_timekeeping(ctx: &Context) -> AbortOnDropHandle<()> {
+    let ctx = ctx.clone();
+    AbortOnDropHandle::new(tokio::spawn(async move { timekeeping::follow(&ctx).await }))
 }
 
 fn spawn_heartbeat(ctx: &Context, held: &Arc<Held>) -> AbortOnDropHandle<()> {

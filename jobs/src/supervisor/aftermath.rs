@@ -8,6 +8,7 @@ use shared::jobs::{
         Nonce,
         outcome::Company,
         salvage::{self, Fate, Running, Wreck},
+        timekeeping,
     },
     workers,
 };
@@ -60,6 +61,7 @@ async fn clean_up(crew: &Crew, wreck: &Wreck, pid: u32) {
     let lease = Duration::from_millis(crew.ctx.settings().worker_lease_ms);
     let (mut n_ended, mut pause) = (0, RETRY_FIRST);
     loop {
+        timekeeping::look(&crew.ctx).await;
         match salvage::salvage(&crew.ctx, wreck, &crew.queues()).await {
             Ok(0) => break,
             // Once more: the child's last words may have reached Redis meanwhile.

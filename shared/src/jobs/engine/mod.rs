@@ -24,6 +24,7 @@ pub mod salvage;
 pub mod scripts;
 mod settle;
 mod store;
+pub mod timekeeping;
 pub mod token;
 pub mod upkeep;
 pub mod watchdog;

@@ -14,6 +14,7 @@ mod salvage;
 mod settle;
 mod states;
 mod storm;
+mod timekeeping;
 
 use super::{
     Enqueue, Nonce, QueueKeys, Standing, Token,
