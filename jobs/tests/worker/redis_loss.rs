@@ -96,3 +96,26 @@ async fn an_outage_longer_than_a_lease_costs_no_attempt_that_lives_through_it() 
     let job = world.until(id, JobState::Succeeded).await;
     assert_eq!((job.attempt, world.failed_attempts(id).await.len()), (1, 0), "{job:?}");
 }
+
+/// `maxmemory` is reached: Redis refuses whatever would grow it. Submits are accepted all the same, and run once there is room.
+#[tokio::test]
+async fn a_full_redis_holds_jobs_up_and_loses_none() {
+    let redis = RedisServer::start().await;
+    let world = World::with_redis(&redis).await;
+    let _worker = world.worker(&[]);
+    let running = world.sleep(500).await;
+    world.until(running, JobState::Running).await;
+    let maxmemory = async |bytes: &str| {
+        let mut connection = world.ctx.redis.connection();
+        redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(bytes).exec_async(&mut connection).await.unwrap();
+    };
+    maxmemory("1").await;
+    let refused = redis::cmd("SET").arg("full").arg(1).exec_async(&mut world.ctx.redis.connection()).await.unwrap_err();
+    assert_eq!(refused.code(), Some("OOM"));
+    let waiting = world.echo().await;
+    assert_eq!(world.job(waiting).await.state, JobState::Queued);
+    maxmemory("0").await;
+    for id in [running, waiting] {
+        world.until(id, JobState::Succeeded).await;
+    }
+}

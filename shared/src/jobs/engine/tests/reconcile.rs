@@ -87,6 +87,17 @@ async fn an_emptied_redis_is_filled_again_with_what_is_due_first() {
     assert_eq!(fixture.copy(later.id).await.as_deref(), Some("d4:0:0:0:0:0"));
 }
 
+/// Rule 6: what this Redis still had is placed anew, and not beside itself.
+#[tokio::test]
+async fn a_rebuild_lists_every_job_once() {
+    let fixture = Fixture::new().await;
+    for _ in 0..3 {
+        fixture.job().await;
+    }
+    rebuild(&fixture.ctx, &fixture.queue).await.unwrap();
+    assert_eq!(crate::jobs::engine::depths(&fixture.ctx, &fixture.queue).await.unwrap().queued, 3);
+}
+
 /// Rule 1: a number that was concluded is not given again, whatever Redis forgets.
 #[tokio::test]
 async fn the_attempts_number_goes_on_in_an_emptied_redis() {
