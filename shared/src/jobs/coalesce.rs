@@ -1,8 +1,8 @@
 //! Writes concurrent submits together: whatever queued while the last commit ran goes into the next statement.
 //!
 //! There is no linger: a lone submit is written at once, and a crowd finds itself in few large statements because each
-//! commit takes a while. One flusher does it, and a second one while many wait. Each flusher announces the batch before
-//! to the workers while it writes the next.
+//! commit takes a while. One flusher does it, and announces each batch to the workers while it writes the next. Where
+//! commits are slow it gets help: another takes one batch of those who have waited, and the two commits share the disk.
 //!
 //! Jobs with a unique key have a coalescer of their own: their statement may have to wait for a transaction that holds a
 //! key, and nobody else is to wait with it.
@@ -17,13 +17,16 @@ use sqlx::{Postgres, pool::PoolConnection};
 use std::{
     collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::oneshot;
 
-/// From so many waiting submits on a second flusher pays.
-const CROWD: usize = 500;
-const FLUSHERS_MAX: usize = 2;
+/// Fewer than this are not worth a statement beside the one that is being written.
+const CROWD: usize = 32;
+/// How long a batch may keep the others waiting before they get another flusher: about what writing it takes where a commit
+/// costs little. Below that a second statement would only cost.
+const SLOW: Duration = Duration::from_millis(2);
+const FLUSHERS_MAX: usize = 4;
 /// Batches that a flusher writes over one connection before it gives it back: giving back and taking cost a round trip each
 /// time, but a pool of few has others waiting.
 const BATCHES_PER_CONNECTION: usize = 64;
@@ -37,6 +40,17 @@ pub(super) struct Coalescer {
 struct State {
     waiting: VecDeque<Waiting>,
     flushers: usize,
+    /// When the last batch was taken.
+    taken_at: Option<Instant>,
+}
+
+/// Who is asked to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// Goes on while there is something to write.
+    First,
+    /// Takes one batch, so that it is gone as soon as commits are fast again.
+    Helper,
 }
 
 #[derive(Debug)]
@@ -66,25 +80,36 @@ impl Door {
 pub(super) async fn write_together(ctx: &Context, job: NewJob) -> Result<(NewJob, Written)> {
     let (verdict, written) = oneshot::channel();
     let door = if job.unique.is_some() { Door::Unique } else { Door::Plain };
-    if door.coalescer(ctx).push(Waiting { job, verdict }, ctx.settings().submit_queue_max)? {
-        let flusher = Flusher { ctx: ctx.for_process(), door, is_retired: false };
+    if let Some(role) = door.coalescer(ctx).push(Waiting { job, verdict }, ctx.settings().submit_queue_max)? {
+        let flusher = Flusher { ctx: ctx.for_process(), door, role, is_retired: false };
         ctx.jobs.runtime.spawn(flusher.run());
     }
     written.await.unwrap_or_else(|_| Err(Error::internal("the flusher of submits ended early")))
 }
 
 impl Coalescer {
-    /// `true` asks the caller to start a flusher, which is already counted.
-    fn push(&self, waiting: Waiting, queue_max: usize) -> Result<bool> {
+    /// A role asks the caller to start a flusher, which is already counted.
+    fn push(&self, waiting: Waiting, queue_max: usize) -> Result<Option<Role>> {
         let mut state = self.lock();
         if state.waiting.len() >= queue_max {
             let detail = "Too many jobs are waiting to be written.";
             return Err(Error::new(Code::Overloaded, detail).retry_after(Duration::from_secs(1)));
         }
         state.waiting.push_back(waiting);
-        let start = state.flushers == 0 || (state.flushers < FLUSHERS_MAX && state.waiting.len() > CROWD);
-        state.flushers += usize::from(start);
-        Ok(start)
+        let role = match state.flushers {
+            0 => Some(Role::First),
+            1..FLUSHERS_MAX if state.waiting.len() >= CROWD => {
+                let is_slow = state.taken_at.is_none_or(|at| at.elapsed() > SLOW);
+                is_slow.then_some(Role::Helper)
+            }
+            _ => None,
+        };
+        if role.is_some() {
+            state.flushers += 1;
+            // The next one waits as long again, also before this one has begun.
+            state.taken_at = Some(Instant::now());
+        }
+        Ok(role)
     }
 
     fn take(&self, jobs_max: usize, bytes_max: usize) -> Vec<Waiting> {
@@ -95,15 +120,21 @@ impl Coalescer {
             bytes <= bytes_max
         };
         let n_jobs = state.waiting.iter().take(jobs_max).take_while(fits).count().max(1).min(state.waiting.len());
+        state.taken_at = Some(Instant::now());
         state.waiting.drain(..n_jobs).collect()
     }
 
-    /// Ends a flusher unless more came meanwhile.
+    /// Ends a flusher, the only one not while there is more to write.
     fn retire(&self) -> bool {
         let mut state = self.lock();
-        let idle = state.waiting.is_empty();
-        state.flushers -= usize::from(idle);
-        idle
+        let may_go = state.waiting.is_empty() || state.flushers > 1;
+        state.flushers -= usize::from(may_go);
+        may_go
+    }
+
+    #[cfg(test)]
+    pub(super) fn n_flushers(&self) -> usize {
+        self.lock().flushers
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -115,6 +146,7 @@ impl Coalescer {
 struct Flusher {
     ctx: Context,
     door: Door,
+    role: Role,
     is_retired: bool,
 }
 
@@ -126,12 +158,21 @@ impl Flusher {
     async fn run(mut self) {
         let mut written = Vec::new();
         let mut line = Line::default();
+        let mut has_written = false;
         loop {
             let (jobs_max, bytes_max) = limits(&self.ctx);
-            let batch = self.coalescer().take(jobs_max, bytes_max);
-            if batch.is_empty() && written.is_empty() && self.coalescer().retire() {
-                self.is_retired = true;
-                return;
+            let batch = match self.role {
+                Role::Helper if has_written => Vec::new(),
+                Role::First | Role::Helper => self.coalescer().take(jobs_max, bytes_max),
+            };
+            has_written = true;
+            if batch.is_empty() && written.is_empty() {
+                if self.coalescer().retire() {
+                    self.is_retired = true;
+                    return;
+                }
+                // The only one left goes on as the first.
+                self.role = Role::First;
             }
             (written, ()) = join(write_batch(&self.ctx, batch, &mut line), announce(&self.ctx, written)).await;
         }

@@ -3,7 +3,10 @@
 use super::*;
 use crate::{Code, jobs::write};
 use futures_util::future::join_all;
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Instant};
+use tokio::time::sleep;
+
+const PATIENCE: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn five_hundred_parallel_submits_are_each_written_once() {
@@ -52,4 +55,35 @@ async fn an_unreachable_database_refuses_and_leaves_nobody_waiting() {
     let error = submitting::submit(&fixture.ctx, job).await.unwrap_err();
     assert_eq!(error.code, Code::DatabaseUnavailable);
     assert!(error.retry_after.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_who_wait_behind_a_slow_commit_get_help_that_is_gone_afterwards() {
+    let fixture = Fixture::new().await;
+    fixture.echo(json!({})).await;
+    let mut slow = fixture.ctx.pg.begin().await.unwrap();
+    sqlx::query("LOCK TABLE jobs IN EXCLUSIVE MODE").execute(&mut *slow).await.unwrap();
+    let submits = (0..400).map(|n| fixture.submit(json!({"kind": "debug.echo", "payload": n})));
+    let let_go = async {
+        // One came after the others had waited too long.
+        let began = Instant::now();
+        while fixture.ctx.jobs.coalescer.n_flushers() < 2 {
+            assert!(began.elapsed() < PATIENCE, "nobody helped");
+            let late = fixture.ctx.clone();
+            let job = prepare(&late, &fixture.user, json!({"kind": "debug.echo"})).await.unwrap();
+            tokio::spawn(async move { submitting::submit(&late, job).await });
+            sleep(Duration::from_millis(1)).await;
+        }
+        assert!(fixture.ctx.jobs.coalescer.n_flushers() <= 4);
+        slow.rollback().await.unwrap();
+    };
+    let (jobs, ()) = tokio::join!(join_all(submits), let_go);
+    let ids = jobs.into_iter().map(|job| job.unwrap().id).collect::<HashSet<_>>();
+    assert_eq!(ids.len(), 400);
+    let began = Instant::now();
+    while fixture.ctx.jobs.coalescer.n_flushers() > 0 {
+        assert!(began.elapsed() < PATIENCE, "a flusher stayed");
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert!(fixture.count("jobs").await > 400);
 }
