@@ -6,7 +6,7 @@ use super::{
     names,
     new_job::TAG_LENGTH_MAX,
     race,
-    store::read::{JobRow, PageFilter, jobs_page},
+    store::read::{JobRow, PageFilter, jobs_page, scan},
 };
 use crate::{
     Caller, Code, Context, Error, Result, Scope,
@@ -20,6 +20,9 @@ use std::{collections::HashMap, pin::pin};
 use time::OffsetDateTime;
 use utoipa::IntoParams;
 use uuid::Uuid;
+
+/// Jobs that one page looks at for a kind or a tag.
+const SCANNED_MAX: i64 = 5_000;
 
 /// Which jobs to list.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
@@ -39,7 +42,8 @@ pub struct ListJobs {
     /// Created before this time.
     #[serde(default, with = "time::serde::rfc3339::option")]
     pub created_before: Option<OffsetDateTime>,
-    /// Items per page: 1 or more, cut to 1000; 50 when absent. A page of large jobs may be shorter and still have a next one.
+    /// Items per page: 1 or more, cut to 1000; 50 when absent. A page of large jobs may be shorter and still have a next one;
+    /// so may one of a rare `kind` or `tag`, down to no job at all.
     #[param(minimum = 1, example = 50)]
     pub limit: Option<i64>,
     /// `next_cursor` of the page before.
@@ -58,7 +62,10 @@ pub async fn list(ctx: &Context, caller: &Caller, query: &ListJobs) -> Result<Pa
     };
     let filter = filter_of(caller, query, &request, running.as_deref());
     let now = ctx.clock.now();
-    let rows = fill_page(ctx, jobs_page(&ctx.pg, &filter, now, request.fetch()), &request).await?;
+    let rows = match (filter.kind, filter.tag) {
+        (None, None) => fill_page(ctx, jobs_page(&ctx.pg, &filter, now, request.fetch()), &request).await?,
+        (Some(_), _) | (_, Some(_)) => scan_page(ctx, &filter, now, &request).await?,
+    };
     let mut leases = race::leases(ctx, &rows.items).await;
     let overlay = |row: JobRow| {
         let lease = leases.remove(&row.id);
@@ -114,6 +121,16 @@ fn filter_of<'a>(caller: &Caller, query: &'a ListJobs, request: &PageRequest, ru
 fn first_id(at: OffsetDateTime) -> Uuid {
     let at_ms = u128::try_from(crate::clock::unix_ms(at)).unwrap_or(0);
     Uuid::from_u128(at_ms << 80)
+}
+
+/// A page of jobs by what no index knows: it looks at so many jobs and no further, and may so be short, or empty, and have a
+/// next one.
+async fn scan_page(ctx: &Context, filter: &PageFilter<'_>, now: OffsetDateTime, request: &PageRequest) -> Result<Page<JobRow>> {
+    let scan = scan(&ctx.pg, filter, now, (SCANNED_MAX, request.fetch())).await?;
+    let found = PageFilter { ids: Some(&scan.ids), ..PageFilter::default() };
+    let page = fill_page(ctx, jobs_page(&ctx.pg, &found, now, request.fetch()), request).await?;
+    let goes_on = scan.last.filter(|_| scan.n_scanned == SCANNED_MAX).map(|last| page::cursor_after(&last));
+    Ok(Page { next_cursor: page.next_cursor.or(goes_on), ..page })
 }
 
 /// Reads until the page is full, or holds as many bytes as one answer may.

@@ -4,7 +4,7 @@
 use super::{
     JobKind, NewJob, QueueName, RetryPolicy,
     engine::{
-        self, Enqueue, Lease, Paused, Standing,
+        self, Depths, Enqueue, Lease, Paused, Standing,
         rates::{self, Rates},
     },
     list::Leases,
@@ -121,9 +121,9 @@ pub(super) async fn depth(ctx: &Context, queue: &QueueName, count_max: usize) ->
     Ok(usize::try_from(live.due + live.scheduled + live.retrying).unwrap_or(usize::MAX))
 }
 
-/// Leases of a queue; 0 while Redis is away.
-pub(super) async fn running_count(ctx: &Context, queue: &QueueName) -> u64 {
-    engine::depths(ctx, queue).await.map_or(0, |depths| depths.running)
+/// What Redis holds of a queue; `None` while it is away.
+pub(super) async fn depths(ctx: &Context, queue: &QueueName) -> Option<Depths> {
+    engine::depths(ctx, queue).await.ok()
 }
 
 /// How fast a queue goes; nothing of it is known while Redis is away.

@@ -9,10 +9,8 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
-/// Rows counted at most for one figure: a deeper queue shows this number.
-const COUNT_MAX: i64 = 100_000;
-/// The same of dead jobs, which may be many in every queue of a page.
-const DEAD_COUNT_MAX: i64 = 10_000;
+/// Rows counted at most for one figure; of a deeper queue the figures are Redis', and that of dead jobs is this.
+const COUNT_MAX: i64 = 10_000;
 
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Queue {
@@ -58,7 +56,7 @@ pub struct QueueRetention {
     pub dead_s: i64,
 }
 
-/// How a queue stands. Counts stop at 100,000, that of dead jobs at 10,000; `null` is not known at the moment.
+/// How a queue stands. `dead` stops at 10,000, and so does `retrying` in a queue that is deeper; `null` is not known at the moment.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct QueueStats {
     pub queued: u64,
@@ -109,14 +107,22 @@ pub(super) async fn queue(ctx: &Context, settings: QueueSettings) -> Result<Queu
 async fn stats(ctx: &Context, name: &QueueName) -> Result<QueueStats> {
     let now = ctx.clock.now();
     let live = store::queues::live_counts(&ctx.pg, name.as_str(), now, COUNT_MAX).await?;
-    let dead = store::queues::dead_count(&ctx.pg, name.as_str(), DEAD_COUNT_MAX).await?;
-    let running = race::running_count(ctx, name).await;
+    let dead = store::queues::dead_count(&ctx.pg, name.as_str(), COUNT_MAX).await?;
+    let depths = race::depths(ctx, name).await;
+    let running = depths.as_ref().map_or(0, |depths| depths.running);
+    let is_deep = live.due + live.scheduled + live.retrying >= COUNT_MAX;
     let oldest = race::oldest_ready(ctx, name).await;
     let rates = race::rates(ctx, name).await;
     Ok(QueueStats {
-        // PostgreSQL knows running jobs as due ones.
-        queued: count(live.due).saturating_sub(running),
-        scheduled: count(live.scheduled),
+        queued: match &depths {
+            Some(depths) if is_deep => depths.queued,
+            // PostgreSQL knows running jobs as due ones.
+            Some(_) | None => count(live.due).saturating_sub(running),
+        },
+        scheduled: match &depths {
+            Some(depths) if is_deep => depths.scheduled.saturating_sub(count(live.retrying)),
+            Some(_) | None => count(live.scheduled),
+        },
         running,
         retrying: count(live.retrying),
         dead: count(dead),

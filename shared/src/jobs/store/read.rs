@@ -116,6 +116,62 @@ pub(in crate::jobs) fn jobs_page<'a>(
     .fetch(executor)
 }
 
+/// What a bounded look at the jobs of a page found.
+#[derive(Debug)]
+pub(in crate::jobs) struct Scan {
+    pub(in crate::jobs) n_scanned: i64,
+    /// The oldest job that was looked at.
+    pub(in crate::jobs) last: Option<Uuid>,
+    /// Those that match.
+    pub(in crate::jobs) ids: Vec<Uuid>,
+}
+
+/// Looks at the newest `scan_max` jobs that the filter's indexed parts let through, and returns up to `limit` of those that have
+/// its kind and tag, which no index knows.
+pub(in crate::jobs) async fn scan(
+    executor: impl PgExecutor<'_>,
+    filter: &PageFilter<'_>,
+    now: OffsetDateTime,
+    (scan_max, limit): (i64, i64),
+) -> sqlx::Result<Scan> {
+    sqlx::query_as!(
+        Scan,
+        r#"WITH scanned AS MATERIALIZED (
+            SELECT id, ($5::text IS NULL OR kind = $5) AND ($6::text IS NULL OR $6 = ANY (tags)) AS is_match
+            FROM jobs_all
+            WHERE ($1::uuid IS NULL OR owner_id = $1)
+                AND ($2::uuid IS NULL OR id < $2)
+                AND ($3::uuid IS NULL OR id >= $3)
+                AND ($4::text IS NULL OR queue = $4)
+                AND ($7::text IS NULL OR state = $7)
+                AND ($8::boolean IS NULL OR (run_at <= $9) = $8)
+                AND ($10::boolean IS NULL OR (failures > 0) = $10)
+                AND ($11::uuid[] IS NULL OR id = ANY ($11))
+            ORDER BY id DESC
+            LIMIT $12
+        )
+        SELECT
+            (SELECT count(*) FROM scanned) AS "n_scanned!",
+            (SELECT id FROM scanned ORDER BY id LIMIT 1) AS last,
+            ARRAY (SELECT id FROM scanned WHERE is_match ORDER BY id DESC LIMIT $13) AS "ids!""#,
+        filter.owner_id as Option<UserId>,
+        filter.below,
+        filter.from,
+        filter.queue,
+        filter.kind,
+        filter.tag,
+        filter.state,
+        filter.due,
+        now,
+        filter.failed_before,
+        filter.ids,
+        scan_max,
+        limit,
+    )
+    .fetch_one(executor)
+    .await
+}
+
 /// A row of `job_attempts`.
 #[derive(Debug)]
 pub(in crate::jobs) struct AttemptRow {

@@ -127,3 +127,50 @@ async fn running_jobs_cannot_be_listed_while_redis_is_away() {
     let error = list::list(&fixture.ctx, &fixture.user, &query).await.unwrap_err();
     assert_eq!(error.code, Code::RedisUnavailable);
 }
+
+#[tokio::test]
+async fn a_rare_kind_is_found_page_by_page_and_no_page_looks_at_everything() {
+    let fixture = Fixture::new().await;
+    let rare = fixture.submit(json!({"kind": "debug.sleep", "payload": {"ms": 1}, "tags": ["rare"]})).await.unwrap();
+    let other = fixture.echo(json!({})).await;
+    sqlx::query(
+        "INSERT INTO jobs (id, owner_id, kind, queue, priority, payload, run_at, max_attempts, retry_base_ms, retry_max_ms, created_at)
+        SELECT (left($1::text, 24) || lpad(to_hex(n), 12, '0'))::uuid, owner_id, kind, queue, priority, payload, run_at, max_attempts,
+            retry_base_ms, retry_max_ms, created_at
+        FROM jobs, generate_series(1, 6000) AS n
+        WHERE id = $2",
+    )
+    .bind(JobId::new().0)
+    .bind(other.id.0)
+    .execute(&fixture.ctx.pg)
+    .await
+    .unwrap();
+    for filter in [json!({"kind": "debug.sleep"}), json!({"tag": "rare"})] {
+        let first = page(&fixture, &fixture.user, filter.clone()).await;
+        assert_eq!((first.items.len(), first.next_cursor.is_some()), (0, true));
+        let mut rest = filter;
+        rest["cursor"] = json!(first.next_cursor);
+        let second = page(&fixture, &fixture.user, rest).await;
+        assert_eq!((second.items[0].id, second.items.len(), second.next_cursor), (rare.id, 1, None));
+    }
+    let full = page(&fixture, &fixture.user, json!({"kind": "debug.echo", "limit": 2})).await;
+    assert_eq!((full.items.len(), full.next_cursor.is_some()), (2, true));
+}
+
+#[tokio::test]
+async fn of_a_deep_queue_the_figures_are_those_of_redis() {
+    let fixture = Fixture::new().await;
+    let job = fixture.echo(json!({})).await;
+    sqlx::query(
+        "INSERT INTO jobs (id, owner_id, kind, queue, priority, payload, run_at, max_attempts, retry_base_ms, retry_max_ms, created_at)
+        SELECT gen_random_uuid(), owner_id, kind, queue, priority, payload, run_at, max_attempts, retry_base_ms, retry_max_ms, created_at
+        FROM jobs, generate_series(1, 10000)
+        WHERE id = $1",
+    )
+    .bind(job.id.0)
+    .execute(&fixture.ctx.pg)
+    .await
+    .unwrap();
+    let queue = crate::jobs::queues::get(&fixture.ctx, &fixture.user, &"default".parse().unwrap()).await.unwrap();
+    assert_eq!((queue.stats.queued, queue.stats.scheduled), (1, 0), "the others were never announced");
+}
