@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{Code, Context, Error, Result};
 use futures_util::future::join;
-use sqlx::{Postgres, pool::PoolConnection};
+use sqlx::{PgConnection, Postgres, pool::PoolConnection};
 use std::{
     collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -73,6 +73,14 @@ impl Door {
             Self::Unique => &ctx.jobs.unique_coalescer,
         }
     }
+
+    fn flushers_max(self) -> usize {
+        match self {
+            Self::Plain => FLUSHERS_MAX,
+            // What is slow there waits for somebody's key, and so would the next statement with that key.
+            Self::Unique => 1,
+        }
+    }
 }
 
 /// Writes `job` together with its contemporaries. Once this returns [`Written::New`] the job is durable, and announced if
@@ -80,7 +88,7 @@ impl Door {
 pub(super) async fn write_together(ctx: &Context, job: NewJob) -> Result<(NewJob, Written)> {
     let (verdict, written) = oneshot::channel();
     let door = if job.unique.is_some() { Door::Unique } else { Door::Plain };
-    if let Some(role) = door.coalescer(ctx).push(Waiting { job, verdict }, ctx.settings().submit_queue_max)? {
+    if let Some(role) = door.coalescer(ctx).push(Waiting { job, verdict }, ctx.settings().submit_queue_max, door.flushers_max())? {
         let flusher = Flusher { ctx: ctx.for_process(), door, role, is_retired: false };
         ctx.jobs.runtime.spawn(flusher.run());
     }
@@ -89,7 +97,7 @@ pub(super) async fn write_together(ctx: &Context, job: NewJob) -> Result<(NewJob
 
 impl Coalescer {
     /// A role asks the caller to start a flusher, which is already counted.
-    fn push(&self, waiting: Waiting, queue_max: usize) -> Result<Option<Role>> {
+    fn push(&self, waiting: Waiting, queue_max: usize, flushers_max: usize) -> Result<Option<Role>> {
         let mut state = self.lock();
         if state.waiting.len() >= queue_max {
             let detail = "Too many jobs are waiting to be written.";
@@ -98,7 +106,7 @@ impl Coalescer {
         state.waiting.push_back(waiting);
         let role = match state.flushers {
             0 => Some(Role::First),
-            1..FLUSHERS_MAX if state.waiting.len() >= CROWD => {
+            n_flushers if n_flushers < flushers_max && state.waiting.len() >= CROWD => {
                 let is_slow = state.taken_at.is_none_or(|at| at.elapsed() > SLOW);
                 is_slow.then_some(Role::Helper)
             }
@@ -158,6 +166,10 @@ impl Flusher {
     async fn run(mut self) {
         let mut written = Vec::new();
         let mut line = Line::default();
+        // A helper takes nothing before it can write: without it, the first would have got to them.
+        if self.role == Role::Helper && line.open(&self.ctx).await.is_err() && self.leave() {
+            return;
+        }
         let mut has_written = false;
         loop {
             let (jobs_max, bytes_max) = limits(&self.ctx);
@@ -166,16 +178,20 @@ impl Flusher {
                 Role::First | Role::Helper => self.coalescer().take(jobs_max, bytes_max),
             };
             has_written = true;
-            if batch.is_empty() && written.is_empty() {
-                if self.coalescer().retire() {
-                    self.is_retired = true;
-                    return;
-                }
-                // The only one left goes on as the first.
-                self.role = Role::First;
+            if batch.is_empty() && written.is_empty() && self.leave() {
+                return;
             }
             (written, ()) = join(write_batch(&self.ctx, batch, &mut line), announce(&self.ctx, written)).await;
         }
+    }
+
+    /// `false`: it is the only one left, and goes on as the first.
+    fn leave(&mut self) -> bool {
+        self.is_retired = self.coalescer().retire();
+        if !self.is_retired {
+            self.role = Role::First;
+        }
+        self.is_retired
     }
 }
 
@@ -205,19 +221,23 @@ struct Line {
 }
 
 impl Line {
+    async fn open(&mut self, ctx: &Context) -> sqlx::Result<&mut PgConnection> {
+        Ok(match &mut self.connection {
+            Some(connection) => connection,
+            kept @ None => kept.insert(ctx.pg.acquire().await?),
+        })
+    }
+
     async fn insert(&mut self, ctx: &Context, jobs: &[&NewJob]) -> Vec<Result<Written>> {
         if self.n_batches >= BATCHES_PER_CONNECTION {
             *self = Self::default();
         }
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            kept @ None => match ctx.pg.acquire().await {
-                Ok(connection) => kept.insert(connection),
-                Err(error) => return write::all_refused(error, jobs.len()),
-            },
+        let connection = match self.open(ctx).await {
+            Ok(connection) => connection,
+            Err(error) => return write::all_refused(error, jobs.len()),
         };
-        self.n_batches += 1;
         let verdicts = write::insert_each(write::Target::Connection(connection), jobs).await;
+        self.n_batches += 1;
         if verdicts.iter().any(Result::is_err) {
             // It may have broken: the pool looks at what it is given back.
             *self = Self::default();
