@@ -48,7 +48,7 @@ impl Keys {
 
     /// Every key that the job scripts touch of one queue, in the order that all of them take:
     ///
-    /// 1. `cfg` hash: run_id of the Redis that the queue was loaded into, paused, n_leased, n_in and n_out (jobs that came and that ended), last_out (when, in milliseconds)
+    /// 1. `cfg` hash: run_id of the Redis that the queue was loaded into, rebuilding (there until it is loaded whole), paused, n_leased, n_in and n_out (jobs that came and that ended), last_out (when, in milliseconds)
     /// 2. `env` hash by job id: envelope, what a worker needs beside the counters
     /// 3. `att` hash by job id: place (`r`eady, `d`elayed, `l`eased), then the standing
     /// 4. `tok` hash by job id: the lease, while there is one

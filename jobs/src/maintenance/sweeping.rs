@@ -128,7 +128,11 @@ async fn sweep_queue(ctx: &Context, connection: &mut ConnectionManager, queue: &
             Leases::Spared => expire::promote(connection, &queue.keys).await?,
         };
         if !swept.is_known {
-            restore(ctx, queue).await?;
+            reconcile::restore(ctx, &queue.row).await?;
+            rebuild(ctx, queue);
+        } else if swept.is_rebuilding && queue.rebuild.is_none() {
+            // Whoever led before was lost in the middle of it.
+            rebuild(ctx, queue);
         }
         if !swept.has_more {
             return Ok(());
@@ -136,9 +140,8 @@ async fn sweep_queue(ctx: &Context, connection: &mut ConnectionManager, queue: &
     }
 }
 
-/// Opens the queue for leasing and rebuilds it meanwhile; a rebuild under way starts over.
-async fn restore(ctx: &Context, queue: &mut Swept) -> Result<()> {
-    reconcile::restore(ctx, &queue.row).await?;
+/// Rebuilds a queue that is open for leasing already; a rebuild under way starts over.
+fn rebuild(ctx: &Context, queue: &mut Swept) {
     let (ctx, name) = (ctx.clone(), queue.row.name.clone());
     queue.rebuild = Some(AbortOnDropHandle::new(tokio::spawn(async move {
         loop {
@@ -149,5 +152,4 @@ async fn restore(ctx: &Context, queue: &mut Swept) -> Result<()> {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     })));
-    Ok(())
 }

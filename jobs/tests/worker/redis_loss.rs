@@ -55,6 +55,25 @@ async fn a_killed_redis_that_comes_back_is_consumed_from_again_by_itself() {
     assert_eq!((job.attempt, world.failed_attempts(running).await.len()), (1, 0), "what ran meanwhile is settled afterwards");
 }
 
+/// A leader was lost after it had let this Redis be leased from, and before every copy had its place again.
+#[tokio::test]
+async fn a_rebuild_that_was_cut_short_is_made_by_the_next_leader() {
+    let world = World::new().await;
+    let first = world.echo().await;
+    let worker = world.worker(&[]);
+    world.until(first, JobState::Succeeded).await;
+    worker.signal(Signal::SIGTERM);
+    assert!(worker.ended().await);
+    let job = world.echo().await;
+    let key = |part: &str| world.ctx.keys.queue("default", part);
+    let mut left = redis::pipe();
+    left.hset(key("cfg"), "rebuilding", 1).ignore();
+    left.del(key("ready:4")).ignore();
+    left.exec_async(&mut world.ctx.redis.connection()).await.unwrap();
+    let _worker = world.worker(&[]);
+    world.until(job, JobState::Succeeded).await;
+}
+
 #[tokio::test]
 async fn a_lease_whose_answer_got_lost_is_handed_back() {
     let redis = RedisServer::start().await;

@@ -7,7 +7,7 @@ use super::{
     scripts::{self, IDS_MAX, Places, QueueKeys, id_of},
     store::{self, PendingRow, QueueRow},
 };
-use crate::{Context, Result, ids::JobId, jobs::QueueName, telemetry::metrics};
+use crate::{Context, Error, Result, ids::JobId, jobs::QueueName, telemetry::metrics};
 use redis::aio::ConnectionManager;
 use std::collections::{HashMap, HashSet};
 use time::OffsetDateTime;
@@ -47,6 +47,7 @@ pub async fn rebuild(ctx: &Context, queue: &QueueName) -> Result<u64> {
         }
     }
     mend_leases(ctx, &keys).await?;
+    scripts::rebuilt(&mut ctx.redis.connection(), &keys).await?;
     Ok(n_copied)
 }
 
@@ -137,6 +138,8 @@ pub(super) async fn copy(ctx: &Context, keys: &QueueKeys, ids: &[JobId], places:
         }
         match scripts::enqueue_as_of(&mut connection, keys, &copies, Some(as_of_ms), places).await? {
             Some(n) => n_copied += n,
+            // The next pass takes a copy that is there for one that is placed.
+            None if places == Places::Lost => return Err(Error::internal("copies came too late for a rebuild to place them")),
             None => {
                 tracing::warn!(queue = %keys.queue, n_jobs = copies.len(), "copies came too late to be believed; the next pass makes them")
             }

@@ -4,7 +4,7 @@
 
 mod repair;
 
-pub(super) use repair::{forget_places, mend, remove, restore, ring};
+pub(super) use repair::{forget_places, mend, rebuilt, remove, restore, ring};
 
 use super::{
     copy::{Enqueue, Standing},
@@ -299,6 +299,8 @@ pub struct Expired {
 pub struct Swept {
     /// Whether this Redis is the one that the queue was loaded into.
     pub known: bool,
+    /// Whether what it holds is not complete yet.
+    pub rebuilding: bool,
     pub n_promoted: usize,
     pub expired: Vec<Expired>,
 }
@@ -306,7 +308,7 @@ pub struct Swept {
 pub async fn sweep(connection: &mut ConnectionManager, keys: &QueueKeys, limit: usize) -> Result<Swept> {
     let mut cmd = keys.call(&SWEEP);
     cmd.arg(limit.min(IDS_MAX)).arg(&keys.doorbell).arg(keys.queue.as_str());
-    let (known, n_promoted, flat): (i64, usize, Vec<String>) = run(connection, &SWEEP, &cmd).await?;
+    let (known, n_promoted, flat, rebuilding): (i64, usize, Vec<String>, i64) = run(connection, &SWEEP, &cmd).await?;
     let expired = flat.chunks_exact(3).map(|parts| {
         let lease = super::leases::LeaseText::parse(&parts[1])?;
         Ok(Expired {
@@ -317,7 +319,7 @@ pub async fn sweep(connection: &mut ConnectionManager, keys: &QueueKeys, limit: 
             standing: parts[2].parse()?,
         })
     });
-    Ok(Swept { known: known == 1, n_promoted, expired: expired.collect::<Result<_>>()? })
+    Ok(Swept { known: known == 1, rebuilding: rebuilding == 1, n_promoted, expired: expired.collect::<Result<_>>()? })
 }
 
 /// What [`take`] found.

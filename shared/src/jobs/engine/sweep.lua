@@ -2,8 +2,9 @@
 --
 -- KEYS  every key of the queue, see `Keys::queue_scripts`
 -- ARGV  limit, doorbell channel, queue name
--- Returns {known, n_promoted, expired × (id, lease, standing)}
+-- Returns {known, n_promoted, expired × (id, lease, standing), rebuilding}
 --       known = 1 when this Redis is the one that the queue was loaded into; both lists are cut at `limit`
+--       rebuilding = 1 while what it holds is not complete yet
 local cfg, att, tok, leased, delayed, watched = KEYS[1], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local READY, QUARANTINE = 8, 18
 
@@ -23,7 +24,8 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local limit = tonumber(ARGV[1])
 
 local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-local known = redis.call('HGET', cfg, 'run_id') == run_id and 1 or 0
+local noted = redis.call('HMGET', cfg, 'run_id', 'rebuilding')
+local known, rebuilding = noted[1] == run_id and 1 or 0, noted[2] and 1 or 0
 
 local due = redis.call('ZRANGE', delayed, '-inf', now, 'BYSCORE', 'LIMIT', 0, limit)
 if #due > 0 then
@@ -65,4 +67,4 @@ if #late > 0 then
   end
 end
 redis.call('ZREMRANGEBYSCORE', watched, '-inf', now)
-return { known, #due, expired }
+return { known, #due, expired, rebuilding }

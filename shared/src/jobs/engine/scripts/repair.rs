@@ -39,3 +39,8 @@ pub(in crate::jobs::engine) async fn restore(connection: &mut ConnectionManager,
     cmd.arg(i32::from(is_paused)).arg(&keys.doorbell).arg(keys.queue.as_str());
     run(connection, &RESTORE, &cmd).await
 }
+
+/// Notes that a queue is complete in this Redis.
+pub(in crate::jobs::engine) async fn rebuilt(connection: &mut ConnectionManager, keys: &QueueKeys) -> Result<()> {
+    Ok(redis::cmd("HDEL").arg(keys.cfg()).arg("rebuilding").exec_async(connection).await?)
+}

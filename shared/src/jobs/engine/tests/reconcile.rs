@@ -98,6 +98,22 @@ async fn a_rebuild_lists_every_job_once() {
     assert_eq!(crate::jobs::engine::depths(&fixture.ctx, &fixture.queue).await.unwrap().queued, 3);
 }
 
+/// Rule 6: a rebuild that its leader did not live to finish is seen by the next one, although this Redis is known by then.
+#[tokio::test]
+async fn an_unfinished_rebuild_is_noticed_until_one_is_finished() {
+    let fixture = Fixture::new().await;
+    let job = fixture.job().await;
+    fixture.restore().await;
+    crate::jobs::engine::scripts::forget_places(&mut fixture.ctx.redis.connection(), &fixture.keys).await.unwrap();
+    repair(&fixture).await;
+    let swept = fixture.sweep().await;
+    assert!(swept.is_known && swept.is_rebuilding);
+    assert_eq!(fixture.lease(&worker(), 1).await.len(), 0, "the copy is there, and waits nowhere");
+    rebuild(&fixture.ctx, &fixture.queue).await.unwrap();
+    assert!(!fixture.sweep().await.is_rebuilding);
+    assert_eq!(fixture.lease_one(&worker()).await.0.job_id, job.id);
+}
+
 /// Rule 1: a number that was concluded is not given again, whatever Redis forgets.
 #[tokio::test]
 async fn the_attempts_number_goes_on_in_an_emptied_redis() {
