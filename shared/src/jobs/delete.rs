@@ -16,9 +16,10 @@ pub async fn delete(ctx: &Context, caller: &Caller, id: JobId) -> Result<()> {
     let queue = QueueName::new(&row.queue)?;
     match engine::take_to_delete(ctx, &queue, id).await? {
         Taken::Running | Taken::Settling => Err(running()),
-        Taken::Absent => gone(delete_live(ctx, id, row.attempt).await?),
+        Taken::Absent => gone(delete_live(ctx, id, row.attempt + 1).await?),
         Taken::Taken(token, standing) => {
-            let deleted = delete_live(ctx, id, token.attempt - 1).await?;
+            // Deliveries that came back unspent are not in the row: it may stand well below.
+            let deleted = delete_live(ctx, id, token.attempt).await?;
             // Without this the copy goes back after a lease's length, and is found to have no row.
             if let Err(error) = engine::forget(ctx, &queue, token, standing).await {
                 tracing::warn!(%error, job_id = %id, "a deleted job's copy stays until its lease expires");
@@ -29,8 +30,8 @@ pub async fn delete(ctx: &Context, caller: &Caller, id: JobId) -> Result<()> {
 }
 
 /// `false` when the job ended or ran since it was looked at.
-async fn delete_live(ctx: &Context, id: JobId, attempt: i32) -> Result<bool> {
-    Ok(store::change::delete_live(&ctx.pg, id, attempt).await?)
+async fn delete_live(ctx: &Context, id: JobId, taken: i32) -> Result<bool> {
+    Ok(store::change::delete_live(&ctx.pg, id, taken).await?)
 }
 
 fn gone(deleted: bool) -> Result<()> {

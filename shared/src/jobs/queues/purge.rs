@@ -98,9 +98,9 @@ async fn remove(ctx: &Context, name: &QueueName, rows: &[(JobId, i32)]) -> Resul
     for (id, attempt, taken) in taken {
         match taken {
             Taken::Running | Taken::Settling => continue,
-            Taken::Absent => attempts.push(attempt),
+            Taken::Absent => attempts.push(attempt + 1),
             Taken::Taken(token, standing) => {
-                attempts.push(token.attempt - 1);
+                attempts.push(token.attempt);
                 copies.push((token, standing));
             }
         }

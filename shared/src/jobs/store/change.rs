@@ -77,12 +77,12 @@ pub(in crate::jobs) async fn requeue_dead(
     .await
 }
 
-/// Removes a live job whose attempts stand at `attempt`, with its history.
-pub(in crate::jobs) async fn delete_live(executor: impl PgExecutor<'_>, id: JobId, attempt: i32) -> sqlx::Result<bool> {
+/// Removes a live job of which no attempt from `taken` on was concluded, with its history.
+pub(in crate::jobs) async fn delete_live(executor: impl PgExecutor<'_>, id: JobId, taken: i32) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "WITH gone AS (
             DELETE FROM jobs
-            WHERE id = $1 AND attempt = $2
+            WHERE id = $1 AND attempt < $2
             RETURNING id
         ), history AS (
             DELETE FROM job_attempts USING gone
@@ -90,7 +90,7 @@ pub(in crate::jobs) async fn delete_live(executor: impl PgExecutor<'_>, id: JobI
         )
         SELECT id FROM gone",
         id.0,
-        attempt,
+        taken,
     )
     .fetch_optional(executor)
     .await?;
@@ -116,14 +116,14 @@ pub(in crate::jobs) async fn delete_ended(executor: impl PgExecutor<'_>, id: Job
     Ok(done.is_some())
 }
 
-/// Removes live jobs whose attempts stand where the caller saw them, with their history; returns how many.
-pub(in crate::jobs) async fn delete_live_many(executor: impl PgExecutor<'_>, ids: &[Uuid], attempts: &[i32]) -> sqlx::Result<u64> {
+/// [`delete_live`] of many; returns how many were removed.
+pub(in crate::jobs) async fn delete_live_many(executor: impl PgExecutor<'_>, ids: &[Uuid], taken: &[i32]) -> sqlx::Result<u64> {
     let n_deleted = sqlx::query_scalar!(
         r#"WITH seen AS (
-            SELECT * FROM unnest($1::uuid[], $2::integer[]) AS seen (id, attempt)
+            SELECT * FROM unnest($1::uuid[], $2::integer[]) AS seen (id, taken)
         ), gone AS (
             DELETE FROM jobs USING seen
-            WHERE jobs.id = seen.id AND jobs.attempt = seen.attempt
+            WHERE jobs.id = seen.id AND jobs.attempt < seen.taken
             RETURNING jobs.id
         ), history AS (
             DELETE FROM job_attempts USING gone
@@ -131,7 +131,7 @@ pub(in crate::jobs) async fn delete_live_many(executor: impl PgExecutor<'_>, ids
         )
         SELECT count(*) AS "count!" FROM gone"#,
         ids,
-        attempts,
+        taken,
     )
     .fetch_one(executor)
     .await?;

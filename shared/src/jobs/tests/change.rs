@@ -136,6 +136,24 @@ async fn a_purge_removes_what_waits_and_leaves_what_runs() {
     assert_eq!((depths.running, depths.scheduled), (1, 1), "the dead job's copy is the reconciler's to remove");
 }
 
+/// Redis counts deliveries that came back unspent; the row does not know of them.
+#[tokio::test]
+async fn what_was_delivered_in_vain_is_deleted_and_purged() {
+    let fixture = Fixture::new().await;
+    let (deleted, purged) = (fixture.echo(json!({})).await, fixture.echo(json!({})).await);
+    let leased = fixture.step(Step { want: 2, ..Step::default() }).await;
+    let back = leased.into_iter().map(|token| Finish {
+        token,
+        action: Action::Release,
+        standing: Standing { priority: 4, attempt: token.attempt, failures: 0, snoozes: 0, returns: 1, crashes: 0 },
+    });
+    fixture.step(Step { finish: back.collect(), ..Step::default() }).await;
+    delete::delete(&fixture.ctx, &fixture.user, deleted.id).await.unwrap();
+    let all = queues::Purge::default();
+    let removed = queues::purge(&fixture.ctx, &caller(Role::Operator), &"default".parse().unwrap(), &all).await.unwrap().removed;
+    assert_eq!((removed, fixture.count("jobs").await), (1, 0), "{} too", purged.id);
+}
+
 #[tokio::test]
 async fn while_redis_is_away_nothing_is_deleted_and_cancels_are_kept() {
     let fixture = Fixture::with(&[("REDIS_URL", "redis://127.0.0.1:9/")]).await;
