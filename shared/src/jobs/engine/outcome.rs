@@ -41,7 +41,7 @@ pub enum Outcome {
     /// Its process ended under it, as `how` says. Whoever was `alone` there did it; of several, each is a suspect, which
     /// loses nothing but runs alone from then on.
     Crashed { how: String, company: Company },
-    /// The lease expired unstarted once too often.
+    /// Deliveries came back without an outcome once too often: expired unstarted, or cut short by no fault of the job.
     Undeliverable,
     /// Its cancel was asked for before it ran, or the handler stopped for it.
     Cancelled,
@@ -174,7 +174,7 @@ pub fn conclude(delivery: Delivery, outcome: Outcome, now: OffsetDateTime, jitte
         Outcome::Undecodable(message) => die(&mut conclusion, "failed", job_error("undecodable_payload", message)),
         Outcome::ResultRejected(message) => die(&mut conclusion, "failed", job_error("result_rejected", message)),
         Outcome::Undeliverable => {
-            let message = format!("{} deliveries expired before a worker said that it had started", RETURNS_MAX + 1);
+            let message = format!("{} deliveries came back without an outcome", RETURNS_MAX + 1);
             die(&mut conclusion, "lost", job_error("undeliverable", message));
         }
         Outcome::Cancelled => {
