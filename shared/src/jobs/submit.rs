@@ -8,7 +8,7 @@ use super::{
     view,
     write::{self, Target, Written},
 };
-use crate::{Caller, Context, Result, Scope, ids::JobId};
+use crate::{Caller, Code, Context, Result, Scope, ids::JobId};
 use sqlx::PgConnection;
 use std::collections::HashSet;
 
@@ -37,13 +37,31 @@ pub(super) async fn prepare_unbounded(ctx: &Context, caller: &Caller, submit: Su
 ///
 /// The job that the answer shows is another one, with `duplicate`, where its unique key is held.
 pub async fn submit(ctx: &Context, job: NewJob) -> Result<Job> {
-    let (job, written) = coalesce::write_together(ctx, job).await?;
+    let (job, written) = match job.unique {
+        None => coalesce::write_together(ctx, job).await?,
+        Some(_) => Box::pin(write_with_key(ctx, job)).await?,
+    };
     let holder = match written {
         Written::New => return Ok(view::into_job(job)),
         Written::Held(holder) => holder,
     };
     // Boxed: without a key, which is the rule, its size should cost nothing.
     Box::pin(meet_holder(ctx, job, holder)).await
+}
+
+/// A key that a long transaction holds fails the statement of all whose jobs go with it: each then goes alone, and only who asks
+/// for that key fails.
+async fn write_with_key(ctx: &Context, job: NewJob) -> Result<(NewJob, Written)> {
+    match coalesce::write_together(ctx, job.clone()).await {
+        Err(error) if error.code == Code::DeadlineExceeded => {}
+        answer => return answer,
+    }
+    let written = write::insert_each(Target::Pool(&ctx.pg), &[&job]).await;
+    let written = written.into_iter().next().expect("there is a verdict for each job")?;
+    if written == Written::New {
+        announce(ctx, &[&job]).await;
+    }
+    Ok((job, written))
 }
 
 async fn meet_holder(ctx: &Context, job: NewJob, holder: JobId) -> Result<Job> {

@@ -236,3 +236,19 @@ async fn a_key_in_doubt_refuses_nobody_elses_job() {
     let (waited, ()) = futures_util::future::join(waiting, others).await;
     assert!(waited.unwrap().duplicate);
 }
+
+/// Both are written by one statement, which the held key makes fail.
+#[tokio::test]
+async fn a_key_in_doubt_for_long_fails_only_who_asks_for_it() {
+    let fixture = Fixture::with(&[("DB_LOCK_TIMEOUT_MS", "100")]).await;
+    let mut tx = fixture.ctx.pg.begin().await.unwrap();
+    let held = prepare(&fixture.ctx, &fixture.user, keyed("reject")).await.unwrap();
+    submitting::submit_in(&fixture.ctx, &mut tx, held).await.unwrap();
+    let blocked = prepare(&fixture.ctx, &fixture.user, keyed("reject")).await.unwrap();
+    let other = prepare(&fixture.ctx, &caller(Role::User), keyed("reject")).await.unwrap();
+    let submits = (submitting::submit(&fixture.ctx, blocked), submitting::submit(&fixture.ctx, other));
+    let (blocked, other) = futures_util::future::join(submits.0, submits.1).await;
+    assert_eq!(blocked.unwrap_err().code, Code::DeadlineExceeded);
+    assert!(!other.unwrap().duplicate);
+    assert_eq!(fixture.lease().await, 1, "and it is announced");
+}
