@@ -98,17 +98,14 @@ pub struct Depths {
     pub running: u64,
 }
 
-/// Counts in Redis, in one round trip. `queued` may count leftovers of removed jobs; `scheduled` holds retries as well.
+/// Counts in Redis, in one round trip. `scheduled` holds retries as well. The lists are not asked: they keep the ids of removed jobs
+/// until their turn comes, and a queue that was purged would seem full.
 pub async fn depths(ctx: &Context, queue: &QueueName) -> Result<Depths> {
     let keys = QueueKeys::new(&ctx.keys, queue);
     let mut pipe = redis::pipe();
-    pipe.zcard(keys.delayed()).zcard(keys.leased());
-    for list in keys.ready() {
-        pipe.llen(list);
-    }
-    pipe.llen(keys.quarantine());
-    let counts: Vec<u64> = pipe.query_async(&mut ctx.redis.connection()).await?;
-    Ok(Depths { scheduled: counts[0], running: counts[1], queued: counts[2..].iter().sum() })
+    pipe.zcard(keys.delayed()).zcard(keys.leased()).hlen(keys.att());
+    let (scheduled, running, all): (u64, u64, u64) = pipe.query_async(&mut ctx.redis.connection()).await?;
+    Ok(Depths { scheduled, running, queued: all.saturating_sub(scheduled + running) })
 }
 
 /// Removes every key of a queue.

@@ -136,6 +136,18 @@ async fn a_purge_removes_what_waits_and_leaves_what_runs() {
     assert_eq!((depths.running, depths.scheduled), (1, 1), "the dead job's copy is the reconciler's to remove");
 }
 
+#[tokio::test]
+async fn a_purged_queue_has_room_again() {
+    let fixture = Fixture::new().await;
+    let (name, operator) = ("default".parse().unwrap(), caller(Role::Operator));
+    let patch = serde_json::from_value(json!({"limits": {"max_depth": 1}})).unwrap();
+    queues::update(&fixture.ctx, &operator, &name, &patch, |_| Ok(())).await.unwrap();
+    fixture.echo(json!({})).await;
+    assert_eq!(fixture.submit(json!({"kind": "debug.echo"})).await.unwrap_err().code, Code::QueueFull);
+    assert_eq!(purge(&fixture, json!({})).await.unwrap(), 1);
+    fixture.echo(json!({})).await;
+}
+
 /// Redis counts deliveries that came back unspent; the row does not know of them.
 #[tokio::test]
 async fn what_was_delivered_in_vain_is_deleted_and_purged() {
