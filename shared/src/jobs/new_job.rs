@@ -122,7 +122,8 @@ pub struct SubmitUnique {
     #[validate(range(min = 1, max = 31_536_000))]
     #[schema(minimum = 1, maximum = 31_536_000)]
     pub ttl_s: Option<i64>,
-    /// `return_existing` when absent.
+    /// `return_existing`, which is meant when absent: the answer is the earlier job. `reject`: 409. `replace`: the earlier job is
+    /// cancelled if it waits, and stays so if the request fails afterwards; if a worker has it already, it is the answer.
     pub on_conflict: Option<OnConflict>,
 }
 
@@ -135,7 +136,8 @@ pub enum OnConflict {
     ReturnExisting,
     /// 409 `duplicate_job`, which names the earlier job.
     Reject,
-    /// Its own job. The earlier one is cancelled if it waits; if a worker has it already, it is the answer instead.
+    /// Its own job. The earlier one is cancelled if it waits, and stays so if the request fails afterwards; if a worker has it
+    /// already, it is the answer instead.
     Replace,
 }
 
