@@ -25,7 +25,7 @@ use shared::{
 };
 use std::time::Duration;
 
-/// Submits a job. 202 means that it is durable; with `Prefer: wait=N` the answer is 200 with the result if it ends in time.
+/// Submits a job. 202 means that it is durable, as far as the `durability` of its queue goes; with `Prefer: wait=N` the answer is 200 with the result if it ends in time.
 #[utoipa::path(post, path = "/api/v1/jobs", tag = "jobs", operation_id = "submit_job", request_body = SubmitJob,
     params(IdempotencyKeyHeader, PreferHeader),
     security(("bearer" = []), ("api_key" = [])),
@@ -119,7 +119,7 @@ fn origin(meta: Meta) -> Origin {
     Origin { request_id: Some(meta.request_id), traceparent: meta.traceparent }
 }
 
-/// One job as it stands: its row, and its lease while it runs.
+/// One job as it stands: its row, and its lease while it runs. 503 while Redis is away, where it might be a job that only Redis has.
 #[utoipa::path(get, path = "/api/v1/jobs/{id}", tag = "jobs", operation_id = "get_job", params(("id" = JobId, Path), IfNoneMatchHeader),
     security(("bearer" = []), ("api_key" = [])),
     responses((status = 200, description = "The job", body = Job), (status = 304, description = "Unchanged since `If-None-Match`")))]
@@ -128,7 +128,7 @@ pub async fn get_job(state: Data<AppState>, CallerOf(caller): CallerOf, Id(id): 
     answer_with_etag(&request, &job)
 }
 
-/// The caller's jobs, newest first; operators see all.
+/// The caller's jobs, newest first; operators see all. Those of a queue with `durability: "redis"` come when they have ended.
 #[utoipa::path(get, path = "/api/v1/jobs", tag = "jobs", operation_id = "list_jobs", params(ListJobs),
     security(("bearer" = []), ("api_key" = [])),
     responses((status = 200, description = "One page of jobs", body = Page<Job>)))]

@@ -14,3 +14,4 @@ mod redis_away;
 mod support;
 mod system;
 mod users;
+mod volatile;

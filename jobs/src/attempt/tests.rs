@@ -30,6 +30,7 @@ pub(crate) fn job() -> LeasedJob {
         retry: RetryPolicy::DEFAULT,
         request_id: None,
         traceparent: None,
+        record: None,
         signals: Arc::new(Signals::default()),
     }
 }

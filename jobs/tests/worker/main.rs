@@ -10,5 +10,6 @@ mod fencing;
 mod outcomes;
 mod redis_loss;
 mod serving;
+mod volatile;
 mod watchdog;
 mod world;

@@ -3,10 +3,11 @@
 use super::{
     NewJob, SubmitJob,
     new_job::Origin,
-    queues::{self, Creator},
+    queues::{self, Creator, Durability},
     race, submit,
     unique::{self, Accepted},
-    write::{self, Target, Written},
+    volatile,
+    write::{Target, Written},
 };
 use crate::{Caller, Code, Context, Error, FieldError, Result, Scope, ids::JobId};
 use sqlx::PgConnection;
@@ -38,7 +39,13 @@ pub async fn prepare(ctx: &Context, caller: &Caller, items: Vec<Result<SubmitJob
 impl Prepared {
     /// The refusal of the whole when any item is refused: its fields point at `/jobs/<index>/…`.
     pub fn all_or_nothing(&self, first_index: usize) -> Result<()> {
-        refusal(self.verdicts.iter().map(|verdict| verdict.as_ref().err()), first_index)
+        let detail = "is kept by Redis alone, where nothing can be written with other jobs or not at all";
+        let volatile = Error::invalid("/queue", "not_supported", detail);
+        let refused = self.verdicts.iter().map(|verdict| match verdict {
+            Ok(job) => (job.durability == Durability::Redis).then_some(&volatile),
+            Err(error) => Some(error),
+        });
+        refusal(refused, first_index)
     }
 
     /// Writes the good ones, in the caller's transaction if there is one, and answers for each item in order.
@@ -46,7 +53,7 @@ impl Prepared {
     /// After the commit call [`announce`] with the jobs that this returns.
     pub async fn write(self, ctx: &Context, mut transaction: Option<&mut PgConnection>) -> Vec<Result<Accepted>> {
         let good = self.verdicts.iter().filter_map(|verdict| verdict.as_ref().ok()).collect::<Vec<_>>();
-        let written = write::insert_each(target(ctx, &mut transaction), &good).await;
+        let written = volatile::write_each(ctx, target(ctx, &mut transaction), &good).await;
         let is_new = |(job, written): (&&NewJob, &Result<Written>)| matches!(written, Ok(Written::New)).then_some(job.id);
         let ours = good.iter().zip(&written).filter_map(is_new).collect::<HashSet<JobId>>();
         let mut written = written.into_iter();

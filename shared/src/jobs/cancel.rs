@@ -3,7 +3,9 @@
 use super::{
     Job, QueueName,
     engine::{self, CancelAnswer},
-    read, store,
+    queues::Durability,
+    read::{self, Found},
+    store,
 };
 use crate::{Caller, Code, Context, Error, Result, Scope, ids::JobId};
 
@@ -18,8 +20,12 @@ pub enum Cancelled {
 
 pub async fn cancel(ctx: &Context, caller: &Caller, id: JobId) -> Result<Cancelled> {
     caller.require(Scope::JobsWrite)?;
-    read::row_for(ctx, caller, id).await?;
-    let queue = store::change::request_cancel(&ctx.pg, id, ctx.clock.now()).await?.ok_or_else(finished)?;
+    let Found { row, kept_in } = read::find_for(ctx, caller, id).await?;
+    let queue = match kept_in {
+        Durability::Postgres => store::change::request_cancel(&ctx.pg, id, ctx.clock.now()).await?.ok_or_else(finished)?,
+        // Its lease is where the wish is kept.
+        Durability::Redis => row.queue,
+    };
     match engine::cancel(ctx, &QueueName::new(&queue)?, id).await? {
         CancelAnswer::Cancelled => Ok(Cancelled::Done(read::current(ctx, id).await?)),
         CancelAnswer::Signalled => Ok(Cancelled::Signalled(read::current(ctx, id).await?)),

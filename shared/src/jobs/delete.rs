@@ -3,13 +3,18 @@
 use super::{
     QueueName,
     engine::{self, Taken},
-    read, store,
+    queues::Durability,
+    read::{self, Found},
+    store,
 };
 use crate::{Caller, Code, Context, Error, Result, Scope, ids::JobId};
 
 pub async fn delete(ctx: &Context, caller: &Caller, id: JobId) -> Result<()> {
     caller.require(Scope::JobsWrite)?;
-    let row = read::row_for(ctx, caller, id).await?;
+    let Found { row, kept_in } = read::find_for(ctx, caller, id).await?;
+    if kept_in == Durability::Redis {
+        return delete_volatile(ctx, &QueueName::new(&row.queue)?, id).await;
+    }
     if !row.is_live() {
         return gone(store::change::delete_ended(&ctx.pg, id).await?);
     }
@@ -25,6 +30,18 @@ pub async fn delete(ctx: &Context, caller: &Caller, id: JobId) -> Result<()> {
                 tracing::warn!(%error, job_id = %id, "a deleted job's copy stays until its lease expires");
             }
             gone(deleted)
+        }
+    }
+}
+
+/// There is no row yet: what Redis holds of it is all there is, but for the attempts that failed.
+async fn delete_volatile(ctx: &Context, queue: &QueueName, id: JobId) -> Result<()> {
+    match engine::take_to_delete(ctx, queue, id).await? {
+        Taken::Running | Taken::Settling => Err(running()),
+        Taken::Absent => gone(store::change::delete_ended(&ctx.pg, id).await?),
+        Taken::Taken(token, standing) => {
+            engine::forget(ctx, queue, token, standing).await?;
+            Ok(store::change::delete_attempts(&ctx.pg, &[id.0]).await?)
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What one process keeps of jobs between requests. Nothing here is the truth: all of it may vanish at any moment.
 
-use super::{coalesce::Coalescer, lookup::Lookups, outage::Outage, queues::QueueCache, wait::Waiters};
+use super::{coalesce::Coalescer, lookup::Lookups, outage::Outage, queues::QueueCache, volatile::VolatileQueues, wait::Waiters};
 use crate::{config::Settings, redis::Redis};
 use sqlx::PgPool;
 use tokio::runtime::Handle;
@@ -10,6 +10,7 @@ pub struct LocalJobs {
     pub(super) coalescer: Coalescer,
     pub(super) unique_coalescer: Coalescer,
     pub(super) queues: QueueCache,
+    pub(super) volatile_queues: VolatileQueues,
     pub(super) waiters: Waiters,
     pub(super) outage: Outage,
     pub(super) lookups: Lookups,
@@ -26,6 +27,7 @@ impl LocalJobs {
             coalescer: Coalescer::default(),
             unique_coalescer: Coalescer::default(),
             queues: QueueCache::new(settings.queues_max),
+            volatile_queues: VolatileQueues::default(),
             waiters: Waiters::new(settings.wait_max),
             outage: Outage::default(),
             lookups: Lookups::default(),

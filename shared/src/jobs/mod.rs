@@ -1,7 +1,7 @@
 //! Jobs: what callers hand over to be done later, at least once. PostgreSQL holds the truth, Redis holds the race.
 //!
 //! In reading order: [`names`] and [`kinds`] (what a job may be called), [`raw_json`] (what a payload may hold),
-//! [`new_job`] (a submit, checked), then one file per operation; `store` holds the SQL, `race` what is asked of Redis,
+//! [`new_job`] (a submit, checked), then one file per operation; `store` holds the SQL, `race` what is asked of Redis, `volatile` what Redis alone holds,
 //! and [`engine`] runs the jobs.
 
 pub mod attempts;
@@ -27,6 +27,7 @@ mod store;
 pub mod submit;
 pub mod unique;
 pub mod view;
+mod volatile;
 pub mod wait;
 pub mod workers;
 mod write;

@@ -1,6 +1,6 @@
 //! A submit: as it arrives ([`SubmitJob`]), and checked and complete ([`NewJob`]).
 
-use super::{JobKind, QueueName, RetryPolicy, kinds::Kind, names, raw_json};
+use super::{JobKind, QueueName, RetryPolicy, kinds::Kind, names, queues::Durability, raw_json};
 use crate::{
     Error, Result,
     clock::Clock,
@@ -157,6 +157,8 @@ pub struct NewJob {
     pub owner_id: UserId,
     pub kind: JobKind,
     pub queue: QueueName,
+    /// That of the queue when the job was submitted: it stays with the job.
+    pub durability: Durability,
     pub priority: i16,
     pub payload: Box<RawValue>,
     pub run_at: OffsetDateTime,
@@ -183,6 +185,7 @@ pub struct Origin {
 pub struct Defaults {
     pub kind: Option<&'static Kind>,
     pub queue_retry: RetryPolicy,
+    pub durability: Durability,
 }
 
 impl SubmitJob {
@@ -213,12 +216,17 @@ impl SubmitJob {
 
     /// The job that this submit makes; [`SubmitJob::check`] has passed.
     pub fn into_job(self, owner_id: UserId, clock: &Clock, defaults: Defaults, origin: Origin) -> Result<NewJob> {
+        if self.unique.is_some() && defaults.durability == Durability::Redis {
+            let detail = "cannot be kept unique in a queue with `durability: \"redis\"`";
+            return Err(Error::invalid("/unique", "not_supported", detail));
+        }
         let now = clock.now();
-        Ok(NewJob {
+        let job = NewJob {
             id: JobId::new(),
             owner_id,
             kind: JobKind::new(&self.kind)?,
             queue: self.queue_name()?,
+            durability: defaults.durability,
             priority: self.priority.map_or(4, |priority| i16::try_from(priority).expect("checked to be 0 to 9")),
             run_at: self.run_at(now),
             expires_at: self.expires_at,
@@ -234,6 +242,10 @@ impl SubmitJob {
             request_id: origin.request_id,
             traceparent: origin.traceparent,
             created_at: now,
+        };
+        Ok(match defaults.durability {
+            Durability::Postgres => job,
+            Durability::Redis => job.in_milliseconds(),
         })
     }
 
@@ -273,6 +285,14 @@ impl SubmitJob {
             error.with_field(pointer, "not_supported", "is not supported by this release")
         });
         if error.fields.is_empty() { Ok(()) } else { Err(error) }
+    }
+}
+
+impl NewJob {
+    /// Its times cut to what Redis tells, so that the row says later what the answer to the submit did.
+    fn in_milliseconds(self) -> Self {
+        let cut = |at: OffsetDateTime| at.truncate_to_millisecond();
+        Self { run_at: cut(self.run_at), expires_at: self.expires_at.map(cut), created_at: cut(self.created_at), ..self }
     }
 }
 

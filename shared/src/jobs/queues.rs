@@ -8,10 +8,14 @@ mod stats;
 pub use dead::{DeadGroup, DeadLetters, GroupBy, ListDead, Removed, Requeued, SelectDead, delete_dead, list_dead, requeue_dead};
 pub use purge::{Purge, Purged, purge};
 pub(super) use settings::QueueCache;
-pub use settings::{Creator, PatchLimits, PatchQueue, PatchRetention, QueueSettings};
+pub use settings::{Creator, Durability, PatchLimits, PatchQueue, PatchRetention, QueueSettings};
 pub use stats::{Queue, QueueLimits, QueueRetention, QueueStats, Rate};
 
-use super::{QueueName, engine::Paused, race, store};
+use super::{
+    QueueName,
+    engine::{self, Paused},
+    race, store, volatile,
+};
 use crate::{
     Caller, Code, Context, Error, Result, Scope,
     accounts::{
@@ -21,6 +25,7 @@ use crate::{
     page::{Page, PageRequest},
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
+use sqlx::PgConnection;
 use std::{sync::Arc, time::Duration};
 
 /// Queues of one page whose stats are read at the same time.
@@ -63,11 +68,34 @@ pub async fn update(
             store::queues::lock_queue(&mut *tx, name.as_str()).await?.ok_or_else(|| settings::too_many(ctx))?
         }
     };
+    refuse_durability(ctx, &mut tx, name, (settings.durability, patch.durability)).await?;
     patch.apply(&mut settings)?;
     store::queues::update_queue(&mut *tx, &settings).await?;
     tx.commit().await?;
     ctx.jobs.queues.forget(name);
+    ctx.jobs.volatile_queues.forget();
     stats::queue(ctx, settings).await
+}
+
+/// A queue's durability changes only while it has no live jobs, so that all it has are found in the same place.
+async fn refuse_durability(
+    ctx: &Context,
+    tx: &mut PgConnection,
+    name: &QueueName,
+    (is, becomes): (Durability, Option<Durability>),
+) -> Result<()> {
+    if becomes.is_none_or(|becomes| becomes == is) {
+        return Ok(());
+    }
+    if is == Durability::Postgres && store::queues::volatile_queues(&mut *tx).await?.len() >= volatile::QUEUES_MAX {
+        let detail = format!("at most {} queues may have `redis`", volatile::QUEUES_MAX);
+        return Err(Error::invalid("/durability", "too_many_queues", detail));
+    }
+    if store::queues::has_live_jobs(&mut *tx, name.as_str()).await? || engine::volatile::n_copies(ctx, name).await? > 0 {
+        let detail = "The queue has jobs that are to be done or run: its durability can change when it has none.";
+        return Err(Error::new(Code::Conflict, detail));
+    }
+    Ok(())
 }
 
 /// Stops leasing from a queue; what runs goes on, and submits are still taken.
@@ -97,8 +125,9 @@ pub async fn delete(ctx: &Context, caller: &Caller, name: &QueueName, origin: &O
         return Err(Error::new(Code::Conflict, format!("The queue `{name}` stays: jobs that name no queue go there.")));
     }
     let mut tx = ctx.pg.begin().await?;
-    store::queues::lock_queue(&mut *tx, name.as_str()).await?.ok_or_else(|| Error::not_found("queue"))?;
-    if store::queues::has_live_jobs(&mut *tx, name.as_str()).await? {
+    let settings = store::queues::lock_queue(&mut *tx, name.as_str()).await?.ok_or_else(|| Error::not_found("queue"))?;
+    let is_volatile = settings.durability == Durability::Redis;
+    if store::queues::has_live_jobs(&mut *tx, name.as_str()).await? || (is_volatile && engine::volatile::n_copies(ctx, name).await? > 0) {
         return Err(Error::new(Code::Conflict, "The queue has jobs that are to be done or run: purge it, or let it drain."));
     }
     store::queues::delete_queue(&mut *tx, name.as_str()).await?;

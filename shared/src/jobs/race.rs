@@ -9,6 +9,7 @@ use super::{
     },
     list::Leases,
     outage,
+    queues::Durability,
     store::{self, change::Requeued, read::JobRow},
 };
 use crate::{Context, Error, Result, clock::unix_ms, ids::JobId, telemetry::metrics};
@@ -22,7 +23,8 @@ const RUNNING_MAX: usize = 100_000;
 /// Brings committed jobs before the workers, one call per queue.
 pub(super) async fn enqueue(ctx: &Context, jobs: &[&NewJob]) {
     let mut by_queue: HashMap<&QueueName, Vec<Enqueue>> = HashMap::new();
-    for job in jobs {
+    // Volatile ones were taken by Redis, or refused.
+    for job in jobs.iter().filter(|job| job.durability == Durability::Postgres) {
         by_queue.entry(&job.queue).or_default().push(Enqueue::from(*job));
     }
     for (queue, copies) in by_queue {
@@ -61,6 +63,7 @@ fn copy_of(job: Requeued) -> Option<Enqueue> {
         request_id: job.request_id,
         traceparent: job.traceparent,
         verify: false,
+        volatile: None,
     })
 }
 

@@ -3,9 +3,10 @@
 use super::{
     Job, NewJob, SubmitJob, coalesce, kinds,
     new_job::{Defaults, Origin},
-    queues, race,
+    queues::{self, Durability},
+    race,
     unique::{self, Accepted},
-    view,
+    view, volatile,
     write::{self, Target, Written},
 };
 use crate::{Caller, Code, Context, Result, Scope, ids::JobId};
@@ -29,14 +30,17 @@ pub(super) async fn prepare_unbounded(ctx: &Context, caller: &Caller, submit: Su
     submit.check(ctx.clock.now(), max_payload_bytes)?;
     let queue = queues::for_submit(ctx, &submit.queue_name()?, caller.into()).await?;
     let kind = kinds::admit(&submit.kind.parse()?, caller, profile, queue.remote)?;
-    let defaults = Defaults { kind, queue_retry: queue.default_retry() };
+    let defaults = Defaults { kind, queue_retry: queue.default_retry(), durability: queue.durability };
     submit.into_job(caller.user_id, &ctx.clock, defaults, origin)
 }
 
-/// Writes a prepared job together with others that come at the same moment. `Ok` means durable.
+/// Writes a prepared job together with others that come at the same moment. `Ok` means durable, as far as its queue is.
 ///
 /// The job that the answer shows is another one, with `duplicate`, where its unique key is held.
 pub async fn submit(ctx: &Context, job: NewJob) -> Result<Job> {
+    if job.durability == Durability::Redis {
+        return Box::pin(volatile::submit(ctx, job)).await;
+    }
     let (job, written) = match job.unique {
         None => coalesce::write_together(ctx, job).await?,
         Some(_) => Box::pin(write_with_key(ctx, job)).await?,
@@ -77,8 +81,12 @@ async fn meet_holder(ctx: &Context, job: NewJob, holder: JobId) -> Result<Job> {
 /// Writes a prepared job in the caller's transaction; [`announce`] what was made after the commit. `None` is made where its
 /// unique key is held: the job is then the other one, with `duplicate`.
 ///
-/// What it has to ask beside the transaction goes over the connections of the process.
+/// What it has to ask beside the transaction goes over the connections of the process. A volatile job is no part of it: Redis
+/// has taken the job when this returns, whether or not the commit succeeds.
 pub async fn submit_in(ctx: &Context, transaction: &mut PgConnection, job: NewJob) -> Result<(Job, Option<NewJob>)> {
+    if job.durability == Durability::Redis {
+        return Ok((volatile::submit(ctx, job.clone()).await?, Some(job)));
+    }
     let written = write::insert_each(Target::Transaction(transaction), &[&job]).await;
     let [Written::Held(holder)] = written.into_iter().collect::<Result<Vec<Written>>>()?[..] else {
         return Ok((view::into_job(job.clone()), Some(job)));

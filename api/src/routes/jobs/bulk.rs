@@ -29,7 +29,8 @@ use utoipa::{IntoParams, ToSchema};
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct BulkQuery {
-    /// Whether one refusal refuses all: the answer is then one 422 that points at every refused job.
+    /// Whether one refusal refuses all: the answer is then one 422 that points at every refused job. Jobs of queues with
+    /// `durability: "redis"` are refused in it.
     #[serde(default)]
     pub atomic: bool,
 }

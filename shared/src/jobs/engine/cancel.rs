@@ -7,13 +7,14 @@ use super::{
     settle::{self, Settled},
     store,
     token::{Nonce, Token},
+    volatile,
 };
 use crate::{
     Code, Context, Result,
     ids::JobId,
     jobs::{QueueName, RetryPolicy},
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// What the lease of a job says that no worker, but an operation has taken.
 const OUTSIDER: &str = "api";
@@ -106,8 +107,9 @@ pub async fn end_waiting(ctx: &Context, queue: &QueueName, job_id: JobId) -> Res
 }
 
 async fn conclude_taken(ctx: &Context, keys: &QueueKeys, token: Token, standing: Standing, outcome: Outcome) -> Result<Option<Settled>> {
+    let record = volatile::records(&mut ctx.redis.connection(), keys, &[token.job_id]).await?.remove(&token.job_id).map(Arc::new);
     // The policy does not matter: what is ended from outside is never retried.
-    let delivery = Delivery { token, standing, retry: RetryPolicy::DEFAULT, worker_id: OUTSIDER.to_owned(), started_at: None };
+    let delivery = Delivery { token, standing, retry: RetryPolicy::DEFAULT, worker_id: OUTSIDER.to_owned(), started_at: None, record };
     settle::conclude_now(ctx, keys, conclude(delivery, outcome, ctx.clock.now(), 1.0)).await
 }
 

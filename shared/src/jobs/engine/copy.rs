@@ -4,7 +4,7 @@ use crate::{
     Error, Result,
     clock::{from_unix_ms, unix_ms},
     ids::{JobId, UserId},
-    jobs::{JobKind, NewJob, RetryPolicy},
+    jobs::{JobKind, NewJob, RetryPolicy, queues::Durability},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -69,10 +69,25 @@ pub struct Enqueue {
     pub traceparent: Option<String>,
     /// Whether the worker must see the row pending before it runs the job: for copies made later than the row.
     pub verify: bool,
+    /// Of a job that has no row until it ends; its payload then is here, whatever its length.
+    pub volatile: Option<Volatile>,
+}
+
+/// What the row of a volatile job needs beside the rest of its envelope.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volatile {
+    #[serde(rename = "c")]
+    pub created_at_ms: i64,
+    #[serde(rename = "t", default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
 }
 
 impl From<&NewJob> for Enqueue {
     fn from(job: &NewJob) -> Self {
+        let volatile = match job.durability {
+            Durability::Postgres => None,
+            Durability::Redis => Some(Volatile { created_at_ms: unix_ms(job.created_at), tags: job.tags.clone() }),
+        };
         Self {
             id: job.id,
             owner_id: job.owner_id,
@@ -82,10 +97,11 @@ impl From<&NewJob> for Enqueue {
             expires_at: job.expires_at,
             timeout_ms: job.timeout_ms,
             retry: job.retry,
-            payload: inline(&job.payload),
+            payload: if volatile.is_some() { Some(job.payload.clone()) } else { inline(&job.payload) },
             request_id: job.request_id.clone(),
             traceparent: job.traceparent.clone(),
             verify: false,
+            volatile,
         }
     }
 }
@@ -119,6 +135,8 @@ pub(super) struct Envelope<'a> {
     pub(super) traceparent: Option<Cow<'a, str>>,
     #[serde(rename = "v", default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) verify: bool,
+    #[serde(rename = "vo", default, skip_serializing_if = "Option::is_none")]
+    pub(super) volatile: Option<Volatile>,
 }
 
 impl Envelope<'_> {
@@ -145,6 +163,7 @@ impl Enqueue {
             request_id: self.request_id.as_deref().map(Into::into),
             traceparent: self.traceparent.as_deref().map(Into::into),
             verify: self.verify,
+            volatile: self.volatile.clone(),
         };
         serde_json::to_string(&envelope).expect("an envelope has no maps and no floats")
     }

@@ -2,15 +2,16 @@
 
 use super::{
     Nonce, Standing,
-    outcome::{Conclusion, Delivery, Outcome, RETURNS_MAX, conclude},
+    outcome::{Delivery, Outcome, RETURNS_MAX, conclude},
     scripts::{self, Action, Expired, Finish, QueueKeys},
     settle::{Settled, resync, write},
-    store::{self, RowStanding},
+    store::RowStanding,
     token::Token,
+    volatile::{Record, Stands},
 };
 use crate::{Context, Error, Result, ids::JobId, telemetry::metrics};
 use redis::aio::ConnectionManager;
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 /// Jobs promoted, and leases looked at, by one call; while either is full the next call follows at once.
 const SWEEP_LIMIT: usize = 200;
@@ -45,15 +46,19 @@ pub async fn sweep(ctx: &Context, connection: &mut ConnectionManager, keys: &Que
 /// Ends expired leases as their rows say.
 async fn return_expired(ctx: &Context, keys: &QueueKeys, expired: Vec<Expired>) -> Result<()> {
     let ids: Vec<JobId> = expired.iter().map(|lease| lease.token.job_id).collect();
-    let rows = store::standings(&ctx.pg, &ids).await?;
-    let rows: HashMap<JobId, RowStanding> = rows.into_iter().map(|row| (row.id, row)).collect();
+    let leased: Vec<_> = expired.iter().map(|lease| (lease.token.job_id, lease.standing)).collect();
+    let stands = Stands::read(ctx, keys, &ids, &leased).await?;
     let leader = Nonce::new();
     let tokens: HashMap<JobId, Token> = expired.iter().map(|lease| (lease.token.job_id, lease.token)).collect();
     let (mut finishes, mut conclusions) = (Vec::new(), Vec::new());
     for lease in expired {
-        match next(&lease, rows.get(&lease.token.job_id)) {
+        let job_id = lease.token.job_id;
+        match next(&lease, stands.rows.get(&job_id)) {
             Next::Finish(finish) => finishes.push(finish),
-            Next::Conclude(outcome, row) => conclusions.push(conclusion(ctx, lease, outcome, row, leader)),
+            Next::Conclude(outcome, row) => {
+                let delivery = delivery(lease, outcome.name(), row, leader, stands.records.get(&job_id).cloned());
+                conclusions.push(conclude(delivery, outcome, ctx.clock.now(), rand::random()));
+            }
         }
     }
     ::metrics::counter!(metrics::JOB_LEASES_LOST, "at" => "expiry").increment(conclusions.len() as u64);
@@ -82,17 +87,14 @@ fn next<'a>(lease: &Expired, row: Option<&'a RowStanding>) -> Next<'a> {
     }
 }
 
-fn conclusion(ctx: &Context, lease: Expired, outcome: Outcome, row: &RowStanding, leader: Nonce) -> Conclusion {
-    tracing::warn!(
-        job_id = %lease.token.job_id, attempt = lease.token.attempt, worker_id = lease.worker_id, outcome = outcome.name(),
-        "a lease expired"
-    );
-    let delivery = Delivery {
+fn delivery(lease: Expired, outcome: &'static str, row: &RowStanding, leader: Nonce, record: Option<Arc<Record>>) -> Delivery {
+    tracing::warn!(job_id = %lease.token.job_id, attempt = lease.token.attempt, worker_id = lease.worker_id, outcome, "a lease expired");
+    Delivery {
         token: Token { nonce: leader, ..lease.token },
         standing: Standing { attempt: lease.token.attempt, returns: lease.standing.returns, ..row.standing },
         retry: row.retry,
         worker_id: lease.worker_id,
         started_at: lease.since.filter(|_| lease.started),
-    };
-    conclude(delivery, outcome, ctx.clock.now(), rand::random())
+        record,
+    }
 }

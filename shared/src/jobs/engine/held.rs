@@ -2,7 +2,7 @@
 //!
 //! One mutex around one map, held for a few instructions at a time and never across an await.
 
-use super::{Standing, scripts::QueueKeys, token::Token};
+use super::{Standing, scripts::QueueKeys, token::Token, volatile::Record};
 use crate::{
     ids::{JobId, UserId},
     jobs::{JobKind, Progress, RetryPolicy},
@@ -35,6 +35,8 @@ pub struct LeasedJob {
     pub retry: RetryPolicy,
     pub request_id: Option<String>,
     pub traceparent: Option<String>,
+    /// Of a job that has no row until it ends.
+    pub record: Option<Arc<Record>>,
     pub signals: Arc<Signals>,
 }
 

@@ -8,6 +8,7 @@ use super::{
     settle::resync,
     store::{self, RowStanding},
     token::{Nonce, Token},
+    volatile::Record,
 };
 use crate::{
     Context,
@@ -36,12 +37,14 @@ pub(super) struct Draft {
     request_id: Option<String>,
     traceparent: Option<String>,
     verify: bool,
+    record: Option<Arc<Record>>,
 }
 
 impl Draft {
     /// `None`: the copy is unreadable, and the job must be taken from its row again.
     pub(super) fn new(keys: Arc<QueueKeys>, leased: &Leased, nonce: Nonce) -> Option<Self> {
         let envelope: Envelope<'_> = serde_json::from_slice(&leased.envelope).ok()?;
+        let record = Record::of(&keys.queue, &envelope).map(Arc::new);
         Some(Self {
             token: Token { job_id: leased.id, attempt: leased.standing.attempt, nonce },
             keys,
@@ -56,6 +59,7 @@ impl Draft {
             request_id: envelope.request_id.map(Into::into),
             traceparent: envelope.traceparent.map(Into::into),
             verify: envelope.verify,
+            record,
         })
     }
 
@@ -78,6 +82,7 @@ impl Draft {
             retry: self.retry,
             request_id: self.request_id,
             traceparent: self.traceparent,
+            record: self.record,
             signals,
         })
     }

@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`token`] and [`copy`] (the fence, and what Redis holds of a job), [`scripts`] (the race, in Lua),
 //! [`outcome`] (what an end means), [`settle`] and `store` (the guarded statement), [`mod@cancel`] (jobs taken from outside),
-//! [`mod@leases`] (who runs what), [`salvage`] (what a process leaves that crashed).
+//! [`mod@leases`] (who runs what), [`salvage`] (what a process leaves that crashed), [`volatile`] (jobs without a row).
 
 pub mod cancel;
 pub mod copy;
@@ -27,11 +27,12 @@ mod store;
 pub mod timekeeping;
 pub mod token;
 pub mod upkeep;
+pub mod volatile;
 pub mod watchdog;
 mod writers;
 
 pub use cancel::{CancelAnswer, MadeWay, cancel, end_waiting, forget, take_to_delete};
-pub use copy::{Enqueue, INLINE_PAYLOAD_BYTES, Standing};
+pub use copy::{Enqueue, INLINE_PAYLOAD_BYTES, Standing, Volatile};
 pub use leases::{Depths, Lease, Paused, depths, forget_queue, leases, running, set_paused};
 pub use outcome::Outcome;
 pub use scripts::{IDS_MAX, QueueKeys, Taken, enqueue};

@@ -1,9 +1,9 @@
 //! How an attempt ends, and what follows from it for the job. Pure: no clock, no server, no randomness of its own.
 
-use super::{copy::Standing, token::Token};
+use super::{copy::Standing, token::Token, volatile::Record};
 use crate::jobs::{JobError, RetryPolicy, raw_json};
 use serde_json::value::RawValue;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use time::OffsetDateTime;
 
 /// Deliveries that came back without a failure, at most; one more and the job is dead.
@@ -116,6 +116,8 @@ pub struct Delivery {
     pub worker_id: String,
     /// `None` when it never started.
     pub started_at: Option<OffsetDateTime>,
+    /// Of a job that has no row until it ends.
+    pub record: Option<Arc<Record>>,
 }
 
 /// Where the row goes.

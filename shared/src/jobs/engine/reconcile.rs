@@ -6,6 +6,7 @@ use super::{
     cancel::take_and_conclude,
     scripts::{self, IDS_MAX, Places, QueueKeys, id_of},
     store::{self, PendingRow, QueueRow},
+    volatile,
 };
 use crate::{Context, Error, Result, ids::JobId, jobs::QueueName, telemetry::metrics};
 use redis::aio::ConnectionManager;
@@ -46,6 +47,7 @@ pub async fn rebuild(ctx: &Context, queue: &QueueName) -> Result<u64> {
             }
         }
     }
+    n_copied += volatile::place_again(ctx, &keys).await?;
     mend_leases(ctx, &keys).await?;
     scripts::rebuilt(&mut ctx.redis.connection(), &keys).await?;
     Ok(n_copied)
@@ -148,7 +150,7 @@ pub(super) async fn copy(ctx: &Context, keys: &QueueKeys, ids: &[JobId], places:
     Ok(n_copied)
 }
 
-async fn redis_time_ms(connection: &mut ConnectionManager) -> Result<i64> {
+pub(super) async fn redis_time_ms(connection: &mut ConnectionManager) -> Result<i64> {
     let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(connection).await?;
     Ok(seconds * 1_000 + micros / 1_000)
 }
@@ -173,6 +175,7 @@ pub async fn repair_copies(ctx: &Context, queue: &QueueName, cursor: u64) -> Res
     let ids: Vec<JobId> = seen.iter().map(|(id, _)| *id).collect();
     let pending: HashSet<JobId> = store::pending_among(&ctx.pg, &ids).await?.into_iter().collect();
     seen.retain(|(id, _)| !pending.contains(id));
+    volatile::spare(ctx, &keys, &mut seen).await?;
     for seen in seen.chunks(IDS_MAX) {
         count("removed", scripts::remove(&mut connection, &keys, seen).await?);
     }

@@ -8,13 +8,15 @@ use super::{
     reconcile,
     scripts::{self, Action, Finish, Places, QueueKeys, id_of},
     settle::{Settled, resync, write},
-    store::{self, RowStanding},
+    store::RowStanding,
     token::{Nonce, Token},
+    volatile::{Record, Stands},
 };
 use crate::{Context, Error, Result, ids::JobId, jobs::QueueName};
 use redis::aio::ConnectionManager;
 use std::{
     collections::{HashMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 use time::OffsetDateTime;
@@ -98,9 +100,9 @@ async fn salvage_queue(ctx: &Context, wreck: &Wreck, queue: &QueueName) -> Resul
     if ids.is_empty() {
         return scene.map(|_| 0);
     }
-    let rows = store::standings(&ctx.pg, &ids).await?;
-    let rows: HashMap<JobId, RowStanding> = rows.into_iter().map(|row| (row.id, row)).collect();
-    let mut ends = Ends::default();
+    let leased: Vec<_> = leases.iter().map(|left| (left.token.job_id, left.standing)).collect();
+    let Stands { rows, records } = Stands::read(ctx, &keys, &ids, &leased).await?;
+    let mut ends = Ends { records, ..Ends::default() };
     for (running, fate) in running {
         if known.is_none_or(|scene| !scene.taken.contains(&running.job_id)) {
             let left = leases.iter().find(|left| left.token.job_id == running.job_id);
@@ -174,6 +176,8 @@ struct Ends {
     /// Concluded without a lease to end.
     unleased: Vec<JobId>,
     dealt_with: HashSet<JobId>,
+    /// Of jobs that have no row until they end.
+    records: HashMap<JobId, Arc<Record>>,
 }
 
 impl Ends {
@@ -200,6 +204,7 @@ impl Ends {
             retry: row.retry,
             worker_id: wreck.worker_id.clone(),
             started_at: Some(running.started_at),
+            record: self.records.get(&running.job_id).cloned(),
         };
         if left.is_none() {
             self.unleased.push(running.job_id);
@@ -224,6 +229,7 @@ impl Ends {
                 retry: row.retry,
                 worker_id: wreck.worker_id.clone(),
                 started_at: None,
+                record: self.records.get(&left.token.job_id).cloned(),
             };
             return self.conclusions.push(conclude(delivery, Outcome::Undeliverable, ctx.clock.now(), 1.0));
         }

@@ -56,7 +56,6 @@ impl QueueKeys {
         &self.keys[0]
     }
 
-    #[cfg(test)]
     pub(super) fn env(&self) -> &str {
         &self.keys[1]
     }

@@ -2,7 +2,7 @@
 
 use super::{
     Standing,
-    outcome::{Conclusion, Next, Outcome, conclude},
+    outcome::{Conclusion, Delivery, Next, Outcome, conclude},
     scripts::{Action, Finish},
     store::{self, RowStanding, Written},
     token::Token,
@@ -143,8 +143,12 @@ pub(super) async fn write(ctx: &Context, conclusions: &[Conclusion]) -> sqlx::Re
 
 /// Redis hears what was told when it was written, and how the row stands when it was refused.
 async fn write_on(pg: &mut PgConnection, conclusions: &[Conclusion]) -> sqlx::Result<Vec<Settled>> {
-    let mut open: HashMap<JobId, &Conclusion> = conclusions.iter().map(|c| (c.delivery.token.job_id, c)).collect();
-    let mut finished = Vec::with_capacity(open.len());
+    let (volatile, durable): (Vec<&Conclusion>, Vec<&Conclusion>) = conclusions.iter().partition(|c| c.delivery.record.is_some());
+    let mut finished = if volatile.is_empty() { Vec::with_capacity(durable.len()) } else { write_volatile(pg, volatile).await? };
+    if durable.is_empty() {
+        return Ok(finished);
+    }
+    let mut open: HashMap<JobId, &Conclusion> = durable.into_iter().map(|c| (c.delivery.token.job_id, c)).collect();
     for _ in 0..ROUNDS_MAX {
         let mut batch: Vec<&Conclusion> = open.values().copied().collect();
         // One order for all writers: two batches that meet wait for each other instead of deadlocking.
@@ -174,6 +178,43 @@ async fn write_on(pg: &mut PgConnection, conclusions: &[Conclusion]) -> sqlx::Re
         }
     }
     Err(sqlx::Error::Protocol(format!("{} rows kept changing under their conclusions", open.len())))
+}
+
+/// The same for jobs that have no row until they end.
+async fn write_volatile(pg: &mut PgConnection, mut conclusions: Vec<&Conclusion>) -> sqlx::Result<Vec<Settled>> {
+    conclusions.sort_unstable_by_key(|conclusion| conclusion.delivery.token.job_id);
+    let written = store::conclude_volatile(pg, &conclusions).await?;
+    let written: HashMap<JobId, Written> = written.into_iter().map(|written| (written.id, written)).collect();
+    let (mut settled, mut refused) = (Vec::with_capacity(conclusions.len()), Vec::new());
+    for conclusion in conclusions {
+        match written.get(&conclusion.delivery.token.job_id) {
+            Some(written) => settled.push(Settled { verdict: Verdict::Written, finish: finish_written(conclusion, written) }),
+            None => refused.push(conclusion),
+        }
+    }
+    if refused.is_empty() {
+        return Ok(settled);
+    }
+    let ids: Vec<JobId> = refused.iter().map(|conclusion| conclusion.delivery.token.job_id).collect();
+    let rows: HashMap<JobId, RowStanding> = store::standings(&mut *pg, &ids).await?.into_iter().map(|row| (row.id, row)).collect();
+    let last_attempts: HashMap<JobId, i32> = store::last_attempts(pg, &ids).await?.into_iter().collect();
+    settled.extend(refused.into_iter().map(|conclusion| {
+        let job_id = conclusion.delivery.token.job_id;
+        match rows.get(&job_id) {
+            Some(row) => unwritten(conclusion, Some(row)),
+            None => outrun(conclusion, last_attempts.get(&job_id).copied()),
+        }
+    }));
+    Ok(settled)
+}
+
+/// Its attempt is noted already, and the job has not ended. If it still holds the lease, then Redis came back with an older state:
+/// the job runs again, under a number above all that are noted.
+fn outrun(conclusion: &Conclusion, last_attempt: Option<i32>) -> Settled {
+    let Delivery { token, standing, .. } = &conclusion.delivery;
+    let standing = Standing { attempt: token.attempt.max(last_attempt.unwrap_or(0)), ..*standing };
+    let action = Action::Requeue { run_at: conclusion.finished_at };
+    Settled { verdict: Verdict::Refused, finish: Finish { token: *token, action, standing } }
 }
 
 fn finish_written(conclusion: &Conclusion, written: &Written) -> Finish {

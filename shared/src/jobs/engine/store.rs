@@ -2,8 +2,10 @@
 
 mod conclude;
 pub(super) mod upkeep;
+mod volatile;
 
 pub(super) use conclude::{Written, conclude};
+pub(super) use volatile::{conclude_volatile, last_attempts};
 
 use super::{
     Nonce,
@@ -188,6 +190,7 @@ pub(super) async fn copies(pg: &PgPool, ids: &[JobId]) -> Result<Vec<(String, En
             request_id: row.request_id,
             traceparent: row.traceparent,
             verify: true,
+            volatile: None,
         };
         Ok((row.queue, copy))
     });

@@ -6,12 +6,16 @@ use crate::{
     jobs::{
         JobState, QueueName,
         engine::{self, Standing, Taken, Token},
+        queues::Durability,
         store::{self, change::LiveFilter},
     },
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
-use std::time::{Duration, Instant};
+use std::{
+    future::ready,
+    time::{Duration, Instant},
+};
 use utoipa::ToSchema;
 use uuid::Uuid;
 use validator::Validate;
@@ -40,7 +44,7 @@ pub struct Purged {
 
 pub async fn purge(ctx: &Context, caller: &Caller, name: &QueueName, purge: &Purge) -> Result<Purged> {
     caller.require(Scope::QueuesAdmin)?;
-    super::settings::existing(ctx, name).await?;
+    let settings = super::settings::existing(ctx, name).await?;
     let removed = match purge.state {
         Some(JobState::Running) => return Err(Error::invalid("/state", "not_supported", "cannot be `running`: cancel those jobs")),
         Some(state @ (JobState::Succeeded | JobState::Dead | JobState::Cancelled | JobState::Expired)) => {
@@ -58,7 +62,11 @@ pub async fn purge(ctx: &Context, caller: &Caller, name: &QueueName, purge: &Pur
         }
         Some(JobState::Waiting) => purge_live(ctx, name, LiveFilter { state: Some("waiting"), due: None, failed_before: None }).await?,
     };
-    Ok(Purged { removed })
+    let n_volatile = match settings.durability {
+        Durability::Postgres => 0,
+        Durability::Redis => purge_volatile(ctx, name, purge.state).await?,
+    };
+    Ok(Purged { removed: removed + n_volatile })
 }
 
 async fn purge_ended(ctx: &Context, name: &QueueName, state: JobState) -> Result<u64> {
@@ -83,6 +91,29 @@ async fn purge_live(ctx: &Context, name: &QueueName, filter: LiveFilter) -> Resu
         let Some((last, _)) = rows.last() else { break };
         after = last.0;
         removed += remove(ctx, name, &rows).await?;
+    }
+    Ok(removed)
+}
+
+/// Removes waiting jobs that have no row.
+async fn purge_volatile(ctx: &Context, name: &QueueName, state: Option<JobState>) -> Result<u64> {
+    let began = Instant::now();
+    let (mut removed, mut cursor) = (0, 0);
+    while began.elapsed() < PATIENCE {
+        let (waiting, next) = engine::volatile::waiting_page(ctx, name, cursor).await?;
+        let ids = waiting.into_iter().filter(|(_, is)| state.is_none_or(|state| state == *is)).map(|(id, _)| id);
+        let removing = ids.map(|id| async move {
+            let Taken::Taken(token, standing) = engine::take_to_delete(ctx, name, id).await? else { return Ok(None) };
+            engine::forget(ctx, name, token, standing).await?;
+            Ok::<_, Error>(Some(id.0))
+        });
+        let gone = stream::iter(removing).buffer_unordered(CALLS).try_filter_map(|id| ready(Ok(id))).try_collect::<Vec<Uuid>>().await?;
+        store::change::delete_attempts(&ctx.pg, &gone).await?;
+        removed += gone.len() as u64;
+        cursor = next;
+        if cursor == 0 {
+            break;
+        }
     }
     Ok(removed)
 }

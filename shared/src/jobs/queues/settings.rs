@@ -29,6 +29,7 @@ pub struct QueueSettings {
     pub paused: bool,
     /// Whether workers outside this platform may lease from it, and so whether it takes kinds that we do not run.
     pub remote: bool,
+    pub durability: Durability,
     pub max_depth: Option<i32>,
     /// `None` is JOB_RETENTION_DAYS.
     pub succeeded_retention_s: Option<i32>,
@@ -51,6 +52,7 @@ impl QueueSettings {
 pub struct PatchQueue {
     /// Whether remote workers may lease from it.
     pub remote: Option<bool>,
+    /// Changes only while the queue has no jobs to do.
     pub durability: Option<Durability>,
     /// Replaces all limits: one that is absent in it is lifted.
     #[serde(default, deserialize_with = "json_fields::object")]
@@ -65,11 +67,18 @@ pub struct PatchQueue {
 }
 
 /// Where an accepted job is kept first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize, ToSchema)]
+///
+/// `postgres` keeps every promise. `redis` is quicker to accept, and holds a job in Redis alone until it ends: what Redis loses
+/// is lost (up to two seconds of changes when it crashes, all when it is emptied), and a submit is refused while it is away.
+/// Until they end, such jobs are found by their id, and in no list; `unique` is not supported for them. Of a dead one that is
+/// requeued PostgreSQL takes care from then on. An Idempotency-Key is stored after Redis took the job: an API that is killed between
+/// the two leaves a job that a repeat makes once more. Switch it on when every process runs a release that knows it; it is felt
+/// everywhere a second or two later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize, sqlx::Type, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
 pub enum Durability {
     Postgres,
-    /// Not supported yet.
     Redis,
 }
 
@@ -130,7 +139,6 @@ impl PatchQueue {
         self.validate()?;
         let limits = self.limits.clone().unwrap_or_default();
         let unsupported = [
-            ("/durability", self.durability == Some(Durability::Redis)),
             ("/limits/concurrency", limits.concurrency.is_some()),
             ("/limits/rate", limits.rate.is_some()),
             ("/limits/per_key_concurrency", limits.per_key_concurrency.is_some()),
@@ -144,6 +152,7 @@ impl PatchQueue {
 
     pub(super) fn apply(&self, settings: &mut QueueSettings) -> Result<()> {
         settings.remote = self.remote.unwrap_or(settings.remote);
+        settings.durability = self.durability.unwrap_or(settings.durability);
         if let Some(limits) = &self.limits {
             settings.max_depth = limits.max_depth.map(checked);
         }

@@ -57,6 +57,7 @@ pub struct QueueRetention {
 }
 
 /// How a queue stands. `dead` stops at 10,000, and so does `retrying` in a queue that is deeper; `null` is not known at the moment.
+/// In a queue with `durability: "redis"`, `scheduled` counts those that are retrying as well, and `oldest_ready_age_ms` is `null`.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct QueueStats {
     pub queued: u64,
@@ -92,10 +93,10 @@ pub(super) async fn queue(ctx: &Context, settings: QueueSettings) -> Result<Queu
     let name = QueueName::new(&settings.name)?;
     let succeeded_s = settings.succeeded_retention_s.map_or(i64::from(ctx.settings().job_retention_days) * 86_400, i64::from);
     Ok(Queue {
-        stats: stats(ctx, &name).await?,
+        stats: stats(ctx, &name, settings.durability).await?,
         paused: settings.paused,
         remote: settings.remote,
-        durability: Durability::Postgres,
+        durability: settings.durability,
         limits: QueueLimits { max_depth: settings.max_depth, concurrency: None, rate: None, per_key_concurrency: None },
         retention: QueueRetention { succeeded_s, dead_s: i64::from(settings.dead_retention_s) },
         default_retry: settings.default_retry(),
@@ -104,23 +105,24 @@ pub(super) async fn queue(ctx: &Context, settings: QueueSettings) -> Result<Queu
     })
 }
 
-async fn stats(ctx: &Context, name: &QueueName) -> Result<QueueStats> {
+async fn stats(ctx: &Context, name: &QueueName, durability: Durability) -> Result<QueueStats> {
     let now = ctx.clock.now();
     let live = store::queues::live_counts(&ctx.pg, name.as_str(), now, COUNT_MAX).await?;
     let dead = store::queues::dead_count(&ctx.pg, name.as_str(), COUNT_MAX).await?;
     let depths = race::depths(ctx, name).await;
     let running = depths.as_ref().map_or(0, |depths| depths.running);
-    let is_deep = live.due + live.scheduled + live.retrying >= COUNT_MAX;
+    // PostgreSQL does not know volatile jobs.
+    let by_redis = durability == Durability::Redis || live.due + live.scheduled + live.retrying >= COUNT_MAX;
     let oldest = race::oldest_ready(ctx, name).await;
     let rates = race::rates(ctx, name).await;
     Ok(QueueStats {
         queued: match &depths {
-            Some(depths) if is_deep => depths.queued,
+            Some(depths) if by_redis => depths.queued,
             // PostgreSQL knows running jobs as due ones.
             Some(_) | None => count(live.due).saturating_sub(running),
         },
         scheduled: match &depths {
-            Some(depths) if is_deep => depths.scheduled.saturating_sub(count(live.retrying)),
+            Some(depths) if by_redis => depths.scheduled.saturating_sub(count(live.retrying)),
             Some(_) | None => count(live.scheduled),
         },
         running,

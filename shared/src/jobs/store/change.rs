@@ -116,6 +116,12 @@ pub(in crate::jobs) async fn delete_ended(executor: impl PgExecutor<'_>, id: Job
     Ok(done.is_some())
 }
 
+/// Removes the history of jobs that have no row.
+pub(in crate::jobs) async fn delete_attempts(executor: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<()> {
+    sqlx::query!("DELETE FROM job_attempts WHERE job_id = ANY ($1)", ids).execute(executor).await?;
+    Ok(())
+}
+
 /// [`delete_live`] of many; returns how many were removed.
 pub(in crate::jobs) async fn delete_live_many(executor: impl PgExecutor<'_>, ids: &[Uuid], taken: &[i32]) -> sqlx::Result<u64> {
     let n_deleted = sqlx::query_scalar!(

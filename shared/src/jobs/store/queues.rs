@@ -1,6 +1,9 @@
 //! The queues' settings, and what is counted of them in PostgreSQL.
 
-use crate::{ids::UserId, jobs::queues::QueueSettings};
+use crate::{
+    ids::UserId,
+    jobs::queues::{Durability, QueueSettings},
+};
 use sqlx::PgExecutor;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -8,9 +11,10 @@ use uuid::Uuid;
 pub(in crate::jobs) async fn queue_by_name(executor: impl PgExecutor<'_>, name: &str) -> sqlx::Result<Option<QueueSettings>> {
     sqlx::query_as!(
         QueueSettings,
-        "SELECT name, paused, remote, max_depth, succeeded_retention_s, dead_retention_s, retry_max_attempts, retry_base_ms, retry_max_ms
+        r#"SELECT name, paused, remote, durability AS "durability: Durability", max_depth, succeeded_retention_s, dead_retention_s,
+            retry_max_attempts, retry_base_ms, retry_max_ms
         FROM queues
-        WHERE name = $1",
+        WHERE name = $1"#,
         name,
     )
     .fetch_optional(executor)
@@ -21,10 +25,11 @@ pub(in crate::jobs) async fn queue_by_name(executor: impl PgExecutor<'_>, name: 
 pub(in crate::jobs) async fn lock_queue(executor: impl PgExecutor<'_>, name: &str) -> sqlx::Result<Option<QueueSettings>> {
     sqlx::query_as!(
         QueueSettings,
-        "SELECT name, paused, remote, max_depth, succeeded_retention_s, dead_retention_s, retry_max_attempts, retry_base_ms, retry_max_ms
+        r#"SELECT name, paused, remote, durability AS "durability: Durability", max_depth, succeeded_retention_s, dead_retention_s,
+            retry_max_attempts, retry_base_ms, retry_max_ms
         FROM queues
         WHERE name = $1
-        FOR UPDATE",
+        FOR UPDATE"#,
         name,
     )
     .fetch_optional(executor)
@@ -35,10 +40,11 @@ pub(in crate::jobs) async fn lock_queue(executor: impl PgExecutor<'_>, name: &st
 pub(in crate::jobs) async fn set_paused(executor: impl PgExecutor<'_>, name: &str, is_paused: bool) -> sqlx::Result<Option<QueueSettings>> {
     sqlx::query_as!(
         QueueSettings,
-        "UPDATE queues
+        r#"UPDATE queues
         SET paused = $2, updated_at = now()
         WHERE name = $1
-        RETURNING name, paused, remote, max_depth, succeeded_retention_s, dead_retention_s, retry_max_attempts, retry_base_ms, retry_max_ms",
+        RETURNING name, paused, remote, durability AS "durability: Durability", max_depth, succeeded_retention_s, dead_retention_s,
+            retry_max_attempts, retry_base_ms, retry_max_ms"#,
         name,
         is_paused,
     )
@@ -87,11 +93,12 @@ pub(in crate::jobs) async fn queues_page(
 ) -> sqlx::Result<Vec<QueueSettings>> {
     sqlx::query_as!(
         QueueSettings,
-        "SELECT name, paused, remote, max_depth, succeeded_retention_s, dead_retention_s, retry_max_attempts, retry_base_ms, retry_max_ms
+        r#"SELECT name, paused, remote, durability AS "durability: Durability", max_depth, succeeded_retention_s, dead_retention_s,
+            retry_max_attempts, retry_base_ms, retry_max_ms
         FROM queues
         WHERE ($1::text IS NULL OR name > $1)
         ORDER BY name
-        LIMIT $2",
+        LIMIT $2"#,
         after,
         limit,
     )
@@ -101,6 +108,11 @@ pub(in crate::jobs) async fn queues_page(
 
 pub(in crate::jobs) async fn queue_names(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar!("SELECT name FROM queues").fetch_all(executor).await
+}
+
+/// The queues whose jobs are in Redis alone until they end.
+pub(in crate::jobs) async fn volatile_queues(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar!("SELECT name FROM queues WHERE durability = 'redis'").fetch_all(executor).await
 }
 
 /// When the first of these jobs was due that still waits.
@@ -120,7 +132,7 @@ pub(in crate::jobs) async fn update_queue(executor: impl PgExecutor<'_>, queue: 
     sqlx::query!(
         "UPDATE queues
         SET remote = $2, max_depth = $3, succeeded_retention_s = $4, dead_retention_s = $5, retry_max_attempts = $6,
-            retry_base_ms = $7, retry_max_ms = $8, updated_at = now()
+            retry_base_ms = $7, retry_max_ms = $8, durability = $9, updated_at = now()
         WHERE name = $1",
         queue.name,
         queue.remote,
@@ -130,6 +142,7 @@ pub(in crate::jobs) async fn update_queue(executor: impl PgExecutor<'_>, queue: 
         queue.retry_max_attempts,
         queue.retry_base_ms,
         queue.retry_max_ms,
+        queue.durability as Durability,
     )
     .execute(executor)
     .await?;

@@ -10,6 +10,7 @@ mod queues;
 mod read;
 mod submit;
 mod unique;
+mod volatile;
 mod wait;
 mod workers;
 

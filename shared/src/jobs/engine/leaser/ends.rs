@@ -35,6 +35,7 @@ impl Leaser {
             retry: job.retry,
             worker_id: self.wishes.holder.worker_id.clone(),
             started_at: held.started_at(),
+            record: job.record.clone(),
         };
         self.concluded.push_back(conclude(delivery, outcome, now, rand::random()));
     }

@@ -11,6 +11,7 @@ fn delivery(failures: i32, snoozes: i32) -> Delivery {
         retry: RetryPolicy { max_attempts: 3, base_ms: 1_000, max_ms: 5_000 },
         worker_id: "w".to_owned(),
         started_at: Some(OffsetDateTime::UNIX_EPOCH),
+        record: None,
     }
 }
 

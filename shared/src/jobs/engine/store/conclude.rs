@@ -98,26 +98,26 @@ impl<'a> Successes<'a> {
 
 /// Conclusions by column, as the statement unnests them.
 #[derive(Default)]
-struct Columns<'a> {
-    ids: Vec<Uuid>,
-    attempts: Vec<i32>,
-    nonces: Vec<Uuid>,
-    states: Vec<&'static str>,
-    run_ats: Vec<Option<OffsetDateTime>>,
-    failures: Vec<i32>,
-    snoozes: Vec<i32>,
-    crashes: Vec<i16>,
-    error_codes: Vec<Option<&'a str>>,
-    error_messages: Vec<Option<&'a str>>,
-    outcomes: Vec<Option<&'static str>>,
-    results: Vec<Option<&'a str>>,
-    workers: Vec<&'a str>,
-    started_ats: Vec<Option<OffsetDateTime>>,
-    finished_ats: Vec<OffsetDateTime>,
+pub(super) struct Columns<'a> {
+    pub(super) ids: Vec<Uuid>,
+    pub(super) attempts: Vec<i32>,
+    pub(super) nonces: Vec<Uuid>,
+    pub(super) states: Vec<&'static str>,
+    pub(super) run_ats: Vec<Option<OffsetDateTime>>,
+    pub(super) failures: Vec<i32>,
+    pub(super) snoozes: Vec<i32>,
+    pub(super) crashes: Vec<i16>,
+    pub(super) error_codes: Vec<Option<&'a str>>,
+    pub(super) error_messages: Vec<Option<&'a str>>,
+    pub(super) outcomes: Vec<Option<&'static str>>,
+    pub(super) results: Vec<Option<&'a str>>,
+    pub(super) workers: Vec<&'a str>,
+    pub(super) started_ats: Vec<Option<OffsetDateTime>>,
+    pub(super) finished_ats: Vec<OffsetDateTime>,
 }
 
 impl<'a> Columns<'a> {
-    fn of(conclusions: &[&'a Conclusion]) -> Self {
+    pub(super) fn of(conclusions: &[&'a Conclusion]) -> Self {
         let mut columns = Self::default();
         for conclusion in conclusions {
             columns.push(conclusion);

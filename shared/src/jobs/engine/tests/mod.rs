@@ -15,6 +15,7 @@ mod settle;
 mod states;
 mod storm;
 mod timekeeping;
+mod volatile;
 
 use super::{
     Enqueue, Nonce, QueueKeys, Standing, Token,
@@ -94,6 +95,7 @@ impl Fixture {
             request_id: None,
             traceparent: None,
             verify: false,
+            volatile: None,
         };
         sqlx::query(
             "INSERT INTO jobs (id, owner_id, kind, queue, priority, payload, run_at, max_attempts, retry_base_ms, retry_max_ms, created_at)
@@ -150,7 +152,8 @@ impl Fixture {
     }
 
     fn conclusion(&self, token: Token, standing: Standing, outcome: Outcome) -> Conclusion {
-        let delivery = Delivery { token, standing, retry: RETRY, worker_id: "w".to_owned(), started_at: Some(self.ctx.clock.now()) };
+        let delivery =
+            Delivery { token, standing, retry: RETRY, worker_id: "w".to_owned(), started_at: Some(self.ctx.clock.now()), record: None };
         conclude(delivery, outcome, self.ctx.clock.now(), 1.0)
     }
 

@@ -243,6 +243,7 @@ impl Real {
             request_id: None,
             traceparent: None,
             verify: false,
+            volatile: None,
         }
     }
 
