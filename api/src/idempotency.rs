@@ -57,12 +57,31 @@ pub async fn create_once<T>(
     work: impl AsyncFnOnce(&mut PgConnection) -> Result<(StoredAnswer, T)>,
 ) -> Result<Creation<T>> {
     let mut tx: Transaction<'_, Postgres> = ctx.pg.begin().await?;
-    if let Some(answer) = attempt.begin(&mut tx).await? {
+    match create_in(&mut tx, attempt, work).await {
+        Ok(created @ Creation::Fresh(..)) => {
+            tx.commit().await?;
+            Ok(created)
+        }
+        nothing_new @ (Ok(Creation::Replayed(_)) | Err(_)) => {
+            // The key is free before the caller hears of it and tries again: a transaction that is dropped ends some time later.
+            if let Err(error) = tx.rollback().await {
+                tracing::debug!(%error, "the transaction of an Idempotency-Key ends with its connection");
+            }
+            nothing_new
+        }
+    }
+}
+
+async fn create_in<T>(
+    tx: &mut PgConnection,
+    attempt: &Attempt,
+    work: impl AsyncFnOnce(&mut PgConnection) -> Result<(StoredAnswer, T)>,
+) -> Result<Creation<T>> {
+    if let Some(answer) = attempt.begin(tx).await? {
         return Ok(Creation::Replayed(answer));
     }
-    let (answer, made) = work(&mut tx).await?;
-    attempt.record(&mut tx, &answer).await?;
-    tx.commit().await?;
+    let (answer, made) = work(tx).await?;
+    attempt.record(tx, &answer).await?;
     Ok(Creation::Fresh(answer, made))
 }
 
