@@ -41,7 +41,7 @@ struct Tree {
     rss_peak_bytes: u64,
 }
 
-/// One line of /proc/<pid>/stat, as far as it matters.
+/// One line of `/proc/<pid>/stat`, as far as it matters.
 #[derive(Debug, Clone, Copy)]
 struct Process {
     parent: u32,

@@ -23,7 +23,7 @@ pub(in crate::jobs::engine) async fn mend(connection: &mut ConnectionManager, ke
     run(connection, &MEND, &cmd).await
 }
 
-/// Drops the order in which copies wait; they must all be placed again, with [`Places::Lost`].
+/// Drops the order in which copies wait; they must all be placed again, with [`super::Places::Lost`].
 pub(in crate::jobs::engine) async fn forget_places(connection: &mut ConnectionManager, keys: &QueueKeys) -> Result<()> {
     Ok(redis::cmd("UNLINK").arg(keys.delayed()).arg(keys.ready()).arg(keys.quarantine()).exec_async(connection).await?)
 }
