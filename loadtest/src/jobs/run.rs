@@ -40,8 +40,14 @@ pub(super) struct Site<'a> {
 impl<'a> Site<'a> {
     /// Submits for a while; the ledger then finds every job, ended or not.
     pub(super) fn enqueue(&mut self, args: &EnqueueArgs, queue: &str, reference_peer: Option<SocketAddr>) -> Result<Run, Error> {
-        let (state, rest) = (if args.draining { QueueState::Running } else { QueueState::Paused }, Rest::SomeMayBeLive);
-        self.platform.make_queue(queue, state)?;
+        let rest = Rest::SomeMayBeLive;
+        let first = match args.draining {
+            true => Some(self.open_queue(queue)?),
+            false => {
+                self.platform.make_queue(queue, QueueState::Paused)?;
+                None
+            }
+        };
         let extent = Extent::For { warmup: args.warmup, duration: args.duration };
         let connections = connections(args.connections, args.bulk);
         let submitted = self.submission(queue, args.bulk, connections, extent)?.run()?;
@@ -49,7 +55,8 @@ impl<'a> Site<'a> {
             (Some(url), Some(peer)) => Some(reference(self.args, url, peer, connections, (args.warmup, args.duration))?.per_second),
             (None, _) | (_, None) => None,
         };
-        let ledger = self.close(queue, &submitted.ids, submitted.in_doubt)?;
+        let ids: Vec<u128> = submitted.ids.iter().copied().chain(first).collect();
+        let ledger = self.close(queue, &ids, submitted.in_doubt)?;
         let elapsed_s = args.duration.as_secs_f64();
         Ok(Run {
             queue: queue.to_owned(),
@@ -68,7 +75,10 @@ impl<'a> Site<'a> {
 
     /// Fills and drains, one after the other or at once.
     pub(super) fn drain(&mut self, args: &DrainArgs, queue: &str) -> Result<Run, Error> {
-        self.platform.make_queue(queue, if args.while_submitting { QueueState::Running } else { QueueState::Paused })?;
+        let first = self.open_queue(queue)?;
+        if !args.while_submitting {
+            self.platform.set_state(queue, QueueState::Paused)?;
+        }
         let extent = Extent::Requests(u64::from(args.jobs.div_ceil(args.bulk)));
         let submission = self.submission(queue, args.bulk, connections(args.connections, args.bulk), extent)?;
         let mut trees = TreeWatch::begin(&self.args.server_pid);
@@ -83,7 +93,8 @@ impl<'a> Site<'a> {
         let elapsed_s = begun.elapsed().as_secs_f64();
         let n_jobs = submitted.ids.len() as u64;
         let processes = trees.finish(n_jobs);
-        let ledger = self.close(queue, &submitted.ids, submitted.in_doubt)?;
+        let ids: Vec<u128> = submitted.ids.iter().copied().chain([first]).collect();
+        let ledger = self.close(queue, &ids, submitted.in_doubt)?;
         Ok(Run {
             queue: queue.to_owned(),
             jobs: n_jobs,
@@ -130,6 +141,14 @@ impl<'a> Site<'a> {
             processes,
             reference_per_s: None,
         })
+    }
+
+    /// Makes the queue and runs one job through it. While a new queue is made known to Redis, its jobs are looked up in
+    /// PostgreSQL once more before they run: that is not what a run of a queue in use should measure.
+    fn open_queue(&mut self, queue: &str) -> Result<u128, Error> {
+        self.platform.make_queue(queue, QueueState::Running)?;
+        let job = self.pickup_one(in_queue(echo_job(0), queue), false, &mut new_histogram())?;
+        job["id"].as_str().and_then(parsed_id).ok_or_else(|| Error::failed("a job has no id"))
     }
 
     /// Submits a job and gives it back ended.

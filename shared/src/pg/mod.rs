@@ -16,6 +16,10 @@ pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 /// A pooled connection that was used so lately is handed out untested.
 pub(crate) const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
+/// Every statement of ours has an index to go by. Statistics gathered while a queue was empty would have it searched from end
+/// to end when it is long, once for each key asked for; and what compiling a plan costs, a short one never earns back.
+const BY_INDEX: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];
+
 pub fn open_pool(settings: &Settings) -> Result<PgPool> {
     open_worker_pool(settings, 1)
 }
@@ -32,7 +36,7 @@ pub fn open_spare_pool(settings: &Settings, max: u32) -> Result<PgPool> {
 }
 
 fn open(settings: &Settings, min: u32, max: u32) -> Result<PgPool> {
-    let options = connect_options(settings, settings.database_url.expose_secret())?;
+    let options = connect_options(settings, settings.database_url.expose_secret())?.options(BY_INDEX);
     Ok(PgPoolOptions::new()
         .min_connections(min)
         .max_connections(max)
@@ -47,18 +51,15 @@ fn open(settings: &Settings, min: u32, max: u32) -> Result<PgPool> {
         .connect_lazy_with(options))
 }
 
-/// A connection of its own for statements that take arrays of keys. Each is planned once, for arrays of any length, and goes by
-/// the index whatever the statistics say: a queue that was empty when they were gathered is not searched from end to end when
-/// it is long.
+/// A connection of its own for statements that take arrays of keys. Each is planned once, for arrays of any length, and looks
+/// each key up in the index whatever the statistics say.
 pub(crate) async fn connect_by_index(settings: &Settings) -> sqlx::Result<PgConnection> {
     let options =
         connect_options(settings, settings.database_url.expose_secret()).map_err(|error| sqlx::Error::Configuration(error.into()))?;
-    let options = options.options([
+    let options = options.options(BY_INDEX).options([
         ("plan_cache_mode", "force_generic_plan"),
-        ("enable_seqscan", "off"),
         ("enable_hashjoin", "off"),
         ("enable_mergejoin", "off"),
-        ("jit", "off"),
     ]);
     let patience = Duration::from_millis(settings.db_acquire_timeout_ms);
     tokio::time::timeout(patience, PgConnection::connect_with(&options)).await.map_err(|_| sqlx::Error::PoolTimedOut)?

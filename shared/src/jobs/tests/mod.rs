@@ -6,6 +6,7 @@ mod coalesce;
 mod dead;
 mod lifecycle;
 mod list;
+mod plans;
 mod queues;
 mod read;
 mod submit;
