@@ -3,7 +3,7 @@
 
 mod orders;
 mod reporting;
-mod stopping;
+pub(crate) mod stopping;
 
 use crate::{
     attempt::{Limits, Runner},

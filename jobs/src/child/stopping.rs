@@ -4,6 +4,7 @@
 use super::orders::{Order, Orders};
 use shared::{
     Context,
+    config::Settings,
     jobs::engine::{held::Held, leaser::Mode},
 };
 use std::{process::ExitCode, sync::Arc, time::Duration};
@@ -22,6 +23,22 @@ const SETTLE: Duration = Duration::from_secs(5);
 const COLD_SETTLE: Duration = Duration::from_secs(2);
 /// From giving up on the servers to leaving whatever still runs (a handler that blocks its thread).
 const LEAVE: Duration = Duration::from_millis(500);
+
+/// From leaving to the end of the process: its report is taken off the list, its threads are left behind.
+const DEPART: Duration = Duration::from_secs(2);
+
+/// Longest that a child takes to end after a warm stop was ordered. One that takes longer does not run at all.
+pub(crate) fn warm_within(settings: &Settings) -> Duration {
+    patience(settings) + LEAVE + DEPART
+}
+
+/// The same for a cold stop.
+pub(crate) const COLD_WITHIN: Duration = COLD_SETTLE.saturating_add(LEAVE).saturating_add(DEPART);
+
+fn patience(settings: &Settings) -> Duration {
+    let grace = Duration::from_secs(settings.worker_grace_s);
+    Duration::from_secs(settings.shutdown_timeout_s).max(grace + LAST_CALL + SETTLE)
+}
 
 /// Carries orders out. Each deadline is absent until its turn.
 #[derive(Debug)]
@@ -42,7 +59,7 @@ impl Stopper {
     pub(super) fn new(ctx: &Context, mode: watch::Sender<Mode>, held: Arc<Held>, give_up: CancellationToken) -> Self {
         let settings = ctx.settings();
         let grace = Duration::from_secs(settings.worker_grace_s);
-        let patience = Duration::from_secs(settings.shutdown_timeout_s).max(grace + LAST_CALL + SETTLE);
+        let patience = patience(&settings);
         Self { mode, held, give_up, grace, patience, is_stopping: false, ask_at: None, end_at: None, give_up_at: None, leave_at: None }
     }
 

@@ -2,12 +2,19 @@
 //! The pipe on its standard input is also its lifeline: when the parent dies, however, it ends, and so does the child.
 
 use super::{Order, Plan};
-use crate::{black_box::BlackBox, child::Duty};
+use crate::{
+    black_box::BlackBox,
+    child::{
+        Duty,
+        stopping::{COLD_WITHIN, warm_within},
+    },
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use shared::{
+    config::Settings,
     ids::JobId,
     jobs::engine::{Nonce, salvage::Running},
 };
@@ -22,7 +29,7 @@ use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     process::{Child, ChildStdin, ChildStdout, Command},
     sync::{Mutex, watch},
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -132,16 +139,22 @@ impl ChildProcess {
         Ok(Self { child, pid, pulse: Arc::clone(pulse), nonce, black_box })
     }
 
-    /// Hands orders on until the child has ended; returns how it ended.
-    pub(super) async fn run(mut self, order: &mut watch::Receiver<Order>) -> Ended {
-        self.tell(*order.borrow_and_update());
+    /// Hands orders on until the child has ended; returns how it ended. A child that does not stop in its time is killed.
+    pub(super) async fn run(mut self, order: &mut watch::Receiver<Order>, settings: &Settings) -> Ended {
+        let mut kill_at = None;
+        self.tell(*order.borrow_and_update(), settings, &mut kill_at);
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut seen, mut overdue) = (HashMap::new(), HashSet::new());
         let status = loop {
             tokio::select! {
                 status = self.child.wait() => break status,
-                Ok(()) = order.changed() => self.tell(*order.borrow_and_update()),
+                Ok(()) = order.changed() => self.tell(*order.borrow_and_update(), settings, &mut kill_at),
+                () = sleep_until(kill_at.unwrap_or_else(Instant::now)), if kill_at.is_some() => {
+                    kill_at = None;
+                    tracing::error!(pid = self.pid.as_raw(), "a child is killed: it did not stop in its time");
+                    self.signal(Signal::SIGKILL);
+                }
                 _ = looks.tick(), if overdue.is_empty() => {
                     overdue = look(&self.running(), &mut seen, Instant::now());
                     if !overdue.is_empty() {
@@ -162,13 +175,15 @@ impl ChildProcess {
         })
     }
 
-    fn tell(&self, order: Order) {
-        let signal = match order {
+    /// Sends the order on, and notes until when it must be carried out.
+    fn tell(&self, order: Order, settings: &Settings, kill_at: &mut Option<Instant>) {
+        let (signal, within) = match order {
             Order::Run => return,
-            Order::Quiet => Signal::SIGTSTP,
-            Order::Warm => Signal::SIGTERM,
-            Order::Cold => Signal::SIGQUIT,
+            Order::Quiet => (Signal::SIGTSTP, None),
+            Order::Warm => (Signal::SIGTERM, Some(warm_within(settings))),
+            Order::Cold => (Signal::SIGQUIT, Some(COLD_WITHIN)),
         };
+        *kill_at = within.map(|within| Instant::now() + within);
         self.signal(signal);
     }
 

@@ -174,7 +174,7 @@ async fn keep_alive(crew: Arc<Crew>, plan: Plan, pulse: Arc<Pulse>) {
         let started = Instant::now();
         match ChildProcess::start(&plan, &pulse).await {
             Ok(child) => {
-                let ended = child.run(&mut order).await;
+                let ended = child.run(&mut order, &crew.ctx.settings()).await;
                 let is_told = *order.borrow() >= Order::Warm;
                 if !is_told {
                     tracing::error!(index = plan.index, status = ended.how(), "a child ended by itself; another takes its place");

@@ -55,7 +55,7 @@ async fn waiting(crew: &Crew) -> usize {
 async fn keep(crew: Arc<Crew>, plan: Plan, place: usize, pulse: Arc<Pulse>) -> usize {
     match ChildProcess::start(&plan, &pulse).await {
         Ok(child) => {
-            let ended = child.run(&mut crew.order.clone()).await;
+            let ended = child.run(&mut crew.order.clone(), &crew.ctx.settings()).await;
             aftermath::begin(&crew, &plan, ended);
         }
         Err(error) => tracing::error!(index = plan.index, %error, "a child for suspects could not be started"),

@@ -1,6 +1,6 @@
 //! Workers that are told to stop.
 
-use crate::world::World;
+use crate::world::{World, send};
 use nix::sys::signal::Signal;
 use shared::jobs::{JobState, workers::WorkerState};
 
@@ -36,6 +36,20 @@ async fn a_second_term_hands_running_jobs_back_at_once() {
     worker.signal(Signal::SIGTERM);
     world.until_state(WorkerState::Draining).await;
     worker.signal(Signal::SIGTERM);
+    assert!(worker.ended().await);
+    let job = world.job(id).await;
+    assert_eq!(job.state, JobState::Queued, "{job:?}");
+    assert!(world.failed_attempts(id).await.is_empty(), "the worker's end is not the job's failure");
+}
+
+#[tokio::test]
+async fn a_child_that_does_not_answer_its_orders_is_killed() {
+    let world = World::new().await;
+    let worker = world.worker(&[("WORKER_LEASE_MS", "60000")]);
+    let id = world.sleep(60_000).await;
+    world.until(id, JobState::Running).await;
+    send(world.children(1, &[]).await[0], Signal::SIGSTOP);
+    worker.signal(Signal::SIGQUIT);
     assert!(worker.ended().await);
     let job = world.job(id).await;
     assert_eq!(job.state, JobState::Queued, "{job:?}");
