@@ -167,7 +167,7 @@ impl Bulk<'_> {
             if atomic {
                 prepared.all_or_nothing(self.n_items)?;
             }
-            let verdicts = prepared.write(self.ctx, Some(&mut *tx)).await;
+            let verdicts = without_failures(prepared.write(self.ctx, Some(&mut *tx)).await)?;
             if atomic {
                 bulk::all_written(&verdicts, self.n_items)?;
             }
@@ -175,6 +175,16 @@ impl Bulk<'_> {
             all.extend(verdicts);
         }
         if self.n_items == 0 { Err(empty()) } else { Ok((answer.finish(), all)) }
+    }
+}
+
+/// A failure of ours fails the whole, whose transaction then writes nothing: stored under the request's key, or told as a
+/// refusal, it would be the answer to every repeat.
+fn without_failures(mut verdicts: Vec<Result<Accepted>>) -> Result<Vec<Result<Accepted>>> {
+    let is_ours = |verdict: &Result<Accepted>| verdict.as_ref().is_err_and(|error| problems::row(error.code).status.is_server_error());
+    match verdicts.iter().position(is_ours) {
+        Some(at) => Err(verdicts.swap_remove(at).expect_err("it was looked at")),
+        None => Ok(verdicts),
     }
 }
 

@@ -81,3 +81,19 @@ async fn a_bulk_that_is_none_is_refused_as_a_whole() {
     assert_eq!(send_for_problem(empty).await, (422, "validation_failed".to_owned()));
     assert_eq!(world.count("jobs").await, 0);
 }
+
+#[tokio::test]
+async fn a_bulk_that_we_fail_leaves_its_key_free() {
+    let world = World::with(&[("DB_LOCK_TIMEOUT_MS", "50")]).await;
+    let mut other = world.app.state.ctx.pg.begin().await.unwrap();
+    sqlx::query("LOCK TABLE jobs IN EXCLUSIVE MODE").execute(&mut *other).await.unwrap();
+    for path in ["/jobs/bulk", "/jobs/bulk?atomic=true"] {
+        let bulk = world.post(path).header("idempotency-key", "bulk-1").json(&json!({"jobs": [{"kind": "debug.echo"}]}));
+        let (status, code) = send_for_problem(bulk).await;
+        assert!(status >= 500, "{status} {code}");
+    }
+    other.rollback().await.unwrap();
+    let bulk = world.post("/jobs/bulk").header("idempotency-key", "bulk-1").json(&json!({"jobs": [{"kind": "debug.echo"}]}));
+    let (status, answer) = send(bulk).await;
+    assert_eq!((status, statuses(&answer)), (StatusCode::MULTI_STATUS, vec![202]));
+}
