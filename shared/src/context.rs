@@ -2,6 +2,7 @@
 
 use crate::{
     Result,
+    channels::Namespaces,
     clock::Clock,
     config::Settings,
     jobs::{LocalJobs, LookupBatch},
@@ -25,6 +26,8 @@ pub struct Context {
     pub pg: PgPool,
     pub redis: Redis,
     pub keys: Keys,
+    /// The rules of channels; a reload does not change them.
+    pub namespaces: Namespaces,
     pub clock: Clock,
     pub jobs: Arc<LocalJobs>,
     pub lookups: Arc<LookupBatch>,
@@ -47,12 +50,14 @@ impl Context {
     fn with_pool(settings: Settings, pg: PgPool) -> Result<Self> {
         let redis = Redis::open(&settings)?;
         let keys = Keys::new(&settings.redis_prefix);
+        let namespaces = settings.namespaces.clone();
         let jobs = Arc::new(LocalJobs::new(&settings, &pg, &redis));
         Ok(Self {
             settings: Arc::new(ArcSwap::from_pointee(settings)),
             pg,
             redis,
             keys,
+            namespaces,
             clock: Clock::default(),
             jobs,
             lookups: Arc::default(),

@@ -1,8 +1,9 @@
 //! The layers a setting is read from, and the list of what was wrong with them.
 
 use super::{profile::Profile, values::Value};
+use crate::channels::{NamespaceTable, Namespaces};
 use config::{Config, File, FileFormat, Map, Value as ConfigValue};
-use std::{env, fmt, fs, path::Path};
+use std::{collections::BTreeMap, env, fmt, fs, path::Path, time::Duration};
 
 /// One setting that could not be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +35,9 @@ impl Problems {
         self.0.push(Problem { name: name.to_owned(), value: value.into(), allowed: allowed.into() });
     }
 }
+
+/// The table of `CONFIG_FILE` that holds the rules of channels, one table for each namespace.
+const CHANNELS: &str = "channels";
 
 /// Names that other stacks use for a setting of ours; each use is noted at start.
 const ALIASES: &[(&str, &str)] = &[("UVICORN_WORKERS", "API_WORKERS"), ("WORKERS", "API_WORKERS")];
@@ -119,6 +123,29 @@ impl Layers {
     }
 }
 
+impl Layers {
+    /// The rules of channels; `None` when a table is not as it must be.
+    pub(super) fn namespaces(&self, history_ttl_max: Duration, problems: &mut Problems) -> Option<Namespaces> {
+        let before = problems.0.len();
+        let mut tables = BTreeMap::<String, NamespaceTable>::new();
+        for (name, value) in self.merged.get_table(CHANNELS).unwrap_or_default() {
+            match value.try_deserialize() {
+                Ok(table) => drop(tables.insert(name, table)),
+                Err(error) => problems.add(&format!("[{CHANNELS}.{name}]"), "", format!("a table of a namespace's rules ({error})")),
+            }
+        }
+        match Namespaces::from_tables(&tables, history_ttl_max) {
+            Ok(namespaces) => (problems.0.len() == before).then_some(namespaces),
+            Err(broken) => {
+                for (name, allowed) in broken {
+                    problems.add(&format!("[{CHANNELS}.{name}]"), "", allowed);
+                }
+                None
+            }
+        }
+    }
+}
+
 /// The file that `CONFIG_FILE` names, or an empty one. A name that is no setting is a mistake worth hearing of.
 fn read_file(variables: &Map<String, String>) -> Result<Config, Problems> {
     let Some(path) = variables.get("CONFIG_FILE").filter(|path| !path.is_empty()) else { return Ok(Config::default()) };
@@ -126,7 +153,8 @@ fn read_file(variables: &Map<String, String>) -> Result<Config, Problems> {
     match Config::builder().add_source(File::from(Path::new(path)).format(FileFormat::Toml)).build() {
         Ok(file) => {
             let table: Map<String, ConfigValue> = file.clone().try_deserialize().unwrap_or_default();
-            for name in table.keys().filter(|name| !super::SETTINGS.iter().any(|setting| setting.answers_to(&name.to_uppercase()))) {
+            let is_known = |name: &str| name == CHANNELS || super::SETTINGS.iter().any(|setting| setting.answers_to(&name.to_uppercase()));
+            for name in table.keys().filter(|name| !is_known(name)) {
                 problems.add("CONFIG_FILE", path.clone(), format!("a file of settings; `{name}` is none"));
             }
             if problems.0.is_empty() { Ok(file) } else { Err(problems) }

@@ -37,6 +37,12 @@ impl Settings {
         if !self.profile.is_development() && self.jwt_secret.as_ref().is_some_and(|secret| secret.expose_secret().contains("development")) {
             problems.add("JWT_SECRET", "***", "a secret of your own outside development");
         }
+        if self.channel_token_hmac_secret.as_ref().is_some_and(|secret| secret.expose_secret().len() < 32) {
+            problems.add("CHANNEL_TOKEN_HMAC_SECRET", "***", "at least 32 bytes");
+        }
+        if self.realtime_insecure && !self.profile.is_development() {
+            problems.add("REALTIME_INSECURE", "on", "off outside development");
+        }
         if !self.worker_queues.iter().all(|name| is_name(name)) {
             problems.add("WORKER_QUEUES", self.worker_queues.join(","), format!("a comma-separated list; each name {NAME_RULE}"));
         }

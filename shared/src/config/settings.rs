@@ -4,12 +4,14 @@ use super::{
     Layers, Problems, Profile,
     values::{Auto, Bytes, Exposure, JwtAlgorithm, LogFormat, Origins, Rate, Registration, Value},
 };
+use crate::channels::Namespaces;
 use ipnet::IpNet;
 use secrecy::SecretString;
 use std::{
     net::{IpAddr, SocketAddr},
     ops::RangeBounds,
     path::PathBuf,
+    time::Duration,
 };
 
 /// What is known of a setting without reading it.
@@ -31,7 +33,11 @@ impl Setting {
 macro_rules! settings {
     ($($(#[doc = $meaning:literal])+ $name:ident $field:ident: $ty:ty = $default:literal $(in $range:expr)?;)*) => {
         #[derive(Debug, Clone)]
-        pub struct Settings { $($(#[doc = $meaning])+ pub $field: $ty,)* }
+        pub struct Settings {
+            $($(#[doc = $meaning])+ pub $field: $ty,)*
+            /// The rules of channels: those that are shipped, and the `[channels.<name>]` tables of `CONFIG_FILE`.
+            pub namespaces: Namespaces,
+        }
 
         pub static SETTINGS: &[Setting] = &[$(Setting {
             name: stringify!($name),
@@ -46,7 +52,7 @@ macro_rules! settings {
                     let $field = layers.read::<$ty>(stringify!($name), $default, problems);
                     $(let $field = $field.filter(|value| in_range(stringify!($name), value, $range, problems));)?
                 )*
-                Some(Self { $($field: $field?,)* })
+                Some(Self { $($field: $field?,)* namespaces: Namespaces::default() })
             }
         }
     };
@@ -217,6 +223,18 @@ settings! {
     /// Days that rows of succeeded, cancelled and expired jobs are kept.
     JOB_RETENTION_DAYS job_retention_days: u32 = "7" in 1..=3_650;
 
+    // Channels.
+    /// Whether sockets may connect without a token; channels that anyone may use are then open to them.
+    WS_ANONYMOUS ws_anonymous: bool = "off";
+    /// Asks for no token and allows everything; refused outside development.
+    REALTIME_INSECURE realtime_insecure: bool = "off";
+    /// Secret of tokens that another backend signs (HS256, HS384 or HS512; claims as Centrifugo's), at least 32 bytes.
+    CHANNEL_TOKEN_HMAC_SECRET channel_token_hmac_secret: Option<SecretString> = "";
+    /// Seconds that a channel's position is remembered after its last use; the longest that its history may be kept.
+    CHANNEL_LAYER_GROUP_EXPIRY channel_layer_group_expiry: u64 = "86400" in 60..=31_536_000;
+    /// Seconds that a user's server-side subscriptions are remembered without a connection.
+    CHANNEL_SESSION_TTL channel_session_ttl: u64 = "86400" in 1..=31_536_000;
+
     // Running.
     /// Seconds between saying not ready and stopping to accept.
     DRAIN_DELAY_S drain_delay_s: u64 = "5" in 0..=600;
@@ -245,8 +263,11 @@ impl Settings {
     /// Reads and checks everything; the error lists all that is wrong.
     pub fn load(layers: &Layers) -> Result<Self, Problems> {
         let mut problems = Problems::default();
-        let settings = Self::read(layers, &mut problems);
-        if let Some(settings) = &settings {
+        let mut settings = Self::read(layers, &mut problems);
+        let history_ttl_max_s = settings.as_ref().map_or(u64::MAX, |settings| settings.channel_layer_group_expiry);
+        let namespaces = layers.namespaces(Duration::from_secs(history_ttl_max_s), &mut problems);
+        if let (Some(settings), Some(namespaces)) = (&mut settings, namespaces) {
+            settings.namespaces = namespaces;
             settings.check(&mut problems);
         }
         settings.filter(|_| problems.0.is_empty()).ok_or(problems)

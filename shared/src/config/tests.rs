@@ -105,3 +105,26 @@ fn what_is_in_force_is_told_without_secrets() {
     assert!(text.contains("API_WORKERS=3\n") && text.contains("DATABASE_URL=***\n") && text.contains("LOG_FORMAT=pretty\n"), "{text}");
     assert!(!text.contains("hunter2"));
 }
+
+#[test]
+fn a_file_gives_namespaces_their_rules() {
+    let toml = "[channels.chat]\nhistory_size = 7\n[channels.News]\nsubscribe = \"anyone\"\n";
+    let namespaces = load_with_file(toml, &[]).unwrap().namespaces;
+    assert_eq!(namespaces.resolve("chat:1").unwrap().namespace.history.unwrap().size, 7);
+    assert!(namespaces.resolve("News:1").is_ok() && namespaces.resolve("job:1").is_ok() && namespaces.resolve("news:1").is_err());
+}
+
+#[test]
+fn rules_of_channels_that_cannot_be_are_told_with_all_other_problems() {
+    let toml = "api_port = 99999\n[channels.a]\nrecovery = true\n[channels.b]\nhistroy_size = 1\n";
+    let problems = load_with_file(toml, &[]).unwrap_err();
+    let names: Vec<&str> = problems.0.iter().map(|problem| problem.name.as_str()).collect();
+    assert_eq!(names, ["API_PORT", "[channels.b]", "[channels.a]"]);
+}
+
+#[test]
+fn realtime_without_tokens_is_for_development_alone() {
+    assert!(load(&[("REALTIME_INSECURE", "on")]).unwrap().realtime_insecure);
+    let problems = load(&[("REALTIME_INSECURE", "on"), ("APP_PROFILE", "staging")]).unwrap_err();
+    assert_eq!(problems.0[0].name, "REALTIME_INSECURE");
+}

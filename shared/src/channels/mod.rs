@@ -1,0 +1,27 @@
+//! Channels: what is published to whoever listens now, what is kept of it, and who may. In reading order:
+//!
+//! - `name`, `namespace`, `namespaces`: a channel, and the rules it comes under.
+//! - `position`, `publication`, `delivery`: the nouns of a channel's life. `error`: why something was refused.
+//! - `subject`: who holds a connection.
+//!
+//! Nothing here knows a socket or the protocol: the edge in `api` maps these types to its frames and codes.
+
+mod delivery;
+mod error;
+mod name;
+mod namespace;
+mod namespaces;
+mod position;
+mod publication;
+mod subject;
+
+pub use delivery::{Addressee, Control, Delivery};
+pub use error::ChannelError;
+pub use name::{ChannelName, NAME_BYTES_MAX};
+pub use namespace::{Audience, Channel, HistoryRules, Namespace, Offer, Who};
+pub use namespaces::{NamespaceTable, Namespaces, SYSTEM, USER};
+pub use position::{EPOCH_BYTES_MAX, Position};
+pub use publication::{ClientInfo, NewPublication, Publication};
+pub use subject::{
+    Action, Admission, Authority, Capability, Membership, Pattern, ServerSubscription, Subject, SubscriptionGrant, TokenError,
+};

@@ -1,0 +1,58 @@
+//! What is published: as it comes in, as it is kept, and by whom.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// A publication as it is kept and sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    /// 0 when the channel keeps no history, or this was published past it.
+    pub offset: u64,
+    pub published_at_ms: i64,
+    /// A JSON object on one line in the shape of the protocol, without its offset: `{"data":…,"info":{…},"tags":{…}}`. It
+    /// always starts with `{"data":`, so that a writer puts `{"offset":8,` in the place of its first byte.
+    pub body: Bytes,
+}
+
+/// A publication to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct NewPublication<'a> {
+    pub data: &'a RawValue,
+    /// Who publishes; none for a server.
+    pub info: Option<&'a ClientInfo>,
+    pub tags: Option<&'a BTreeMap<String, String>>,
+    /// The same key within five minutes answers with the first publication's position and publishes nothing.
+    pub idempotency_key: Option<&'a str>,
+    /// Sends it to those who listen now and keeps it nowhere: it has no offset.
+    pub skip_history: bool,
+}
+
+impl<'a> NewPublication<'a> {
+    pub fn new(data: &'a RawValue) -> Self {
+        Self { data, info: None, tags: None, idempotency_key: None, skip_history: false }
+    }
+}
+
+/// A connection as others see it: in presence, joins and leaves, and beside what it publishes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ClientInfo {
+    /// `""` for an anonymous one.
+    pub user: Arc<str>,
+    /// Id of the connection.
+    pub client: Arc<str>,
+    /// JSON that came with the connection's token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conn_info: Option<Arc<RawValue>>,
+    /// JSON that came with the subscription's token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chan_info: Option<Arc<RawValue>>,
+}
+
+impl ClientInfo {
+    /// JSON on one line.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("a client's info is plain data").replace(['\n', '\r'], " ")
+    }
+}

@@ -1,0 +1,114 @@
+//! Who holds a connection, and what they proved.
+
+use super::ChannelName;
+use crate::{Caller, Role};
+use serde_json::value::RawValue;
+use std::sync::Arc;
+use time::OffsetDateTime;
+
+/// The holder of a connection. Cheap to clone: a connection keeps one for its life.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// `""` for an anonymous one.
+    pub user: Arc<str>,
+    pub authority: Authority,
+    /// JSON from the token that others see in presence, joins and publications.
+    pub conn_info: Option<Arc<RawValue>>,
+    /// Then the connection needs a fresh token; `None` never.
+    pub expires_at: Option<OffsetDateTime>,
+}
+
+/// By what a subject may do what it does.
+#[derive(Debug, Clone)]
+pub enum Authority {
+    /// No token, where that is allowed.
+    Anonymous,
+    /// An account of ours: role and scopes count.
+    Account(Caller),
+    /// A token that another backend signed with the key we share; it may name channels and rights of its own.
+    Token(Arc<[Capability]>),
+    /// `REALTIME_INSECURE`: everything is allowed.
+    Insecure,
+}
+
+impl Subject {
+    pub fn anonymous() -> Self {
+        Self { user: "".into(), authority: Authority::Anonymous, conn_info: None, expires_at: None }
+    }
+
+    /// The role of an account of ours.
+    pub fn role(&self) -> Option<Role> {
+        match &self.authority {
+            Authority::Account(caller) => Some(caller.role),
+            Authority::Anonymous | Authority::Token(_) | Authority::Insecure => None,
+        }
+    }
+}
+
+/// What a token allows beside the rules of namespaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capability {
+    pub channels: Vec<Pattern>,
+    pub allow: Vec<Action>,
+}
+
+/// Which channels a capability is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pattern {
+    Exact(String),
+    /// `*` stands for any text.
+    Wildcard(String),
+}
+
+/// What a subject may want to do on a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    Subscribe,
+    Publish,
+    ReadHistory,
+    ReadPresence,
+}
+
+/// Whether the subject's connection is subscribed to the channel it asks about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Membership {
+    Subscribed,
+    Outside,
+}
+
+/// A subject that may connect, and the channels that its token subscribes it to.
+#[derive(Debug, Clone)]
+pub struct Admission {
+    pub subject: Subject,
+    pub subscriptions: Vec<ServerSubscription>,
+}
+
+/// A subscription that the server makes for a connection.
+#[derive(Debug, Clone)]
+pub struct ServerSubscription {
+    pub channel: ChannelName,
+    /// JSON that others see of the subscriber in this channel.
+    pub chan_info: Option<Arc<RawValue>>,
+    /// JSON for the client, sent with the subscription.
+    pub data: Option<Arc<RawValue>>,
+}
+
+/// What a subscription token grants.
+#[derive(Debug, Clone)]
+pub struct SubscriptionGrant {
+    pub channel: ChannelName,
+    pub chan_info: Option<Arc<RawValue>>,
+    /// Then the subscription needs a fresh token; `None` never.
+    pub expires_at: Option<OffsetDateTime>,
+}
+
+/// Why a token proves nothing.
+#[derive(Debug)]
+pub enum TokenError {
+    /// There is none, and one is required.
+    Missing,
+    Invalid,
+    Expired,
+    /// It cannot be told at the moment.
+    Failed(crate::Error),
+}
