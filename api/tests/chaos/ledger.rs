@@ -5,9 +5,9 @@ use crate::{
     runs::{self, Runs},
     submitter::Accepted,
 };
-use redis::aio::ConnectionManager;
 use serde_json::Value;
 use shared::Context;
+use shared::redis::Connection;
 use std::{collections::HashMap, time::Duration};
 
 /// Everything there is to account for.
@@ -130,7 +130,7 @@ pub(crate) async fn what_is_left(world: &World) -> String {
 }
 
 /// A key with what is in it.
-async fn in_words(key: &str, connection: &mut ConnectionManager) -> String {
+async fn in_words(key: &str, connection: &mut Connection) -> String {
     let script = redis::Script::new(
         "local kind = redis.call('TYPE', KEYS[1]).ok
         local read = { hash = { 'HRANDFIELD', KEYS[1], 5, 'WITHVALUES' }, list = { 'LRANGE', KEYS[1], 0, 4 }, zset = { 'ZRANGE', KEYS[1], 0, 4, 'WITHSCORES' } }

@@ -1,7 +1,7 @@
 //! The leader's fast loop: due jobs become ready, expired leases are dealt with, and a Redis that restarted or was emptied
 //! is noticed and filled again.
 
-use redis::aio::ConnectionManager;
+use shared::redis::Connection;
 use shared::{
     Context, Result,
     jobs::{
@@ -91,12 +91,7 @@ async fn sweep(ctx: &Context, mut rows: watch::Receiver<Vec<QueueRow>>, bell: &B
 }
 
 /// Sweeps every queue, although one may fail; returns the last failure.
-async fn sweep_all(
-    ctx: &Context,
-    connection: &mut ConnectionManager,
-    queues: &mut HashMap<QueueName, Swept>,
-    leases: Leases,
-) -> Result<()> {
+async fn sweep_all(ctx: &Context, connection: &mut Connection, queues: &mut HashMap<QueueName, Swept>, leases: Leases) -> Result<()> {
     let mut result = Ok(());
     for queue in queues.values_mut() {
         if let Err(error) = sweep_queue(ctx, connection, queue, leases).await {
@@ -121,7 +116,7 @@ fn take_rows(ctx: &Context, queues: &mut HashMap<QueueName, Swept>, rows: &[Queu
     }
 }
 
-async fn sweep_queue(ctx: &Context, connection: &mut ConnectionManager, queue: &mut Swept, leases: Leases) -> Result<()> {
+async fn sweep_queue(ctx: &Context, connection: &mut Connection, queue: &mut Swept, leases: Leases) -> Result<()> {
     loop {
         let swept = match leases {
             Leases::Returned => expire::sweep(ctx, connection, &queue.keys).await?,

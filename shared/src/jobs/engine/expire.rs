@@ -9,8 +9,8 @@ use super::{
     token::Token,
     volatile::{Record, Stands},
 };
+use crate::redis::Connection;
 use crate::{Context, Error, Result, ids::JobId, telemetry::metrics};
-use redis::aio::ConnectionManager;
 use std::{collections::HashMap, sync::Arc};
 
 /// Jobs promoted, and leases looked at, by one call; while either is full the next call follows at once.
@@ -27,13 +27,13 @@ pub struct Swept {
 }
 
 /// Makes due jobs ready, and leaves expired leases alone: after an outage, their holders get to extend them first.
-pub async fn promote(connection: &mut ConnectionManager, keys: &QueueKeys) -> Result<Swept> {
+pub async fn promote(connection: &mut Connection, keys: &QueueKeys) -> Result<Swept> {
     let swept = scripts::sweep(connection, keys, SWEEP_LIMIT).await?;
     Ok(Swept { is_known: swept.known, is_rebuilding: swept.rebuilding, has_more: swept.n_promoted >= SWEEP_LIMIT })
 }
 
 /// Makes due jobs ready, and deals with expired leases.
-pub async fn sweep(ctx: &Context, connection: &mut ConnectionManager, keys: &QueueKeys) -> Result<Swept> {
+pub async fn sweep(ctx: &Context, connection: &mut Connection, keys: &QueueKeys) -> Result<Swept> {
     let swept = scripts::sweep(connection, keys, SWEEP_LIMIT).await?;
     let (is_known, is_rebuilding) = (swept.known, swept.rebuilding);
     let has_more = swept.n_promoted >= SWEEP_LIMIT || swept.expired.len() >= SWEEP_LIMIT;

@@ -7,8 +7,8 @@ use super::{
     scripts::{self, QueueKeys},
     token::Token,
 };
+use crate::redis::Connection;
 use crate::{Context, Result, telemetry::metrics};
-use redis::aio::ConnectionManager;
 use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
 
@@ -37,7 +37,7 @@ pub async fn beat(ctx: &Context, held: &Held) -> Result<()> {
     }
 }
 
-async fn extend(connection: &mut ConnectionManager, keys: &Arc<QueueKeys>, lease: Duration, tokens: &[Token], held: &Held) -> Result<()> {
+async fn extend(connection: &mut Connection, keys: &Arc<QueueKeys>, lease: Duration, tokens: &[Token], held: &Held) -> Result<()> {
     let (lost, cancels) = scripts::heartbeat(connection, keys, lease, tokens).await?;
     if !lost.is_empty() {
         // A delivery that was finished between the snapshot and the script is no longer held, and so not counted.

@@ -20,8 +20,8 @@ use super::{
     token::Token,
     writers::Writers,
 };
+use crate::redis::Connection;
 use crate::{Context, Result, jobs::QueueName, telemetry::metrics};
-use redis::aio::ConnectionManager;
 use std::{
     collections::VecDeque,
     sync::Arc,
@@ -97,7 +97,7 @@ pub struct Leaser {
     ctx: Context,
     wishes: Wishes,
     wiring: Wiring,
-    connection: ConnectionManager,
+    connection: Connection,
     lanes: Lanes,
     /// Concluded, and not yet marked.
     concluded: VecDeque<Conclusion>,

@@ -7,11 +7,12 @@ use super::{
     scripts::{self, QueueKeys},
     token::Token,
 };
+use crate::redis::Connection;
 use crate::{
     Context, Result,
     jobs::{Progress, QueueName},
 };
-use redis::{Script, aio::ConnectionManager};
+use redis::Script;
 use std::{
     collections::HashMap,
     sync::{Arc, LazyLock, Mutex},
@@ -91,7 +92,7 @@ impl Board {
 }
 
 /// Writes one queue's, at most [`IDS_MAX`], in one call; returns how many still have their lease.
-pub(super) async fn write(connection: &mut ConnectionManager, keys: &QueueKeys, told: &[(Token, Progress)]) -> Result<u64> {
+pub(super) async fn write(connection: &mut Connection, keys: &QueueKeys, told: &[(Token, Progress)]) -> Result<u64> {
     let mut cmd = keys.call(&PROGRESS);
     for (token, progress) in told {
         cmd.arg(token.job_id.to_string()).arg(token.text()).arg(progress.text());

@@ -4,13 +4,14 @@
 //! Nothing here is exact, and nothing depends on it: what Redis loses begins anew.
 
 use super::scripts::QueueKeys;
+use crate::redis::Connection;
 use crate::{
     Context, Error, Result,
     clock::{from_unix_ms, unix_ms},
     jobs::QueueName,
     keys::Keys,
 };
-use redis::{Pipeline, aio::ConnectionManager};
+use redis::Pipeline;
 use std::{
     collections::{HashMap, VecDeque},
     time::{Duration, Instant},
@@ -144,7 +145,7 @@ impl Sampler {
         Ok(())
     }
 
-    async fn sample_some(&mut self, ctx: &Context, connection: &mut ConnectionManager, queues: &[QueueName]) -> Result<()> {
+    async fn sample_some(&mut self, ctx: &Context, connection: &mut Connection, queues: &[QueueName]) -> Result<()> {
         let mut reads = redis::pipe();
         for queue in queues {
             reads.cmd("HMGET").arg(QueueKeys::new(&ctx.keys, queue).cfg()).arg("n_in").arg("n_out");

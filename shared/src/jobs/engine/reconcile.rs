@@ -8,8 +8,8 @@ use super::{
     store::{self, PendingRow, QueueRow},
     volatile,
 };
+use crate::redis::Connection;
 use crate::{Context, Error, Result, ids::JobId, jobs::QueueName, telemetry::metrics};
-use redis::aio::ConnectionManager;
 use std::collections::{HashMap, HashSet};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -150,7 +150,7 @@ pub(super) async fn copy(ctx: &Context, keys: &QueueKeys, ids: &[JobId], places:
     Ok(n_copied)
 }
 
-pub(super) async fn redis_time_ms(connection: &mut ConnectionManager) -> Result<i64> {
+pub(super) async fn redis_time_ms(connection: &mut Connection) -> Result<i64> {
     let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(connection).await?;
     Ok(seconds * 1_000 + micros / 1_000)
 }

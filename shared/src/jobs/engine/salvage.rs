@@ -12,8 +12,8 @@ use super::{
     token::{Nonce, Token},
     volatile::{Record, Stands},
 };
+use crate::redis::Connection;
 use crate::{Context, Error, Result, ids::JobId, jobs::QueueName};
-use redis::aio::ConnectionManager;
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -129,7 +129,7 @@ async fn salvage_queue(ctx: &Context, wreck: &Wreck, queue: &QueueName) -> Resul
 }
 
 /// Finds the leases with `nonce` on one queue, and which of `ids` others have leased.
-pub(super) async fn survey(connection: &mut ConnectionManager, keys: &QueueKeys, nonce: Nonce, ids: &[JobId]) -> Result<Scene> {
+pub(super) async fn survey(connection: &mut Connection, keys: &QueueKeys, nonce: Nonce, ids: &[JobId]) -> Result<Scene> {
     let mut scene = Scene::default();
     let mut cursor = 0_u64;
     loop {
@@ -153,7 +153,7 @@ pub(super) async fn survey(connection: &mut ConnectionManager, keys: &QueueKeys,
     }
 }
 
-async fn with_standings(connection: &mut ConnectionManager, keys: &QueueKeys, held: Vec<(Token, bool)>) -> Result<Vec<Left>> {
+async fn with_standings(connection: &mut Connection, keys: &QueueKeys, held: Vec<(Token, bool)>) -> Result<Vec<Left>> {
     if held.is_empty() {
         return Ok(Vec::new());
     }

@@ -10,8 +10,9 @@ use super::{
     copy::{Enqueue, Standing},
     token::{Nonce, Token},
 };
+use crate::redis::Connection;
 use crate::{Context, Error, Result, clock::unix_ms, ids::JobId, jobs::QueueName, keys::Keys};
-use redis::{Cmd, FromRedisValue, Script, aio::ConnectionManager};
+use redis::{Cmd, FromRedisValue, Script};
 use std::{sync::LazyLock, time::Duration};
 use time::OffsetDateTime;
 
@@ -92,7 +93,7 @@ impl QueueKeys {
 }
 
 /// Runs `cmd`, and loads `script` first where the server does not know it (a new or restarted one).
-pub(super) async fn run<T: FromRedisValue>(connection: &mut ConnectionManager, script: &Script, cmd: &Cmd) -> Result<T> {
+pub(super) async fn run<T: FromRedisValue>(connection: &mut Connection, script: &Script, cmd: &Cmd) -> Result<T> {
     match cmd.query_async(connection).await {
         Err(error) if error.code() == Some("NOSCRIPT") => {
             let _: String = script.load_async(connection).await?;
@@ -121,7 +122,7 @@ pub(super) enum Places {
 
 /// Copies rows that were read after Redis said it was `as_of_ms`; `None` when that is too long ago for them to be true still.
 pub(super) async fn enqueue_as_of(
-    connection: &mut ConnectionManager,
+    connection: &mut Connection,
     keys: &QueueKeys,
     jobs: &[Enqueue],
     as_of_ms: Option<i64>,
@@ -229,7 +230,7 @@ pub struct Stepped {
     pub known: bool,
 }
 
-pub async fn step(connection: &mut ConnectionManager, keys: &QueueKeys, holder: &Holder, step: &Step) -> Result<Stepped> {
+pub async fn step(connection: &mut Connection, keys: &QueueKeys, holder: &Holder, step: &Step) -> Result<Stepped> {
     let mut cmd = keys.call(&STEP);
     cmd.arg(holder.nonce.to_string()).arg(&holder.worker_id).arg(whole_ms(holder.lease)).arg(step.want).arg(FAIR_EVERY);
     cmd.arg(&keys.job_ends).arg(step.finish.len()).arg(step.mark.len()).arg(step.started.len());
@@ -269,7 +270,7 @@ fn parse_leased(flat: Vec<Vec<u8>>) -> Result<Vec<Leased>> {
 
 /// Extends leases; returns those that are lost and those whose cancel was asked for.
 pub async fn heartbeat(
-    connection: &mut ConnectionManager,
+    connection: &mut Connection,
     keys: &QueueKeys,
     lease: Duration,
     tokens: &[Token],
@@ -304,7 +305,7 @@ pub struct Swept {
     pub expired: Vec<Expired>,
 }
 
-pub async fn sweep(connection: &mut ConnectionManager, keys: &QueueKeys, limit: usize) -> Result<Swept> {
+pub async fn sweep(connection: &mut Connection, keys: &QueueKeys, limit: usize) -> Result<Swept> {
     let mut cmd = keys.call(&SWEEP);
     cmd.arg(limit.min(IDS_MAX)).arg(&keys.doorbell).arg(keys.queue.as_str());
     let (known, n_promoted, flat, rebuilding): (i64, usize, Vec<String>, i64) = run(connection, &SWEEP, &cmd).await?;
@@ -343,13 +344,7 @@ pub enum Purpose {
 }
 
 /// Leases one waiting copy to the caller.
-pub(super) async fn take(
-    connection: &mut ConnectionManager,
-    keys: &QueueKeys,
-    holder: &Holder,
-    job_id: JobId,
-    purpose: Purpose,
-) -> Result<Taken> {
+pub(super) async fn take(connection: &mut Connection, keys: &QueueKeys, holder: &Holder, job_id: JobId, purpose: Purpose) -> Result<Taken> {
     let (flag, doorbell) = match purpose {
         Purpose::Cancel => ("s", keys.doorbell.as_str()),
         Purpose::Delete => ("l", ""),

@@ -10,13 +10,13 @@ use super::{
     scripts::{self, Places, QueueKeys, id_of},
     store::{self, RowStanding},
 };
+use crate::redis::Connection;
 use crate::{
     Context, Error, Result,
     clock::{from_unix_ms, unix_ms},
     ids::{JobId, UserId},
     jobs::{JobKind, JobState, QueueName, RetryPolicy},
 };
-use redis::aio::ConnectionManager;
 use serde_json::value::RawValue;
 use std::{
     collections::{HashMap, HashSet},
@@ -85,7 +85,7 @@ impl Record {
 }
 
 /// Those of `ids` whose copies are of volatile jobs.
-pub(super) async fn records(connection: &mut ConnectionManager, keys: &QueueKeys, ids: &[JobId]) -> Result<HashMap<JobId, Record>> {
+pub(super) async fn records(connection: &mut Connection, keys: &QueueKeys, ids: &[JobId]) -> Result<HashMap<JobId, Record>> {
     let mut records = HashMap::new();
     for ids in ids.chunks(IDS_MAX) {
         let mut cmd = redis::cmd("HMGET");

@@ -1,11 +1,11 @@
 //! The calls of those who repair a queue: the reconciler, and whoever makes a Redis known.
 
 use super::{MEND, QueueKeys, REMOVE, RESTORE, run};
+use crate::redis::Connection;
 use crate::{Result, ids::JobId};
-use redis::aio::ConnectionManager;
 
 /// Removes waiting copies that still are as they were seen; returns how many.
-pub(in crate::jobs::engine) async fn remove(connection: &mut ConnectionManager, keys: &QueueKeys, seen: &[(JobId, String)]) -> Result<u64> {
+pub(in crate::jobs::engine) async fn remove(connection: &mut Connection, keys: &QueueKeys, seen: &[(JobId, String)]) -> Result<u64> {
     let mut cmd = keys.call(&REMOVE);
     for (id, copy) in seen {
         cmd.arg(id.to_string()).arg(copy);
@@ -15,7 +15,7 @@ pub(in crate::jobs::engine) async fn remove(connection: &mut ConnectionManager, 
 
 /// Gives leased copies that lack a part of their lease to the sweep, or to the next pass over the rows, and drops leases without a
 /// copy; returns how many.
-pub(in crate::jobs::engine) async fn mend(connection: &mut ConnectionManager, keys: &QueueKeys, ids: &[JobId]) -> Result<u64> {
+pub(in crate::jobs::engine) async fn mend(connection: &mut Connection, keys: &QueueKeys, ids: &[JobId]) -> Result<u64> {
     let mut cmd = keys.call(&MEND);
     for id in ids {
         cmd.arg(id.to_string());
@@ -24,23 +24,23 @@ pub(in crate::jobs::engine) async fn mend(connection: &mut ConnectionManager, ke
 }
 
 /// Drops the order in which copies wait; they must all be placed again, with [`super::Places::Lost`].
-pub(in crate::jobs::engine) async fn forget_places(connection: &mut ConnectionManager, keys: &QueueKeys) -> Result<()> {
+pub(in crate::jobs::engine) async fn forget_places(connection: &mut Connection, keys: &QueueKeys) -> Result<()> {
     Ok(redis::cmd("UNLINK").arg(keys.delayed()).arg(keys.ready()).arg(keys.quarantine()).exec_async(connection).await?)
 }
 
 /// Rings for a queue that has something to lease.
-pub(in crate::jobs::engine) async fn ring(connection: &mut ConnectionManager, keys: &QueueKeys) -> Result<()> {
+pub(in crate::jobs::engine) async fn ring(connection: &mut Connection, keys: &QueueKeys) -> Result<()> {
     Ok(redis::cmd("PUBLISH").arg(&keys.doorbell).arg(keys.queue.as_str()).exec_async(connection).await?)
 }
 
 /// Makes this Redis known to a queue.
-pub(in crate::jobs::engine) async fn restore(connection: &mut ConnectionManager, keys: &QueueKeys, is_paused: bool) -> Result<()> {
+pub(in crate::jobs::engine) async fn restore(connection: &mut Connection, keys: &QueueKeys, is_paused: bool) -> Result<()> {
     let mut cmd = keys.call(&RESTORE);
     cmd.arg(i32::from(is_paused)).arg(&keys.doorbell).arg(keys.queue.as_str());
     run(connection, &RESTORE, &cmd).await
 }
 
 /// Notes that a queue is complete in this Redis.
-pub(in crate::jobs::engine) async fn rebuilt(connection: &mut ConnectionManager, keys: &QueueKeys) -> Result<()> {
+pub(in crate::jobs::engine) async fn rebuilt(connection: &mut Connection, keys: &QueueKeys) -> Result<()> {
     Ok(redis::cmd("HDEL").arg(keys.cfg()).arg("rebuilding").exec_async(connection).await?)
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::jobs::engine::scripts::{Places, enqueue_as_of};
 
-async fn redis_now_ms(connection: &mut ConnectionManager) -> i64 {
+async fn redis_now_ms(connection: &mut Connection) -> i64 {
     let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(connection).await.unwrap();
     seconds * 1_000 + micros / 1_000
 }

@@ -24,13 +24,13 @@ use super::{
     scripts::{self, Action, Finish, Holder, Leased, Step, Stepped},
     store::{self, QueueRow},
 };
+use crate::redis::Connection;
 use crate::{
     Context,
     ids::{JobId, UserId},
     jobs::{JobKind, QueueName, RetryPolicy},
     testing::TestStores,
 };
-use redis::aio::ConnectionManager;
 use serde_json::value::RawValue;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -42,7 +42,7 @@ struct Fixture {
     ctx: Context,
     queue: QueueName,
     keys: QueueKeys,
-    connection: ConnectionManager,
+    connection: Connection,
     _stores: TestStores,
 }
 

@@ -91,7 +91,7 @@ async fn drain(fixture: &Fixture, n: usize, at_once: usize) -> usize {
     }
 }
 
-async fn usec_of_scripts(connection: &mut ConnectionManager) -> f64 {
+async fn usec_of_scripts(connection: &mut Connection) -> f64 {
     let info: redis::InfoDict = redis::cmd("INFO").arg("commandstats").query_async(connection).await.unwrap();
     let line: String = info.get("cmdstat_evalsha").unwrap();
     line.split(',').find_map(|part| part.strip_prefix("usec=")).unwrap().parse().unwrap()

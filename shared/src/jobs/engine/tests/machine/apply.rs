@@ -6,6 +6,7 @@ use super::{
     layout::Place,
     model::{Given, Holder as Who, PRIORITIES, standing_after, token},
 };
+use crate::redis::Connection;
 use crate::{
     Context,
     ids::{JobId, UserId},
@@ -19,7 +20,6 @@ use crate::{
         },
     },
 };
-use redis::aio::ConnectionManager;
 use std::time::Duration;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -54,7 +54,7 @@ pub(super) struct Real {
     ctx: Context,
     queue: QueueName,
     pub(super) keys: QueueKeys,
-    pub(super) connection: ConnectionManager,
+    pub(super) connection: Connection,
     ids: [JobId; N_JOBS],
     workers: [Nonce; N_WORKERS],
     /// Of those who took a copy from outside, in order.
@@ -133,7 +133,7 @@ impl Real {
     }
 
     /// What is not one of the jobs' own calls.
-    async fn happen(&self, call: &Call, connection: &mut ConnectionManager) {
+    async fn happen(&self, call: &Call, connection: &mut Connection) {
         match call {
             Call::Restore { is_paused } => scripts::restore(connection, &self.keys, *is_paused).await.unwrap(),
             Call::Pause { is_paused } => {
@@ -161,7 +161,7 @@ impl Real {
         }
     }
 
-    async fn rebuild(&self, rows: &[Copied], torn: &[(Job, Torn)], connection: &mut ConnectionManager) {
+    async fn rebuild(&self, rows: &[Copied], torn: &[(Job, Torn)], connection: &mut Connection) {
         for (job, part) in torn {
             let id = self.ids[*job].to_string();
             match part {

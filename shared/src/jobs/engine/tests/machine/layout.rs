@@ -6,7 +6,7 @@ use super::{
     model::{Holder, list_of},
 };
 use crate::jobs::engine::{QueueKeys, Standing, leases::LeaseText};
-use redis::aio::ConnectionManager;
+use crate::redis::Connection;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub(super) struct Layout {
 }
 
 /// Which invariants a queue breaks.
-pub(super) async fn broken(keys: &QueueKeys, connection: &ConnectionManager) -> Vec<String> {
+pub(super) async fn broken(keys: &QueueKeys, connection: &Connection) -> Vec<String> {
     Parts::read(keys, connection).await.broken()
 }
 
@@ -69,7 +69,7 @@ impl Layout {
 }
 
 impl Parts {
-    async fn read(keys: &QueueKeys, connection: &ConnectionManager) -> Self {
+    async fn read(keys: &QueueKeys, connection: &Connection) -> Self {
         let mut pipe = redis::pipe();
         pipe.hkeys(keys.env()).hgetall(keys.att()).hgetall(keys.tok());
         pipe.zrange_withscores(keys.leased(), 0, -1).zrange_withscores(keys.delayed(), 0, -1).hgetall(keys.cfg());

@@ -37,7 +37,7 @@ fn any_order_of_calls_leaves_redis_as_the_model_says() {
 }
 
 /// Which invariants of the layout a queue breaks.
-pub(super) async fn broken(keys: &QueueKeys, connection: &ConnectionManager) -> Vec<String> {
+pub(super) async fn broken(keys: &QueueKeys, connection: &Connection) -> Vec<String> {
     layout::broken(keys, connection).await
 }
 

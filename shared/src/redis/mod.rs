@@ -1,9 +1,15 @@
 //! Redis: one multiplexed connection that heals by itself, and separate ones for what blocks or listens.
 
+mod connection;
+mod pubsub;
+
+pub use connection::Connection;
+pub use pubsub::{PubSub, PubSubSink};
+
 use crate::{Error, Result, config::Settings};
 use redis::{
     Client,
-    aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection, PubSub},
+    aio::{ConnectionManager, ConnectionManagerConfig},
 };
 use secrecy::ExposeSecret;
 use std::time::Duration;
@@ -12,7 +18,7 @@ use std::time::Duration;
 #[derive(Clone)]
 pub struct Redis {
     client: Client,
-    shared: ConnectionManager,
+    shared: Connection,
 }
 
 impl std::fmt::Debug for Redis {
@@ -26,23 +32,23 @@ impl Redis {
     /// Connects at first use; must be called inside a tokio runtime.
     pub fn open(settings: &Settings) -> Result<Self> {
         let client = Client::open(settings.redis_url.expose_secret()).map_err(Error::internal)?;
-        let shared = ConnectionManager::new_lazy_with_config(client.clone(), manager_config(settings)).map_err(Error::internal)?;
+        let shared = connect(&client, settings)?;
         Ok(Self { client, shared })
     }
 
     /// The shared connection. A command fails within the response timeout (500 ms) while Redis is away.
-    pub fn connection(&self) -> ConnectionManager {
+    pub fn connection(&self) -> Connection {
         self.shared.clone()
     }
 
     /// A healing connection of its own, for a task whose traffic should not queue behind everyone's.
-    pub fn own_connection(&self, settings: &Settings) -> Result<ConnectionManager> {
-        ConnectionManager::new_lazy_with_config(self.client.clone(), manager_config(settings)).map_err(Error::internal)
+    pub fn own_connection(&self, settings: &Settings) -> Result<Connection> {
+        connect(&self.client, settings)
     }
 
     /// A connection that only listens. It ends when Redis goes: listen in a loop.
     pub async fn pubsub(&self) -> Result<PubSub> {
-        Ok(self.client.get_async_pubsub().await?)
+        Ok(PubSub::new(self.client.get_async_pubsub().await?))
     }
 
     pub async fn ping(&self) -> Result<()> {
@@ -55,11 +61,11 @@ impl Redis {
         let text = |name| info.get::<String>(name).unwrap_or_else(|| "unknown".to_owned());
         Ok((text("maxmemory_policy"), text("redis_version")))
     }
+}
 
-    /// A plain connection that ends when Redis goes, for probes that must not see a healed one.
-    pub async fn fresh_connection(&self) -> Result<MultiplexedConnection> {
-        Ok(self.client.get_multiplexed_async_connection().await?)
-    }
+fn connect(client: &Client, settings: &Settings) -> Result<Connection> {
+    let manager = ConnectionManager::new_lazy_with_config(client.clone(), manager_config(settings)).map_err(Error::internal)?;
+    Ok(Connection::new(manager))
 }
 
 fn manager_config(settings: &Settings) -> ConnectionManagerConfig {
