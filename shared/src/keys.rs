@@ -1,7 +1,7 @@
 //! The name of everything kept in Redis. No other file spells a key.
 //!
 //! All keys start with `REDIS_PREFIX`. What belongs to one queue carries its name as hash tag, `{q:<queue>}`, so that a
-//! script touches one slot of a cluster. The `1` is the layout's version: a new layout takes a new number, and an old
+//! script touches one slot of a cluster; what belongs to one channel is tagged `{c:<channel>}` likewise. The `1` is the layout's version: a new layout takes a new number, and an old
 //! process beside a new one never reads what it does not know.
 
 use std::sync::Arc;
@@ -90,6 +90,41 @@ impl Keys {
     /// Pub/sub channel on which ended jobs are announced to callers that wait for them.
     pub fn job_ends(&self) -> String {
         format!("{}:job-ends", self.prefix)
+    }
+
+    /// Pub/sub channel on which what is published on `channel` is sent.
+    pub fn channel(&self, channel: &str) -> String {
+        format!("{}:{{c:{channel}}}:1", self.prefix)
+    }
+
+    /// The channel whose pub/sub channel this is.
+    pub fn channel_of<'a>(&self, pubsub_channel: &'a str) -> Option<&'a str> {
+        pubsub_channel.strip_prefix(&*self.prefix)?.strip_prefix(":{c:")?.strip_suffix("}:1")
+    }
+
+    /// Hash of a channel's position: `s` offset of its last publication, `e` epoch, `r` run_id of the Redis that counts in it.
+    pub fn channel_meta(&self, channel: &str) -> String {
+        self.channel_part(channel, "meta")
+    }
+
+    /// Stream of a channel's newest publications: the id is `<offset>-0`, `b` the body, `t` when it was published.
+    pub fn channel_history(&self, channel: &str) -> String {
+        self.channel_part(channel, "history")
+    }
+
+    /// Position that was given to the publication with this idempotency key, `<offset>:<epoch>`. `key_hash` is hexadecimal:
+    /// a key of a caller's choice must not make the name of another key of ours.
+    pub fn channel_idempotency(&self, channel: &str, key_hash: &str) -> String {
+        self.channel_part(channel, &format!("idem:{key_hash}"))
+    }
+
+    /// Stream of publications that are not in PostgreSQL yet: `o` offset, `e` epoch, and `b` and `t` as in the history.
+    pub fn channel_unsaved(&self, channel: &str) -> String {
+        self.channel_part(channel, "unsaved")
+    }
+
+    fn channel_part(&self, channel: &str, part: &str) -> String {
+        format!("{}:{{c:{channel}}}:1:{part}", self.prefix)
     }
 
     /// Hash of worker `worker_id`; expires unless its heartbeat goes on.

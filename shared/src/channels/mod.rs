@@ -2,26 +2,36 @@
 //!
 //! - `name`, `namespace`, `namespaces`: a channel, and the rules it comes under.
 //! - `position`, `publication`, `delivery`: the nouns of a channel's life. `error`: why something was refused.
+//! - `publish`, `history`: the two sides of what is kept, each one script (`*.lua` beside). `recovery`: how a subscription begins without missing anything.
 //! - `subject`: who holds a connection.
 //!
 //! Nothing here knows a socket or the protocol: the edge in `api` maps these types to its frames and codes.
 
 mod delivery;
 mod error;
+mod history;
 mod name;
 mod namespace;
 mod namespaces;
 mod position;
 mod publication;
+mod publish;
+pub mod recovery;
+mod scripts;
 mod subject;
 
 pub use delivery::{Addressee, Control, Delivery};
 pub use error::ChannelError;
+pub use history::{Direction, Filter, HISTORY_READ_MAX, History, history, history_remove, position, positions};
 pub use name::{ChannelName, NAME_BYTES_MAX};
 pub use namespace::{Audience, Channel, HistoryRules, Namespace, Offer, Who};
 pub use namespaces::{NamespaceTable, Namespaces, SYSTEM, USER};
 pub use position::{EPOCH_BYTES_MAX, Position};
 pub use publication::{ClientInfo, NewPublication, Publication};
+pub use publish::publish;
 pub use subject::{
     Action, Admission, Authority, Capability, Membership, Pattern, ServerSubscription, Subject, SubscriptionGrant, TokenError,
 };
+
+#[cfg(test)]
+mod tests;

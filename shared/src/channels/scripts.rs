@@ -1,0 +1,48 @@
+//! The scripts of a channel: what they take and return is written on top of each `.lua` file. Each touches one channel's keys.
+
+use super::ChannelError;
+use crate::Context;
+use redis::{Cmd, FromRedisValue};
+use std::sync::LazyLock;
+
+/// Lua with the name by which a server knows it once it has run there.
+#[derive(Debug)]
+pub(super) struct Script {
+    code: &'static str,
+    hash: LazyLock<String>,
+}
+
+macro_rules! scripts {
+    ($($name:ident = $($file:literal)+;)*) => {$(
+        pub(super) static $name: Script = {
+            const CODE: &str = concat!($(include_str!($file)),+);
+            Script { code: CODE, hash: LazyLock::new(|| redis::Script::new(CODE).get_hash().to_owned()) }
+        };
+    )*};
+}
+
+scripts! {
+    PUBLISH = "epoch.lua" "publish.lua";
+    HISTORY = "epoch.lua" "history.lua";
+}
+
+/// Runs `script`; `fill` adds the number of keys, the keys and the arguments. A server that does not know the script (it is new,
+/// or was restarted) has done nothing, and is sent it whole.
+pub(super) async fn run<T: FromRedisValue>(ctx: &Context, script: &Script, fill: impl Fn(&mut Cmd)) -> Result<T, ChannelError> {
+    let mut connection = ctx.redis.connection();
+    let mut cmd = redis::cmd("EVALSHA");
+    fill(cmd.arg(&*script.hash));
+    match cmd.query_async(&mut connection).await {
+        Err(error) if error.code() == Some("NOSCRIPT") => {
+            let mut cmd = redis::cmd("EVAL");
+            fill(cmd.arg(script.code));
+            Ok(cmd.query_async(&mut connection).await?)
+        }
+        answer => Ok(answer?),
+    }
+}
+
+/// An epoch for a channel that begins one. It need only differ from the channel's others.
+pub(super) fn fresh_epoch() -> String {
+    format!("{:08x}", rand::random::<u32>())
+}

@@ -1,0 +1,65 @@
+//! Channels against a real Redis, each test with names of its own.
+
+mod history;
+mod publish;
+
+use super::*;
+use crate::{
+    Context,
+    channels::{NamespaceTable, Namespaces},
+    testing::TestStores,
+};
+use serde_json::value::RawValue;
+use std::{collections::BTreeMap, time::Duration};
+
+/// A platform with the namespaces that tests are about.
+struct Channels {
+    stores: TestStores,
+    ctx: Context,
+}
+
+impl Channels {
+    async fn open() -> Self {
+        let stores = TestStores::create().await;
+        let ctx = with_namespaces(stores.context(&[]));
+        Self { stores, ctx }
+    }
+
+    fn channel(&self, name: &str) -> Channel {
+        self.ctx.namespaces.resolve(name).expect("a test names a channel of its namespaces")
+    }
+
+    async fn publish(&self, channel: &Channel, data: &str) -> Position {
+        publish(&self.ctx, channel, &NewPublication::new(&json(data))).await.expect("Redis answers")
+    }
+}
+
+fn with_namespaces(mut ctx: Context) -> Context {
+    let tables: BTreeMap<String, NamespaceTable> = [
+        ("kept", "history_size = 5\nrecovery = \"forced\"\npresence = true\njoin_leave = true"),
+        ("long", "history_size = 1000\nrecovery = \"forced\""),
+        ("live", "presence = true"),
+    ]
+    .map(|(name, toml)| (name.to_owned(), table(toml)))
+    .into();
+    ctx.namespaces = Namespaces::from_tables(&tables, Duration::from_hours(24)).expect("a test's tables are good");
+    ctx
+}
+
+fn table(toml: &str) -> NamespaceTable {
+    let source = config::File::from_str(toml, config::FileFormat::Toml);
+    let parsed = config::Config::builder().add_source(source).build().expect("a test's TOML is well-formed");
+    parsed.try_deserialize().expect("a test's table is well-formed")
+}
+
+fn json(text: &str) -> Box<RawValue> {
+    RawValue::from_string(text.to_owned()).expect("a test publishes JSON")
+}
+
+fn offsets(publications: &[Publication]) -> Vec<u64> {
+    publications.iter().map(|publication| publication.offset).collect()
+}
+
+fn bodies(publications: &[Publication]) -> Vec<&str> {
+    publications.iter().map(|publication| std::str::from_utf8(&publication.body).expect("bodies are JSON")).collect()
+}
