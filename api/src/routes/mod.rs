@@ -7,6 +7,7 @@ pub mod api_keys;
 pub mod audit;
 pub mod auth;
 pub mod docs;
+pub mod examples;
 pub mod jobs;
 pub mod jwks;
 pub mod probes;
@@ -109,6 +110,7 @@ pub fn root() -> Vec<Entry> {
         GET "/api-docs/openapi-3.0.json" NoLimit Public => docs::get_openapi_3_0;
         GET "/docs" NoLimit Public => docs::get_docs;
         GET "/docs/{file:.*}" NoLimit Public => docs::get_docs_file;
+        GET "/examples/chat" NoLimit Public => examples::get_chat;
     }
     .into()
 }

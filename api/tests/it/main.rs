@@ -6,6 +6,7 @@ mod access;
 mod api_keys;
 mod auth;
 mod edge;
+mod examples;
 mod jobs;
 mod openapi;
 mod process;
