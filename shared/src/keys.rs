@@ -57,8 +57,9 @@ impl Keys {
     /// 7. `watched` sorted set of job ids that somebody waits for, by expiry in milliseconds
     /// 8. `ready:0` to `ready:9`, lists of job ids by priority; entries whose `att` says otherwise are leftovers
     /// 18. `quarantine` list of the suspects (standings with crashes) that are ready: only quarantine children lease from it
-    pub fn queue_scripts(&self, queue: &str) -> [String; 18] {
-        const PARTS: [&str; 18] = [
+    /// 19. `followed` sorted set of job ids whose channel somebody is subscribed to, by expiry in milliseconds
+    pub fn queue_scripts(&self, queue: &str) -> [String; 19] {
+        const PARTS: [&str; 19] = [
             "cfg",
             "env",
             "att",
@@ -77,6 +78,7 @@ impl Keys {
             "ready:8",
             "ready:9",
             "quarantine",
+            "followed",
         ];
         PARTS.map(|part| self.queue(queue, part))
     }
@@ -90,6 +92,16 @@ impl Keys {
     /// Pub/sub channel on which ended jobs are announced to callers that wait for them.
     pub fn job_ends(&self) -> String {
         format!("{}:job-ends", self.prefix)
+    }
+
+    /// Pub/sub channel on which events of followed jobs are announced to those who publish them.
+    pub fn job_events(&self) -> String {
+        format!("{}:job-events", self.prefix)
+    }
+
+    /// Held for a moment by the process that publishes the stats of a queue.
+    pub fn queue_stats_turn(&self, queue: &str) -> String {
+        self.queue(queue, "stats-turn")
     }
 
     /// Pub/sub channel on which what is published on `channel` is sent.

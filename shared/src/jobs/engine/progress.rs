@@ -94,6 +94,7 @@ impl Board {
 /// Writes one queue's, at most [`IDS_MAX`], in one call; returns how many still have their lease.
 pub(super) async fn write(connection: &mut Connection, keys: &QueueKeys, told: &[(Token, Progress)]) -> Result<u64> {
     let mut cmd = keys.call(&PROGRESS);
+    cmd.arg(keys.job_events());
     for (token, progress) in told {
         cmd.arg(token.job_id.to_string()).arg(token.text()).arg(progress.text());
     }

@@ -43,14 +43,21 @@ scripts! {
 #[derive(Debug, Clone)]
 pub struct QueueKeys {
     pub queue: QueueName,
-    keys: [String; 18],
+    keys: [String; 19],
     doorbell: String,
     job_ends: String,
+    job_events: String,
 }
 
 impl QueueKeys {
     pub fn new(keys: &Keys, queue: &QueueName) -> Self {
-        Self { queue: queue.clone(), keys: keys.queue_scripts(queue.as_str()), doorbell: keys.doorbell(), job_ends: keys.job_ends() }
+        Self {
+            queue: queue.clone(),
+            keys: keys.queue_scripts(queue.as_str()),
+            doorbell: keys.doorbell(),
+            job_ends: keys.job_ends(),
+            job_events: keys.job_events(),
+        }
     }
 
     pub(super) fn cfg(&self) -> &str {
@@ -83,6 +90,15 @@ impl QueueKeys {
 
     pub(super) fn quarantine(&self) -> &str {
         &self.keys[17]
+    }
+
+    pub(super) fn followed(&self) -> &str {
+        &self.keys[18]
+    }
+
+    /// Where events of followed jobs are announced.
+    pub(super) fn job_events(&self) -> &str {
+        &self.job_events
     }
 
     pub(super) fn call(&self, script: &Script) -> Cmd {
@@ -234,7 +250,7 @@ pub async fn step(connection: &mut Connection, keys: &QueueKeys, holder: &Holder
     let mut cmd = keys.call(&STEP);
     cmd.arg(holder.nonce.to_string()).arg(&holder.worker_id).arg(whole_ms(holder.lease)).arg(step.want).arg(FAIR_EVERY);
     cmd.arg(&keys.job_ends).arg(step.finish.len()).arg(step.mark.len()).arg(step.started.len());
-    cmd.arg(step.from.as_str());
+    cmd.arg(step.from.as_str()).arg(&keys.job_events);
     for finish in &step.finish {
         cmd.arg(finish.token.job_id.to_string()).arg(finish.token.text());
         match &finish.action {

@@ -2,7 +2,8 @@
 -- started attempts, leases more. Everything that carries a token is refused unless that token holds the lease.
 --
 -- KEYS  every key of the queue, see `Keys::queue_scripts`
--- ARGV  nonce, worker, lease_ms, want, fair_every, job-ends channel, n_finish, n_mark, n_started, lease_from, then
+-- ARGV  nonce, worker, lease_ms, want, fair_every, job-ends channel, n_finish, n_mark, n_started, lease_from, job-events
+--       channel, then
 --       n_finish × (id, token, action, detail, standing):
 --         'end'      the row is over; detail = its state, '' when nobody needs to hear it
 --         'requeue'  the row is pending; detail = run_at_ms
@@ -13,8 +14,9 @@
 --       lease_from = 'ready', or 'quarantine' for a child that runs suspects, one at a time
 -- Returns {status, refused marks, requeued although a cancel was asked for, leased × (id, standing, envelope), more}
 --       status 'ok', 'paused', or 'unknown' (this Redis is not the one that the queue was loaded into: nothing leased)
+-- Announces starts, requeues and ends of followed jobs: <id> <started, requeued, or the state it ended in> <attempt> <ms>
 local cfg, env, att, tok, leased, delayed, watched = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
-local READY, QUARANTINE = 8, 18
+local READY, QUARANTINE, followed = 8, 18, KEYS[19]
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -22,7 +24,7 @@ local nonce, worker = ARGV[1], ARGV[2]
 local lease_ms, want, fair_every = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local n_finish, n_mark, n_started = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local lease_from = ARGV[10]
-local at = 11
+local at = 12
 
 -- Whether a standing, or a copy with its place before it, is a suspect's: its process crashed while it ran, and it runs alone
 -- from now on. A standing of five numbers, as the release before wrote them, has no crashes.
@@ -48,10 +50,21 @@ local function column(count, width)
   return values
 end
 
-local function announce(ended, states)
-  if redis.call('EXISTS', watched) == 0 then
-    return
+-- One question for both, so that what nobody wants to hear costs next to nothing.
+local is_anyone_listening = n_finish + n_started > 0 and redis.call('EXISTS', watched, followed) > 0
+
+-- Events of followed jobs; '' is none. A token begins with its attempt.
+local function tell_followers(ids, events, tokens)
+  local scores = redis.call('ZMSCORE', followed, unpack(ids))
+  for i, id in ipairs(ids) do
+    if scores[i] and events[i] ~= '' then
+      local attempt = string.match(tokens[i], '^%d+')
+      redis.call('PUBLISH', ARGV[11], id .. ' ' .. events[i] .. ' ' .. attempt .. ' ' .. string.format('%d', now))
+    end
   end
+end
+
+local function announce(ended, states)
   local scores = redis.call('ZMSCORE', watched, unpack(ended))
   for i, id in ipairs(ended) do
     if scores[i] and states[i] ~= '' then
@@ -67,6 +80,7 @@ local function finish()
   local ids = column(n_finish, 5)
   local leases = redis.call('HMGET', tok, unpack(ids))
   local freed, ended, states, standings, delays = {}, {}, {}, {}, {}
+  local events, tokens = {}, {}
   local n_out = 0
   for i, id in ipairs(ids) do
     local entry = at + (i - 1) * 5
@@ -78,6 +92,10 @@ local function finish()
     end
     if applies then
       freed[#freed + 1] = id
+      if is_anyone_listening then
+        events[#events + 1] = action == 'end' and detail or action == 'requeue' and 'requeued' or ''
+        tokens[#tokens + 1] = token
+      end
       if action == 'end' then
         ended[#ended + 1] = id
         states[#states + 1] = detail
@@ -107,7 +125,12 @@ local function finish()
   if #ended > 0 then
     redis.call('HDEL', env, unpack(ended))
     redis.call('HDEL', att, unpack(ended))
-    announce(ended, states)
+    if is_anyone_listening then
+      announce(ended, states)
+    end
+  end
+  if #events > 0 then
+    tell_followers(freed, events, tokens)
   end
   if n_out > 0 then
     redis.call('HINCRBY', cfg, 'n_out', n_out)
@@ -125,6 +148,7 @@ end
 -- settling stays so.
 local function flag(count, letter)
   local refused, leases_flagged = {}, {}
+  local begun, events, tokens = {}, {}, {}
   local ids = column(count, 2)
   local leases = redis.call('HMGET', tok, unpack(ids))
   for i, id in ipairs(ids) do
@@ -132,6 +156,9 @@ local function flag(count, letter)
       if letter == 's' or string.sub(leases[i], 1, 1) == 'l' then
         leases_flagged[#leases_flagged + 1] = id
         leases_flagged[#leases_flagged + 1] = letter .. string.sub(leases[i], 2)
+        if letter == 'S' and is_anyone_listening then
+          begun[#begun + 1], events[#events + 1], tokens[#tokens + 1] = id, 'started', ARGV[at + (i - 1) * 2 + 1]
+        end
       end
     else
       refused[#refused + 1] = id
@@ -139,6 +166,9 @@ local function flag(count, letter)
   end
   if #leases_flagged > 0 then
     redis.call('HSET', tok, unpack(leases_flagged))
+  end
+  if #begun > 0 then
+    tell_followers(begun, events, tokens)
   end
   at = at + count * 2
   return refused

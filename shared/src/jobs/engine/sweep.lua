@@ -67,4 +67,5 @@ if #late > 0 then
   end
 end
 redis.call('ZREMRANGEBYSCORE', watched, '-inf', now)
+redis.call('ZREMRANGEBYSCORE', KEYS[19], '-inf', now)
 return { known, #due, expired, rebuilding }

@@ -5,6 +5,7 @@ mod cancel;
 mod enqueue;
 mod expiry;
 mod fencing;
+mod followers;
 mod lease;
 mod leaser;
 mod machine;
