@@ -1,6 +1,8 @@
 //! What one process keeps of jobs between requests. Nothing here is the truth: all of it may vanish at any moment.
 
-use super::{coalesce::Coalescer, lookup::Lookups, outage::Outage, queues::QueueCache, volatile::VolatileQueues, wait::Waiters};
+use super::{
+    coalesce::Coalescer, events::Follows, lookup::Lookups, outage::Outage, queues::QueueCache, volatile::VolatileQueues, wait::Waiters,
+};
 use crate::{config::Settings, redis::Redis};
 use sqlx::PgPool;
 use tokio::runtime::Handle;
@@ -12,6 +14,7 @@ pub struct LocalJobs {
     pub(super) queues: QueueCache,
     pub(super) volatile_queues: VolatileQueues,
     pub(super) waiters: Waiters,
+    pub(super) follows: Follows,
     pub(super) outage: Outage,
     pub(super) lookups: Lookups,
     /// Where work goes on that must outlive the request, and the server thread, that began it.
@@ -29,6 +32,7 @@ impl LocalJobs {
             queues: QueueCache::new(settings.queues_max),
             volatile_queues: VolatileQueues::default(),
             waiters: Waiters::new(settings.wait_max),
+            follows: Follows::default(),
             outage: Outage::default(),
             lookups: Lookups::default(),
             runtime: Handle::current(),

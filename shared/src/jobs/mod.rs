@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`names`] and [`kinds`] (what a job may be called), [`raw_json`] (what a payload may hold),
 //! [`new_job`] (a submit, checked), then one file per operation; `store` holds the SQL, `race` what is asked of Redis, `volatile` what Redis alone holds,
-//! and [`engine`] runs the jobs.
+//! and [`engine`] runs the jobs. [`events`] tells what becomes of them.
 
 pub mod attempts;
 pub mod backend;
@@ -11,6 +11,7 @@ pub mod cancel;
 mod coalesce;
 pub mod delete;
 pub mod engine;
+pub mod events;
 pub mod kinds;
 pub mod list;
 mod local;
@@ -41,6 +42,7 @@ pub use local::LocalJobs;
 pub use lookup::LookupBatch;
 pub use names::{JobKind, QueueName};
 pub use new_job::{NewJob, Origin, SubmitJob, Unique};
+pub use queues::QueueStats;
 
 use crate::{
     Code, Error,

@@ -43,8 +43,12 @@ pub async fn list(ctx: &Context, caller: &Caller, request: &PageRequest<String>)
 
 pub async fn get(ctx: &Context, caller: &Caller, name: &QueueName) -> Result<Queue> {
     caller.require(Scope::JobsRead)?;
-    let settings = settings::existing(ctx, name).await?;
-    stats::queue(ctx, settings).await
+    current(ctx, name).await
+}
+
+/// A queue as it is now, whoever asks.
+pub(super) async fn current(ctx: &Context, name: &QueueName) -> Result<Queue> {
+    stats::queue(ctx, settings::existing(ctx, name).await?).await
 }
 
 /// Changes settings; a queue that nobody used yet is made by it. `allow` sees the settings as they are (`None`: there is no such

@@ -4,9 +4,10 @@
 use super::{
     JobKind, NewJob, QueueName, RetryPolicy,
     engine::{
-        self, Depths, Enqueue, Lease, Paused, Standing,
+        self, Depths, Enqueue, IDS_MAX, Lease, Paused, QueueKeys, Standing,
         rates::{self, Rates},
     },
+    events,
     list::Leases,
     outage,
     queues::Durability,
@@ -43,6 +44,8 @@ pub(super) async fn enqueue(ctx: &Context, jobs: &[&NewJob]) {
 /// Brings jobs of one queue that came back to life before the workers.
 pub(super) async fn enqueue_requeued(ctx: &Context, queue: &QueueName, jobs: Vec<Requeued>) {
     let copies = jobs.into_iter().filter_map(copy_of).collect::<Vec<_>>();
+    // Before a worker can start one.
+    events::announce_requeued(ctx, queue, &copies.iter().map(|copy| (copy.id, copy.standing.attempt)).collect::<Vec<_>>()).await;
     if let Err(error) = engine::enqueue(ctx, queue, &copies).await {
         tracing::warn!(%error, %queue, n_jobs = copies.len(), "requeued jobs are not announced; the reconciler will");
     }
@@ -164,6 +167,43 @@ pub(super) async fn forget_queue(ctx: &Context, queue: &QueueName) {
     if let Err(error) = engine::forget_queue(ctx, queue).await {
         tracing::warn!(%error, %queue, "a deleted queue's leftovers stay in Redis");
     }
+}
+
+/// Asks the scripts to announce what happens to these jobs, for as long as `ttl`.
+pub(super) async fn follow(ctx: &Context, queue: &QueueName, ids: &[JobId], ttl: Duration) -> Result<()> {
+    let keys = QueueKeys::new(&ctx.keys, queue);
+    let expiry = unix_ms(ctx.clock.now()) + i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
+    for ids in ids.chunks(IDS_MAX) {
+        let mut cmd = redis::cmd("ZADD");
+        cmd.arg(keys.followed());
+        for id in ids {
+            cmd.arg(expiry).arg(id.to_string());
+        }
+        cmd.exec_async(&mut ctx.redis.connection()).await?;
+    }
+    Ok(())
+}
+
+/// Announces these lines of those jobs that are followed.
+pub(super) async fn tell_followers(ctx: &Context, queue: &QueueName, lines: &[(JobId, String)]) -> Result<()> {
+    let keys = QueueKeys::new(&ctx.keys, queue);
+    for lines in lines.chunks(IDS_MAX) {
+        let mut asked = redis::cmd("ZMSCORE");
+        asked.arg(keys.followed()).arg(lines.iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>());
+        let scores: Vec<Option<f64>> = asked.query_async(&mut ctx.redis.connection()).await?;
+        for ((_, line), _) in lines.iter().zip(scores).filter(|(_, score)| score.is_some()) {
+            redis::cmd("PUBLISH").arg(keys.job_events()).arg(line).exec_async(&mut ctx.redis.connection()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether it is this process that tells a queue's stats now; no other will for as long as `turn`.
+pub(super) async fn takes_turn(ctx: &Context, queue: &QueueName, turn: Duration) -> Result<bool> {
+    let mut cmd = redis::cmd("SET");
+    cmd.arg(ctx.keys.queue_stats_turn(queue.as_str())).arg(1).arg("NX").arg("PX").arg(u64::try_from(turn.as_millis()).unwrap_or(0));
+    let taken: Option<String> = cmd.query_async(&mut ctx.redis.connection()).await?;
+    Ok(taken.is_some())
 }
 
 /// Asks the settle script to announce the end of a job. Without it the waiter finds out by polling.

@@ -1,7 +1,7 @@
 //! One job by its id: the row, overlaid by its lease while it runs.
 
 use super::{
-    Job, lookup,
+    Job, QueueName, lookup,
     queues::Durability,
     race, store,
     volatile::{self, Look},
@@ -19,6 +19,12 @@ pub async fn get(ctx: &Context, caller: &Caller, id: JobId) -> Result<Job> {
 pub(super) async fn current(ctx: &Context, id: JobId) -> Result<Job> {
     let found = find(ctx, id).await?.ok_or_else(|| Error::not_found("job"))?;
     overlaid(ctx, found.row).await
+}
+
+/// The queue that a job is in.
+pub(super) async fn queue_of(ctx: &Context, id: JobId) -> Result<QueueName> {
+    let found = find(ctx, id).await?.ok_or_else(|| Error::not_found("job"))?;
+    QueueName::new(&found.row.queue)
 }
 
 /// A job, and where it is kept.

@@ -92,12 +92,12 @@ impl QueueKeys {
         &self.keys[17]
     }
 
-    pub(super) fn followed(&self) -> &str {
+    pub(in crate::jobs) fn followed(&self) -> &str {
         &self.keys[18]
     }
 
     /// Where events of followed jobs are announced.
-    pub(super) fn job_events(&self) -> &str {
+    pub(in crate::jobs) fn job_events(&self) -> &str {
         &self.job_events
     }
 

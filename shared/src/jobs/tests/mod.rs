@@ -4,6 +4,7 @@ mod bulk;
 mod change;
 mod coalesce;
 mod dead;
+mod events;
 mod lifecycle;
 mod list;
 mod plans;

@@ -51,7 +51,8 @@ async fn the_life_of_a_followed_job_is_announced_and_no_others() {
     let (token, standing) = fixture.lease_one(&holder).await;
     fixture.finish(&holder, end(token, standing, "dead")).await;
     let id = job.id;
-    let expected = [format!("{id} started 1"), format!("{id} progress 1 40:half of it"), format!("{id} requeued 1"), format!("{id} dead 2")];
+    let expected =
+        [format!("{id} started 1"), format!("{id} progress 1 40:half of it"), format!("{id} requeued 1"), format!("{id} dead 2")];
     assert_eq!(heard(4).await, expected);
 }
 
