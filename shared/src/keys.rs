@@ -135,6 +135,16 @@ impl Keys {
         self.channel_part(channel, "unsaved")
     }
 
+    /// Pub/sub channel of orders for connections, which every process hears.
+    pub fn channels_control(&self) -> String {
+        format!("{}:channels:control", self.prefix)
+    }
+
+    /// Pub/sub channel on which one listener sends to itself, to know that it hears.
+    pub fn channels_probe(&self, listener: &str) -> String {
+        format!("{}:channels:probe:{listener}", self.prefix)
+    }
+
     fn channel_part(&self, channel: &str, part: &str) -> String {
         format!("{}:{{c:{channel}}}:1:{part}", self.prefix)
     }

@@ -3,13 +3,16 @@
 //! - `name`, `namespace`, `namespaces`: a channel, and the rules it comes under.
 //! - `position`, `publication`, `delivery`: the nouns of a channel's life. `error`: why something was refused.
 //! - `publish`, `history`: the two sides of what is kept, each one script (`*.lua` beside). `recovery`: how a subscription begins without missing anything.
+//! - `link`: how a process hears of publications. `control`: how it orders connections about, wherever they are held.
 //! - `subject`: who holds a connection.
 //!
 //! Nothing here knows a socket or the protocol: the edge in `api` maps these types to its frames and codes.
 
+mod control;
 mod delivery;
 mod error;
 mod history;
+mod link;
 mod name;
 mod namespace;
 mod namespaces;
@@ -20,9 +23,11 @@ pub mod recovery;
 mod scripts;
 mod subject;
 
+pub use control::control;
 pub use delivery::{Addressee, Control, Delivery};
 pub use error::ChannelError;
 pub use history::{Direction, Filter, HISTORY_READ_MAX, History, history, history_remove, position, positions};
+pub use link::Link;
 pub use name::{ChannelName, NAME_BYTES_MAX};
 pub use namespace::{Audience, Channel, HistoryRules, Namespace, Offer, Who};
 pub use namespaces::{NamespaceTable, Namespaces, SYSTEM, USER};

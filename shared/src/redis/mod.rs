@@ -2,9 +2,11 @@
 
 mod connection;
 mod pubsub;
+mod wire;
 
 pub use connection::Connection;
 pub use pubsub::{PubSub, PubSubSink};
+pub(crate) use wire::Wire;
 
 use crate::{Error, Result, config::Settings};
 use redis::{
@@ -49,6 +51,11 @@ impl Redis {
     /// A connection that only listens. It ends when Redis goes: listen in a loop.
     pub async fn pubsub(&self) -> Result<PubSub> {
         Ok(PubSub::new(self.client.get_async_pubsub().await?))
+    }
+
+    /// A bare connection to the server that is listened to.
+    pub(crate) async fn wire(&self) -> Result<Wire> {
+        Wire::open(&self.client, Box::pin(std::future::pending())).await
     }
 
     pub async fn ping(&self) -> Result<()> {

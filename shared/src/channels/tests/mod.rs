@@ -13,28 +13,28 @@ use serde_json::value::RawValue;
 use std::{collections::BTreeMap, time::Duration};
 
 /// A platform with the namespaces that tests are about.
-struct Channels {
-    stores: TestStores,
-    ctx: Context,
+pub(super) struct Channels {
+    pub(super) stores: TestStores,
+    pub(super) ctx: Context,
 }
 
 impl Channels {
-    async fn open() -> Self {
+    pub(super) async fn open() -> Self {
         let stores = TestStores::create().await;
         let ctx = with_namespaces(stores.context(&[]));
         Self { stores, ctx }
     }
 
-    fn channel(&self, name: &str) -> Channel {
+    pub(super) fn channel(&self, name: &str) -> Channel {
         self.ctx.namespaces.resolve(name).expect("a test names a channel of its namespaces")
     }
 
-    async fn publish(&self, channel: &Channel, data: &str) -> Position {
+    pub(super) async fn publish(&self, channel: &Channel, data: &str) -> Position {
         publish(&self.ctx, channel, &NewPublication::new(&json(data))).await.expect("Redis answers")
     }
 }
 
-fn with_namespaces(mut ctx: Context) -> Context {
+pub(super) fn with_namespaces(mut ctx: Context) -> Context {
     let tables: BTreeMap<String, NamespaceTable> = [
         ("kept", "history_size = 5\nrecovery = \"forced\"\npresence = true\njoin_leave = true"),
         ("long", "history_size = 1000\nrecovery = \"forced\""),
@@ -52,7 +52,7 @@ fn table(toml: &str) -> NamespaceTable {
     parsed.try_deserialize().expect("a test's table is well-formed")
 }
 
-fn json(text: &str) -> Box<RawValue> {
+pub(super) fn json(text: &str) -> Box<RawValue> {
     RawValue::from_string(text.to_owned()).expect("a test publishes JSON")
 }
 
