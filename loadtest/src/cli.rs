@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::http::{self, HttpArgs};
 use crate::jobs::{self, JobsArgs};
 use crate::output::Output;
+use crate::ws::{self, WsArgs};
 
 /// Load tests for Millrace: open and closed loop, on this machine unless told otherwise.
 #[derive(Debug, Parser)]
@@ -20,6 +21,10 @@ enum Command {
     // Boxed: the options of one subcommand are large, and moved about once per process.
     Http(Box<HttpArgs>),
     Jobs(Box<JobsArgs>),
+    Ws(Box<WsArgs>),
+    /// Holds sockets for `ws`, which starts it
+    #[command(name = ws::CLIENT_COMMAND, hide = true)]
+    WsClient,
 }
 
 impl Cli {
@@ -28,6 +33,8 @@ impl Cli {
         match &self.command {
             Command::Http(args) => http::run(args, output).map(drop),
             Command::Jobs(args) => jobs::run(args, output).map(drop),
+            Command::Ws(args) => ws::run(args, output).map(drop),
+            Command::WsClient => ws::run_client(),
         }
     }
 }

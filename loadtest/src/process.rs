@@ -70,9 +70,15 @@ impl Watch {
         self.pids.iter().map(|pid| cpu_time(*pid)).sum()
     }
 
-    fn rss_bytes(&self) -> u64 {
+    /// Resident memory now.
+    pub(crate) fn rss_bytes(&self) -> u64 {
         self.pids.iter().filter_map(|pid| rss_bytes(*pid)).sum()
     }
+}
+
+/// The command of a process, as the kernel shortens it; empty when it is gone.
+pub(crate) fn name_of(pid: u32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned()
 }
 
 fn cpu_time(pid: u32) -> Option<Duration> {

@@ -11,4 +11,4 @@ pub(crate) use job_ids::{JobIds, parsed as parsed_id, shown as shown_id};
 pub(crate) use link::{Failure, Link, Scratch};
 pub use request::Method;
 pub(crate) use request::Request;
-pub(crate) use response::{BodyRule, Response};
+pub(crate) use response::{BodyRule, Response, ResponseParser};

@@ -43,6 +43,18 @@ fn bad_arguments_end_with_exit_code_2_and_say_what_is_wrong() {
         ("jobs pickup --admin-env /nonexistent", "--email"),
         ("jobs pickup --server-pid 4294967295", "there is no process"),
         ("http --reference-url http://192.0.2.1", "--i-own-this-host"),
+        ("ws --max 0", "0 is not in 1..=300000"),
+        ("ws --url wss://localhost", "TLS is not spoken"),
+        ("ws --url ws://192.0.2.1 --token t", "--i-own-this-host"),
+        ("ws --anonymous --token t", "cannot be used with"),
+        ("ws --admin-env /nonexistent", "--email"),
+        ("ws --tokens /nonexistent", "cannot read"),
+        ("ws --namespace a:b --token t", "--namespace"),
+        ("ws echo --server-pid 4294967295", "there is no process"),
+        ("ws fan-out --rate 1 --window 2", "cannot be used with"),
+        ("ws fan-out --channels 3 --publishers 2", "--publishers must be"),
+        ("ws stuck -n 2 --channels 3", "--subscribers must be"),
+        ("ws-client", "for the load tester itself"),
     ];
     for (line, expected) in cases {
         let output = millrace_loadtest(line);

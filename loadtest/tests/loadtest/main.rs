@@ -10,6 +10,8 @@ mod open_loop;
 mod report_shape;
 mod setting_up;
 mod stub;
+mod ws;
+mod ws_stub;
 
 use clap::Parser;
 use loadtest::http::{self, HttpArgs, Report};
