@@ -6,6 +6,7 @@
 //! - [`edge`]: what happens to every request before and after its handler. [`gate`]: sign-in and rate limits of one route.
 //! - [`extract`]: bytes into types, else 4xx there.
 //! - [`idempotency`]: how a creation that carries an Idempotency-Key is answered.
+//! - [`socket`]: WebSocket connections and their protocol.
 //! - [`openapi`]: the document that describes all of it.
 //! - [`server`] and [`drain`]: start, and stop in order. [`cli`]: the command line.
 
@@ -20,4 +21,5 @@ pub mod openapi;
 pub mod problems;
 pub mod routes;
 pub mod server;
+pub mod socket;
 pub mod state;

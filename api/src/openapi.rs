@@ -5,7 +5,10 @@ pub mod headers;
 mod links;
 mod problems;
 
-use crate::routes::{self, api_keys, audit, auth, jobs, jwks, probes, queues, system, users, workers};
+use crate::{
+    routes::{self, api_keys, audit, auth, jobs, jwks, probes, queues, system, users, workers},
+    socket::upgrade,
+};
 use headers::Headers;
 use links::Links;
 use problems::Problems;
@@ -30,7 +33,7 @@ use utoipa::{
         jobs::submit_job, jobs::bulk::submit_jobs, jobs::get_job, jobs::list_jobs, jobs::list_job_attempts, jobs::cancel_job, jobs::retry_job,
         jobs::delete_job, queues::list_queues, queues::get_queue, queues::update_queue, queues::delete_queue, queues::pause_queue, queues::resume_queue,
         queues::purge_queue, queues::list_dead_jobs, queues::delete_dead_jobs, queues::requeue_dead_jobs,
-        workers::list_workers, workers::get_worker),
+        workers::list_workers, workers::get_worker, upgrade::open_socket),
     components(schemas(crate::error::Problem<'_>, shared::Code)),
     modifiers(&Security, &Headers, &Problems, &Links)
 )]

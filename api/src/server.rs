@@ -5,6 +5,7 @@ use crate::{
     edge::{Edge, compression, spans::RequestSpans},
     extract::BodyBudget,
     routes::{self, probes},
+    socket::{Hub, Sockets},
     state::AppState,
 };
 use actix_cors::Cors;
@@ -13,6 +14,7 @@ use actix_web::{
     dev::{Server, Service, ServiceRequest},
     http::{Method, header},
     middleware::{Compress, Condition},
+    rt::net::TcpStream,
     web::Data,
 };
 use metrics::Gauge;
@@ -29,6 +31,7 @@ use std::{
     cell::RefCell,
     io,
     net::SocketAddr,
+    os::fd::{AsRawFd, RawFd},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -40,11 +43,22 @@ use tracing_actix_web::TracingLogger;
 /// Everything a process needs before it can listen.
 pub async fn open_state(settings: Settings) -> Result<AppState> {
     let bodies = BodyBudget::new(settings.bodies_max_bytes.0);
+    let sockets = Sockets::new(&settings);
     let ctx = Context::open(settings)?;
     let limiter = Limiter::new(ctx.settings().rate_limit_callers);
     let accounts = Accounts::open(ctx.clone(), limiter.clone()).await?;
     let started_at = ctx.clock.now();
-    Ok(AppState { ctx, limiter, accounts, drain: Drain::default(), bodies, metrics: names::install(), node_id: NodeId::new(), started_at })
+    Ok(AppState {
+        ctx,
+        limiter,
+        accounts,
+        drain: Drain::default(),
+        bodies,
+        sockets,
+        metrics: names::install(),
+        node_id: NodeId::new(),
+        started_at,
+    })
 }
 
 /// A server that listens and is not running yet, with the address it got.
@@ -55,11 +69,12 @@ pub fn bind(state: AppState) -> io::Result<(Server, SocketAddr)> {
     let n_started = Arc::new(AtomicUsize::new(0));
     let address = (settings.api_host, settings.api_port);
     let server = HttpServer::new(move || {
-        name_thread(n_started.fetch_add(1, Ordering::Relaxed));
+        let thread = name_thread(n_started.fetch_add(1, Ordering::Relaxed));
         let data = Data::new(state.for_worker(n_workers).expect("the settings opened once before"));
         let compress = Compress::default();
         App::new()
             .app_data(data.clone())
+            .app_data(Hub::start(data.clone(), thread))
             .configure(routes::configure)
             .default_service(actix_web::web::to(async || HttpResponse::NotFound()))
             .wrap_fn(|request, service| {
@@ -85,7 +100,7 @@ pub fn bind(state: AppState) -> io::Result<(Server, SocketAddr)> {
     .backlog(settings.api_backlog)
     .keep_alive(Duration::from_secs(settings.api_keep_alive_s))
     .client_request_timeout(Duration::from_secs(settings.api_client_timeout_s))
-    .shutdown_timeout(settings.shutdown_timeout_s - settings.drain_delay_s)
+    .shutdown_timeout(settings.shutdown_timeout_s - settings.drain_delay_s - settings.ws_drain_s)
     .on_connect(count_connection)
     .disable_signals();
     let (host, port) = address;
@@ -133,28 +148,41 @@ thread_local! {
 }
 
 /// Names the worker's thread, for profilers and `top -H`, and its connection gauge.
-fn name_thread(worker: usize) {
+fn name_thread(worker: usize) -> String {
     let name = format!("api-w{worker}");
     OPEN_CONNECTIONS.with_borrow_mut(|gauge| *gauge = Some(metrics::gauge!(APP_ACTIVE_CONNECTIONS, "worker" => name.clone())));
     #[cfg(target_os = "linux")]
-    if let Ok(name) = std::ffi::CString::new(name) {
+    if let Ok(name) = std::ffi::CString::new(name.as_str()) {
         // The name is a convenience; without it nothing is lost.
         let _ = nix::sys::prctl::set_name(&name);
     }
+    name
 }
 
-/// Counts a connection for as long as actix keeps its data.
-struct OpenConnection(Gauge);
+/// What is known of a connection from its first moment; counts it for as long as actix keeps its data.
+#[derive(Debug)]
+pub struct OpenConnection {
+    gauge: Gauge,
+    socket: Option<RawFd>,
+}
 
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.decrement(1.0);
+impl OpenConnection {
+    /// Its socket, valid as long as a request of the connection is being answered.
+    pub(crate) fn socket(&self) -> Option<RawFd> {
+        self.socket
     }
 }
 
-fn count_connection(_: &dyn Any, data: &mut actix_web::dev::Extensions) {
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.gauge.decrement(1.0);
+    }
+}
+
+fn count_connection(io: &dyn Any, data: &mut actix_web::dev::Extensions) {
     if let Some(gauge) = OPEN_CONNECTIONS.with_borrow(Clone::clone) {
         gauge.increment(1.0);
-        data.insert(OpenConnection(gauge));
+        let socket = io.downcast_ref::<TcpStream>().map(AsRawFd::as_raw_fd);
+        data.insert(OpenConnection { gauge, socket });
     }
 }

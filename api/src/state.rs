@@ -1,6 +1,6 @@
 //! What every handler is given: one value per process, shared by its threads.
 
-use crate::{drain::Drain, extract::BodyBudget};
+use crate::{drain::Drain, extract::BodyBudget, socket::Sockets};
 use shared::{Caller, Context, Result, accounts::Accounts, ids::NodeId, limits::Limiter, telemetry::metrics::MetricsHandle};
 use time::OffsetDateTime;
 
@@ -11,6 +11,7 @@ pub struct AppState {
     pub accounts: Accounts,
     pub drain: Drain,
     pub bodies: BodyBudget,
+    pub sockets: Sockets,
     pub metrics: MetricsHandle,
     pub node_id: NodeId,
     pub started_at: OffsetDateTime,

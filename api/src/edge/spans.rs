@@ -13,9 +13,15 @@ use tracing_actix_web::RootSpanBuilder;
 #[derive(Debug)]
 pub struct RequestSpans;
 
+/// Paths whose requests become sockets.
+fn is_socket(path: &str) -> bool {
+    matches!(path, "/connection/websocket" | "/ws")
+}
+
 impl RootSpanBuilder for RequestSpans {
     fn on_request_start(request: &ServiceRequest) -> Span {
-        if is_probe(request.path()) {
+        // A socket would keep its span for as long as it is open.
+        if is_probe(request.path()) || is_socket(request.path()) {
             return Span::none();
         }
         let extensions = request.extensions();

@@ -10,6 +10,7 @@ mod prefer;
 mod query;
 
 pub use body::Body;
+pub(crate) use body::parse;
 pub use budget::BodyBudget;
 pub use caller::{CallerOf, Meta};
 pub use conditional::{answer_with_etag, answer_with_etag_of, check_if_match};

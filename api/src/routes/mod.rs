@@ -16,7 +16,10 @@ pub mod system;
 pub mod users;
 pub mod workers;
 
-use crate::gate::{Access, Gate, GateOf};
+use crate::{
+    gate::{Access, Gate, GateOf},
+    socket::upgrade,
+};
 use actix_web::{
     Route, guard,
     http::Method,
@@ -111,6 +114,8 @@ pub fn root() -> Vec<Entry> {
         GET "/docs" NoLimit Public => docs::get_docs;
         GET "/docs/{file:.*}" NoLimit Public => docs::get_docs_file;
         GET "/examples/chat" NoLimit Public => examples::get_chat;
+        GET "/connection/websocket" NoLimit Public => upgrade::open_socket;
+        GET "/ws" NoLimit Public => upgrade::open_socket;
     }
     .into()
 }

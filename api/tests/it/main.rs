@@ -12,6 +12,7 @@ mod openapi;
 mod process;
 mod queues;
 mod redis_away;
+mod socket;
 mod support;
 mod system;
 mod users;

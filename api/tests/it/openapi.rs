@@ -14,8 +14,16 @@ fn document() -> Value {
 }
 
 /// Routes that serve the document itself or pages for people, or another name of a documented one.
-const UNDOCUMENTED: &[&str] =
-    &["/health", "/api/health", "/docs", "/docs/{file:.*}", "/api-docs/openapi.json", "/api-docs/openapi-3.0.json", "/examples/chat"];
+const UNDOCUMENTED: &[&str] = &[
+    "/health",
+    "/api/health",
+    "/docs",
+    "/docs/{file:.*}",
+    "/api-docs/openapi.json",
+    "/api-docs/openapi-3.0.json",
+    "/examples/chat",
+    "/ws",
+];
 
 #[test]
 fn every_route_is_documented_and_every_document_entry_is_a_route() {

@@ -6,6 +6,9 @@ use secrecy::ExposeSecret;
 use std::{fmt::Display, ops::RangeInclusive, thread};
 use tracing_subscriber::EnvFilter;
 
+/// A `connect` command with an access token has to fit.
+const FRAME_BYTES_LEAST: usize = 1 << 10;
+
 impl Settings {
     /// Rules that span more than one setting.
     pub(super) fn check(&self, problems: &mut Problems) {
@@ -52,8 +55,14 @@ impl Settings {
         if self.db_pool_min() > self.db_pool_max() {
             problems.add("DB_POOL_MIN", self.db_pool_min().to_string(), format!("at most DB_POOL_MAX ({})", self.db_pool_max()));
         }
-        if self.shutdown_timeout_s <= self.drain_delay_s {
-            problems.add("SHUTDOWN_TIMEOUT_S", self.shutdown_timeout_s.to_string(), "more than DRAIN_DELAY_S");
+        if self.shutdown_timeout_s <= self.drain_delay_s + self.ws_drain_s {
+            problems.add("SHUTDOWN_TIMEOUT_S", self.shutdown_timeout_s.to_string(), "more than DRAIN_DELAY_S and WS_DRAIN_S together");
+        }
+        if self.ws_pong_s >= self.ws_ping_s {
+            problems.add("WS_PONG_S", self.ws_pong_s.to_string(), "less than WS_PING_S");
+        }
+        if self.ws_frame_max_bytes.0 < FRAME_BYTES_LEAST || self.ws_outbox_bytes.0 < self.ws_frame_max_bytes.0 {
+            problems.add("WS_FRAME_MAX_BYTES", self.ws_frame_max_bytes.0.to_string(), "at least 1KiB, and at most WS_OUTBOX_BYTES");
         }
         if self.bodies_max_bytes.0 < self.max_bulk_bytes.0 {
             problems.add("BODIES_MAX_BYTES", self.bodies_max_bytes.0.to_string(), "at least MAX_BULK_BYTES");

@@ -235,6 +235,36 @@ settings! {
     /// Seconds that a user's server-side subscriptions are remembered without a connection.
     CHANNEL_SESSION_TTL channel_session_ttl: u64 = "86400" in 1..=31_536_000;
 
+    // Sockets.
+    /// Sockets that one process keeps open; more get 503.
+    WS_MAX_CONNECTIONS ws_max_connections: usize = "20000" in 0..=1_000_000;
+    /// Sockets that one user may have, over all processes; 0 = no limit.
+    WS_MAX_CONNECTIONS_PER_USER ws_max_connections_per_user: usize = "0" in 0..=1_000_000;
+    /// Sockets that one process lets in per second; more get 503; 0 = no limit.
+    WS_CONNECTS_PER_S ws_connects_per_s: u32 = "0" in 0..=1_000_000;
+    /// Channels that one socket may be subscribed to.
+    WS_CHANNELS_PER_CLIENT ws_channels_per_client: usize = "128" in 1..=10_000;
+    /// Largest message that a client may send.
+    WS_FRAME_MAX_BYTES ws_frame_max_bytes: Bytes = "64KiB";
+    /// Commands that one socket may send per second, pings among them; 0 = no limit.
+    WS_COMMANDS_PER_S ws_commands_per_s: u32 = "1000" in 0..=1_000_000;
+    /// Bytes that wait to be sent to one socket; a reader that is further behind is closed with 3008.
+    WS_OUTBOX_BYTES ws_outbox_bytes: Bytes = "1MiB";
+    /// Messages that wait to be sent to one socket; a reader that is further behind is closed with 3008.
+    CHANNEL_LAYER_CAPACITY channel_layer_capacity: usize = "1000" in 1..=1_000_000;
+    /// Seconds between pings.
+    WS_PING_S ws_ping_s: u64 = "25" in 1..=3_600;
+    /// Seconds that a client has to answer a ping.
+    WS_PONG_S ws_pong_s: u64 = "8" in 1..=3_600;
+    /// Seconds that a client has to say who it is.
+    WS_CONNECT_TIMEOUT_S ws_connect_timeout_s: u64 = "10" in 1..=600;
+    /// Seconds past the end of a token that a client has to bring a fresh one.
+    WS_EXPIRY_GRACE_S ws_expiry_grace_s: u64 = "25" in 0..=3_600;
+    /// Seconds over which sockets are closed when the process stops.
+    WS_DRAIN_S ws_drain_s: u64 = "10" in 0..=600;
+    /// Web origins whose pages may open sockets, besides the API's own; empty = CORS_ORIGINS.
+    WS_ORIGINS ws_origins: Origins = "";
+
     // Running.
     /// Seconds between saying not ready and stopping to accept.
     DRAIN_DELAY_S drain_delay_s: u64 = "5" in 0..=600;

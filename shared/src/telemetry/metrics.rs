@@ -44,6 +44,11 @@ metrics_list! {
     gauge JOB_QUEUE_STALLED = "job_queue_stalled", "1 while a queue has ready jobs, a worker has room and none is leased, by queue.";
     counter JOB_RECONCILED = "job_reconciled_total", "Repairs by the reconciler, by repair.";
     counter JOB_LEASES_LOST = "job_leases_lost_total", "Leases that expired or were refused.";
+    gauge WS_CONNECTIONS = "ws_connections", "Open sockets, by worker thread.";
+    counter WS_REFUSED = "ws_refused_total", "Sockets refused before the upgrade, by reason.";
+    counter WS_CLOSED = "ws_closed_total", "Sockets closed by us, by code.";
+    counter WS_COMMANDS = "ws_commands_total", "Commands received over sockets, by method.";
+    counter WS_FRAMES_SENT = "ws_frames_sent_total", "Frames written to sockets.";
     gauge PROCESS_RSS = "process_resident_memory_bytes", "Resident memory.";
     counter PROCESS_CPU = "process_cpu_seconds_total", "CPU time used.";
     gauge PROCESS_FDS = "process_open_fds", "Open file descriptors.";

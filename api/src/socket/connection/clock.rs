@@ -1,0 +1,99 @@
+//! What a connection does by the clock: it looks at its deadlines when the wheel says so, and names the next.
+
+use super::{Connection, Phase};
+use crate::socket::{
+    hub::{NEVER, Tick, ticks},
+    protocol::{close, reply},
+};
+use std::time::Duration;
+
+/// Deadlines of one connection; [`NEVER`] for those that do not stand.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Clock {
+    connect_by: Tick,
+    ping_at: Tick,
+    pong_by: Tick,
+    expires_at: Tick,
+    goodbye_by: Tick,
+}
+
+impl Clock {
+    fn next(&self) -> Option<Tick> {
+        let Self { connect_by, ping_at, pong_by, expires_at, goodbye_by } = *self;
+        [connect_by, ping_at, pong_by, expires_at, goodbye_by].into_iter().filter(|tick| *tick != NEVER).min()
+    }
+}
+
+const fn is_due(deadline: Tick, now: Tick) -> bool {
+    deadline != NEVER && deadline <= now
+}
+
+impl Connection {
+    pub(in crate::socket) fn expect_connect(&self) {
+        let connect_by = self.hub.now() + self.hub.rules.connect_within;
+        self.set_clock(Clock { connect_by, ..Clock::default() });
+    }
+
+    /// The first ping comes after half a period to a whole one, so that those who came together are not pinged together.
+    pub(super) fn expect_pings(&self) {
+        let period = self.hub.rules.ping_every;
+        let first = rand::random_range(period / 2..=period).max(1);
+        self.set_clock(Clock { connect_by: NEVER, ping_at: self.hub.now() + first, ..self.clock.get() });
+    }
+
+    /// `None` is for ever.
+    pub(super) fn expect_expiry(&self, ttl_s: Option<u32>) {
+        let at = |ttl_s| self.hub.now() + ticks(Duration::from_secs(u64::from(ttl_s))) + self.hub.rules.expiry_grace;
+        self.set_clock(Clock { expires_at: ttl_s.map_or(NEVER, at), ..self.clock.get() });
+    }
+
+    pub(super) fn expect_goodbye(&self) {
+        self.set_clock(Clock { goodbye_by: self.hub.now() + self.hub.rules.goodbye_within, ..Clock::default() });
+    }
+
+    /// Whether a ping was open.
+    pub(super) fn pong_received(&self) -> bool {
+        let clock = self.clock.get();
+        self.clock.set(Clock { pong_by: NEVER, ..clock });
+        clock.pong_by != NEVER
+    }
+
+    fn set_clock(&self, clock: Clock) {
+        self.clock.set(clock);
+        self.plan_look();
+    }
+
+    fn plan_look(&self) {
+        let planned = self.looked_at.get();
+        if let Some(next) = self.clock.get().next()
+            && (planned == NEVER || next < planned)
+        {
+            self.looked_at.set(self.hub.schedule(self.key, next));
+        }
+    }
+
+    pub(in crate::socket) fn look_at_clock(&self) {
+        let (now, mut clock) = (self.hub.now(), self.clock.get());
+        if self.looked_at.get() > now {
+            // Left over from a plan that was overtaken by a sooner one.
+            return;
+        }
+        self.looked_at.set(NEVER);
+        if is_due(clock.goodbye_by, now) {
+            self.clock.set(Clock::default());
+            self.wire.cut();
+        } else if is_due(clock.connect_by, now) {
+            self.close(close::STALE);
+        } else if is_due(clock.pong_by, now) {
+            self.close(close::NO_PONG);
+        } else if is_due(clock.expires_at, now) {
+            self.close(close::EXPIRED);
+        } else if is_due(clock.ping_at, now) && self.phase.get() == Phase::Open {
+            clock.ping_at = now + self.hub.rules.ping_every;
+            clock.pong_by = now + self.hub.rules.pong_within;
+            self.clock.set(clock);
+            self.send(reply::PING);
+        }
+        self.plan_look();
+    }
+}

@@ -1,0 +1,107 @@
+//! The sockets of one worker thread: no locks, no task and no queue per connection. In reading order:
+//!
+//! - [`registry`]: connections by key. [`wheel`]: when to look at which.
+//!
+//! What reaches a hub from outside comes in batches over one bounded queue; a batch is spread over all outboxes before any
+//! socket is written to, so that several frames leave in one write. Nothing here ever waits for a socket.
+
+mod registry;
+mod wheel;
+
+pub(super) use registry::Key;
+pub(super) use wheel::{NEVER, Tick, ticks};
+
+use super::{
+    Sockets,
+    connection::{Connection, Wire},
+    limits::Place,
+    meters::Meters,
+    rules::Rules,
+};
+use crate::state::AppState;
+use actix_web::{rt, web::Data};
+use registry::Registry;
+use std::{cell::RefCell, rc::Rc};
+use tokio::time::{self, MissedTickBehavior};
+use wheel::{TICK, Wheel};
+
+/// One per worker thread.
+#[derive(Debug)]
+pub struct Hub {
+    pub(super) state: Data<AppState>,
+    pub(super) rules: Rules,
+    pub(super) meters: Meters,
+    connections: RefCell<Registry>,
+    wheel: RefCell<Wheel>,
+    /// The buffer that messages are read into, lent to one connection at a time.
+    scratch: RefCell<Vec<u8>>,
+}
+
+impl Hub {
+    /// Starts the hub of the thread called `worker`; call it on the thread, inside its runtime.
+    pub fn start(state: Data<AppState>, worker: String) -> Rc<Self> {
+        let rules = Rules::of(&state.ctx.settings());
+        let hub = Rc::new(Self {
+            rules,
+            meters: Meters::new(worker),
+            connections: RefCell::default(),
+            wheel: RefCell::new(Wheel::new()),
+            scratch: RefCell::default(),
+            state,
+        });
+        rt::spawn(Rc::clone(&hub).keep_time());
+        hub
+    }
+
+    pub(super) fn sockets(&self) -> &Sockets {
+        &self.state.sockets
+    }
+
+    /// A connection that has been upgraded and has said nothing yet.
+    pub(super) fn open(self: &Rc<Self>, wire: Wire, place: Place) -> Rc<Connection> {
+        let connection = self.connections.borrow_mut().insert(|key| Rc::new(Connection::new(Rc::clone(self), key, wire, place)));
+        connection.expect_connect();
+        connection
+    }
+
+    pub(super) fn forget(&self, key: Key) {
+        self.connections.borrow_mut().remove(key);
+    }
+
+    pub(super) fn now(&self) -> Tick {
+        self.wheel.borrow().now()
+    }
+
+    /// Plans a look at `key`, and gives when that will be: at `tick`, or sooner if that is far away.
+    pub(super) fn schedule(&self, key: Key, tick: Tick) -> Tick {
+        self.wheel.borrow_mut().schedule(key, tick)
+    }
+
+    pub(super) fn lend_scratch(&self) -> Vec<u8> {
+        self.scratch.take()
+    }
+
+    pub(super) fn return_scratch(&self, scratch: Vec<u8>) {
+        /// What the largest usual message takes; a larger buffer is not kept.
+        const KEPT_BYTES: usize = 64 << 10;
+        if (1..=KEPT_BYTES).contains(&scratch.capacity()) {
+            self.scratch.replace(scratch);
+        }
+    }
+
+    async fn keep_time(self: Rc<Self>) {
+        let mut ticks = time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            ticks.tick().await;
+            let due = self.wheel.borrow_mut().advance();
+            for key in due {
+                let connection = self.connections.borrow().get(key).map(Rc::clone);
+                if let Some(connection) = connection {
+                    connection.look_at_clock();
+                }
+            }
+            self.meters.observe(self.connections.borrow().len());
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! What a hub counts. Counters are looked up once; what changes with every frame is counted plainly and told once per tick.
+
+use super::protocol::command::Request;
+use metrics::{Counter, Gauge, counter, gauge};
+use shared::telemetry::metrics::{WS_CLOSED, WS_COMMANDS, WS_CONNECTIONS, WS_FRAMES_SENT};
+use std::{cell::Cell, fmt};
+
+pub(super) struct Meters {
+    connections: Gauge,
+    commands: Vec<(&'static str, Counter)>,
+    frames_sent: Counter,
+    n_frames_sent: Cell<u64>,
+}
+
+impl fmt::Debug for Meters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Meters").finish_non_exhaustive()
+    }
+}
+
+impl Meters {
+    /// Those of the thread called `worker`.
+    pub(super) fn new(worker: String) -> Self {
+        Self {
+            connections: gauge!(WS_CONNECTIONS, "worker" => worker),
+            commands: Request::METHODS.iter().map(|method| (*method, counter!(WS_COMMANDS, "method" => *method))).collect(),
+            frames_sent: counter!(WS_FRAMES_SENT),
+            n_frames_sent: Cell::new(0),
+        }
+    }
+
+    pub(super) fn command(&self, method: &'static str) {
+        if let Some((_, counter)) = self.commands.iter().find(|(name, _)| std::ptr::eq(*name, method)) {
+            counter.increment(1);
+        }
+    }
+
+    pub(super) fn frame_sent(&self) {
+        self.n_frames_sent.set(self.n_frames_sent.get() + 1);
+    }
+
+    pub(super) fn closed(code: u16) {
+        counter!(WS_CLOSED, "code" => code.to_string()).increment(1);
+    }
+
+    /// Tells what was counted since the last tick.
+    pub(super) fn observe(&self, n_connections: usize) {
+        self.connections.set(n_connections as f64);
+        self.frames_sent.increment(self.n_frames_sent.take());
+    }
+}

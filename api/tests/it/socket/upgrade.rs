@@ -1,0 +1,81 @@
+//! Who gets a socket, and who is refused before there is one.
+
+use super::client::Socket;
+use crate::support::TestApp;
+use rstest::rstest;
+
+#[tokio::test]
+async fn both_paths_open_a_socket_and_our_subprotocol_is_taken_if_it_is_offered() {
+    let app = TestApp::start().await;
+    for (path, headers, chosen) in [
+        ("/connection/websocket", "", false),
+        ("/ws", "sec-websocket-protocol: other, centrifuge-json\r\n", true),
+        ("/ws", "sec-websocket-protocol: other\r\n", false),
+    ] {
+        let (head, _socket) = Socket::handshake(app.address, path, headers).await;
+        assert_eq!(head.status, 101);
+        assert!(head.text.contains("sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{}", head.text);
+        assert_eq!(head.text.contains("sec-websocket-protocol: centrifuge-json"), chosen);
+    }
+}
+
+#[rstest]
+#[case::none("", 101)]
+#[case::our_own("origin: http://{host}\r\n", 101)]
+#[case::listed("origin: https://app.example.org\r\n", 101)]
+#[case::foreign("origin: https://evil.example.org\r\n", 403)]
+#[case::hidden("origin: null\r\n", 403)]
+#[tokio::test]
+async fn pages_of_foreign_origins_are_refused(#[case] header: &str, #[case] status: u16) {
+    let app = TestApp::start_with(&[("CORS_ORIGINS", "https://app.example.org")]).await;
+    let (head, _) = Socket::handshake(app.address, "/connection/websocket", &header.replace("{host}", &app.address.to_string())).await;
+    assert_eq!(head.status, status);
+}
+
+#[tokio::test]
+async fn a_list_for_sockets_takes_the_place_of_the_general_one() {
+    let app = TestApp::start_with(&[("CORS_ORIGINS", "https://a.example.org"), ("WS_ORIGINS", "https://b.example.org")]).await;
+    for (origin, status) in [("https://a.example.org", 403), ("https://b.example.org", 101)] {
+        let (head, _) = Socket::handshake(app.address, "/connection/websocket", &format!("origin: {origin}\r\n")).await;
+        assert_eq!(head.status, status);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_handshake_is_a_problem() {
+    let app = TestApp::start().await;
+    assert_eq!(app.get("/connection/websocket").send().await.unwrap().status(), 400);
+    assert_eq!(app.post("/connection/websocket").send().await.unwrap().status(), 405);
+}
+
+#[tokio::test]
+async fn sockets_above_the_limit_are_sent_away_before_the_upgrade_and_get_in_when_others_leave() {
+    let app = TestApp::start_with(&[("WS_MAX_CONNECTIONS", "2")]).await;
+    let (first, _second) = (Socket::open(&app).await, Socket::open(&app).await);
+    let (head, _) = Socket::handshake(app.address, "/connection/websocket", "").await;
+    assert_eq!(head.status, 503);
+    assert!(head.text.contains("retry-after: "), "{}", head.text);
+    drop(first);
+    while app.state.sockets.n_open() > 1 {
+        tokio::task::yield_now().await;
+    }
+    Socket::open(&app).await;
+}
+
+#[tokio::test]
+async fn sockets_that_come_too_fast_are_sent_away() {
+    let app = TestApp::start_with(&[("WS_CONNECTS_PER_S", "1")]).await;
+    let _first = Socket::open(&app).await;
+    let (head, _) = Socket::handshake(app.address, "/connection/websocket", "").await;
+    assert_eq!(head.status, 503);
+    assert!(head.text.contains("retry-after: "), "{}", head.text);
+}
+
+#[tokio::test]
+async fn a_process_that_stops_lets_nobody_in() {
+    let app = TestApp::start().await;
+    app.state.drain.begin();
+    let (head, _) = Socket::handshake(app.address, "/connection/websocket", "").await;
+    assert_eq!(head.status, 503);
+    assert!(head.text.contains("retry-after: "), "{}", head.text);
+}
