@@ -108,7 +108,7 @@ pub fn code_for(status: StatusCode) -> Code {
 /// `docs/PROBLEMS.md`.
 pub fn markdown() -> String {
     let mut text = String::from(
-        "# Problems\n\nEvery 4xx and 5xx answer is `application/problem+json` (RFC 9457). `type` is `/problems/<code>`.\n\
+        "# Problems\n\nEvery 4xx and 5xx answer to a request is `application/problem+json` (RFC 9457); what is no HTTP request gets a 400, 408 or 431 without a body. `type` is `/problems/<code>`.\n\
          This page is made from the table in `api/src/problems.rs` by `millrace-api openapi --problems`.\n\n\
          | code | status | title | what to do |\n|---|---|---|---|\n",
     );

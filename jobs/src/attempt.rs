@@ -134,7 +134,8 @@ fn returned(result: Result<Outcome, Box<dyn Any + Send>>, job: &LeasedJob, ran: 
         Ok(Outcome::Cancelled) => match job.signals.reason() {
             Some(StopReason::WorkerStops | StopReason::LeaseLost) => End::Abandoned,
             Some(StopReason::Cancelled) => End::Outcome(Outcome::Cancelled),
-            None => End::Outcome(Outcome::Timeout { limit: ran }),
+            None if job.signals.soft.is_cancelled() => End::Outcome(Outcome::Timeout { limit: ran }),
+            None => End::Outcome(Outcome::retry("unasked_cancel", "the handler stopped as if asked to, and nobody had asked")),
         },
         Ok(outcome) => End::Outcome(outcome),
         Err(panic) => End::Outcome(Outcome::Panic(panic_message(&*panic))),

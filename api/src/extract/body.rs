@@ -32,6 +32,7 @@ impl<T: DeserializeOwned + Validate + 'static> FromRequest for Body<T> {
         let (request, payload) = (request.clone(), payload.take());
         Box::pin(async move {
             check_content_type(&request)?;
+            refuse_encoding(&request)?;
             let (bytes, reservation) = read(&request, payload).await?;
             Ok(Self { value: parse(&bytes)?, bytes, _reservation: reservation })
         })
@@ -45,6 +46,16 @@ fn check_content_type(request: &HttpRequest) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(Code::UnsupportedMediaType, "Send `Content-Type: application/json`."))
+}
+
+/// Bodies are taken as they are: what is compressed would be answered as broken JSON.
+pub(super) fn refuse_encoding(request: &HttpRequest) -> Result<()> {
+    match request.headers().get(header::CONTENT_ENCODING) {
+        Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => {
+            Err(Error::new(Code::UnsupportedMediaType, "Send the body without `Content-Encoding`."))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Reads the whole body within the limits of its route's class.

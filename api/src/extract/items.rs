@@ -2,7 +2,7 @@
 //! parsed as it arrives.
 
 use super::{
-    body::{json_error, refuse_list, too_large},
+    body::{json_error, refuse_encoding, refuse_list, too_large},
     budget::Reservation,
 };
 use crate::state::AppState;
@@ -15,8 +15,11 @@ use shared::{Code, Error, Result, text};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// Most items of a JSON body; NDJSON is bounded by its bytes alone.
+/// Most items of a JSON body.
 pub const JSON_ITEMS_MAX: usize = 1_000;
+
+/// Most lines of an NDJSON body: each is answered by more bytes than it may have.
+const LINES_MAX: usize = 100_000;
 
 /// A bulk body being read.
 pub struct Items {
@@ -26,6 +29,7 @@ pub struct Items {
     reservation: Reservation,
     bytes_left: usize,
     bytes_max: usize,
+    n_lines: usize,
     deadline: Instant,
     patience: Duration,
 }
@@ -55,7 +59,9 @@ impl Items {
     pub fn open(request: &HttpRequest, payload: Payload) -> Result<Self> {
         let state = request.app_data::<Data<AppState>>().expect("the server registers its state");
         let settings = state.ctx.settings();
-        let patience = Duration::from_secs(settings.api_client_timeout_s);
+        // What has been written must still be told before the request's own deadline.
+        let patience = Duration::from_secs(settings.api_client_timeout_s).min(Duration::from_millis(settings.request_timeout_ms) * 3 / 4);
+        refuse_encoding(request)?;
         let bytes_max = settings.max_bulk_bytes.0;
         let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
         if announced.is_some_and(|length| length > bytes_max) {
@@ -68,6 +74,7 @@ impl Items {
             reservation: state.bodies.open(announced)?,
             bytes_left: bytes_max,
             bytes_max,
+            n_lines: 0,
             deadline: Instant::now() + patience,
             patience,
         })
@@ -122,6 +129,10 @@ impl Items {
                 None => self.buffer.split(),
             };
             if !line.trim_ascii().is_empty() {
+                if self.n_lines == LINES_MAX {
+                    return Err(Error::new(Code::BodyTooLarge, format!("A body may have {LINES_MAX} lines.")));
+                }
+                self.n_lines += 1;
                 items.push(parse(&line));
             }
         }
@@ -131,7 +142,7 @@ impl Items {
     /// `false` at the end of the body.
     async fn read_more(&mut self) -> Result<bool> {
         let Some(payload) = &mut self.payload else { return Ok(false) };
-        let late = |_| Error::new(Code::RequestTimeout, format!("The body did not arrive within {} s.", self.patience.as_secs()));
+        let late = |_| Error::new(Code::RequestTimeout, format!("The body did not arrive within {} ms.", self.patience.as_millis()));
         match timeout_at(self.deadline, payload.next()).await.map_err(late)? {
             None => {
                 self.payload = None;

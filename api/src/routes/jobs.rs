@@ -80,22 +80,22 @@ async fn submit_once(
         Ok((stored(&job)?, (job, made)))
     });
     match creation.await? {
-        Creation::Fresh(answer, (job, Some(made))) => Ok(Creation::Fresh(answer, announce(ctx, &made, job, patience).await?)),
+        Creation::Fresh(answer, (job, Some(made))) => Ok(Creation::Fresh(answer, announce(ctx, &made, job, patience).await)),
         Creation::Fresh(answer, (duplicate, None)) => Ok(Creation::Fresh(answer, duplicate)),
         Creation::Replayed(answer) => Ok(Creation::Replayed(answer)),
     }
 }
 
 /// Brings a committed job before the workers, and waits for it if the caller does.
-async fn announce(ctx: &Context, new_job: &NewJob, job: Job, patience: Option<Duration>) -> Result<Job> {
+async fn announce(ctx: &Context, new_job: &NewJob, job: Job, patience: Option<Duration>) -> Job {
     let waiter = match patience {
         Some(_) => Waiter::begin(ctx, new_job).await,
         None => None,
     };
     submit::announce(ctx, &[new_job]).await;
     match (waiter, patience) {
-        (Some(waiter), Some(patience)) => waiter.wait(patience).await,
-        (None, _) | (_, None) => Ok(job),
+        (Some(waiter), Some(patience)) => waiter.wait(job, patience).await,
+        (None, _) | (_, None) => job,
     }
 }
 

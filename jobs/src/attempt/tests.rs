@@ -73,6 +73,12 @@ async fn the_soft_limit_asks_and_a_handler_that_stops_for_it_timed_out() {
 }
 
 #[tokio::test]
+async fn a_handler_that_stops_unasked_failed() {
+    let end = supervise(ready(Outcome::Cancelled), &job(), NO_LIMITS).await;
+    assert!(matches!(end, End::Outcome(Outcome::Retry { .. })), "{end:?}");
+}
+
+#[tokio::test]
 async fn a_handler_may_finish_although_it_is_asked_to_stop() {
     let job = job();
     let signals = Arc::clone(&job.signals);

@@ -119,7 +119,7 @@ impl std::fmt::Display for JobState {
 /// How often and how late a failed job is tried again: `min(max_ms, base_ms · 2^(n-1))` with full jitter after failure n.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RetryPolicy {
-    /// Tries in all, the first included.
+    /// Tries in all, the first included. A job whose process crashed is tried again, alone, whatever this says: twice at most.
     #[schema(example = 4, minimum = 1, maximum = 100)]
     pub max_attempts: i32,
     /// Longest wait after the first failure.

@@ -39,10 +39,11 @@ pub struct SubmitJob {
     #[validate(custom(function = "name"))]
     #[schema(min_length = 1, max_length = 100, pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]*$", example = "default")]
     pub queue: Option<String>,
-    /// Any JSON, handed to the handler as it is; `{}` when absent.
+    /// Any JSON, handed to the handler as it is; `{}` when absent or null.
     #[schema(value_type = Option<serde_json::Value>)]
     pub payload: Option<Box<RawValue>>,
-    /// 0 to 9, 9 is most urgent; 4 when absent.
+    /// 0 to 9, 9 is most urgent; 4 when absent. Workers lease ahead of what they run, and every sixteenth lease takes the job that
+    /// waits longest, so that urgent work cannot starve the rest: the order is that of leasing, roughly and not strictly.
     #[serde(default, deserialize_with = "json_fields::whole")]
     #[validate(range(min = 0, max = 9))]
     #[schema(minimum = 0, maximum = 9)]

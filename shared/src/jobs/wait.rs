@@ -1,7 +1,7 @@
 //! Callers that wait for a job to end: one subscriber per process hears of all ends, and a slow poll catches what it misses.
 
 use super::{Job, NewJob, race, read, submit};
-use crate::{Context, Result, ids::JobId};
+use crate::{Code, Context, Result, ids::JobId};
 use futures_util::StreamExt;
 use std::{
     collections::HashMap,
@@ -13,13 +13,15 @@ use std::{
 };
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
-    time::{Instant, MissedTickBehavior, interval_at, sleep, timeout_at},
+    time::{Instant, MissedTickBehavior, interval_at, sleep, timeout, timeout_at},
 };
 
 /// Longest a caller may wait.
 pub const WAIT_MAX: Duration = Duration::from_secs(30);
 /// How often a waiter looks for itself.
 const POLL: Duration = Duration::from_millis(500);
+/// Longest for the look after the wait.
+const LAST_LOOK: Duration = Duration::from_secs(1);
 
 /// Everyone in this process who waits, by job.
 #[derive(Debug)]
@@ -71,27 +73,34 @@ impl Waiter {
         Some(waiter)
     }
 
-    /// The job once it has ended, or as it stands after `patience`.
-    pub async fn wait(self, patience: Duration) -> Result<Job> {
+    /// The job once it has ended, or as it stands after `patience`. `accepted` is what it was at its submit, which nothing that
+    /// goes wrong from here on undoes: the job is told as it was last seen when it cannot be read, or was deleted meanwhile.
+    pub async fn wait(self, accepted: Job, patience: Duration) -> Job {
         let deadline = Instant::now() + patience.min(WAIT_MAX);
         let mut poll = interval_at(Instant::now() + POLL, POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let ended = async {
+        let mut last_seen = accepted;
+        let watch = async {
             loop {
                 tokio::select! {
                     () = self.ended.notified() => {}
                     _ = poll.tick() => {}
                 }
-                let job = read::current(&self.ctx, self.id).await?;
-                if job.state.is_ended() {
-                    return Ok(job);
+                match read::current(&self.ctx, self.id).await {
+                    Ok(job) => last_seen = job,
+                    Err(error) if error.code == Code::NotFound => return,
+                    Err(error) => tracing::debug!(%error, job_id = %self.id, "a job that is waited for cannot be read at the moment"),
+                }
+                if last_seen.state.is_ended() {
+                    return;
                 }
             }
         };
-        match timeout_at(deadline, ended).await {
-            Ok(job) => job,
-            Err(_) => read::current(&self.ctx, self.id).await,
+        if timeout_at(deadline, watch).await.is_ok() {
+            return last_seen;
         }
+        let at_last = timeout(LAST_LOOK, read::current(&self.ctx, self.id)).await;
+        at_last.ok().and_then(Result::ok).unwrap_or(last_seen)
     }
 }
 
@@ -106,7 +115,7 @@ pub async fn submit_and_wait(ctx: &Context, job: NewJob, patience: Duration) -> 
     let waiter = Waiter::begin(ctx, &job).await;
     let job = submit::submit(ctx, job).await?;
     match waiter {
-        Some(waiter) if !job.duplicate => waiter.wait(patience).await,
+        Some(waiter) if !job.duplicate => Ok(waiter.wait(job, patience).await),
         Some(_) | None => Ok(job),
     }
 }

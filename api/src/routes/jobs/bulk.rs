@@ -66,9 +66,22 @@ pub struct BulkItem<'a> {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BulkAnswer<'a> {
     items: Vec<BulkItem<'a>>,
+    /// Only where the body was not gone through to its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    stopped: Option<Stopped<'a>>,
 }
 
-/// Submits many jobs: up to 1000 in JSON, or any number in NDJSON, which is written while it arrives.
+/// Where going through the body ended early, and why. Nothing was done about the jobs from `index` on: send them again.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Stopped<'a> {
+    #[schema(example = 4_000)]
+    index: usize,
+    problem: Problem<'a>,
+}
+
+/// Submits many jobs: up to 1000 in JSON, or 100,000 in NDJSON, which is written while it arrives. When that cannot go on (the body
+/// breaks off or takes too long, a server is away), `stopped` says from which job on nothing was done.
 #[utoipa::path(post, path = "/api/v1/jobs/bulk", tag = "jobs", operation_id = "submit_jobs",
     request_body(content(
         (SubmitJobs = "application/json"),
@@ -120,7 +133,7 @@ struct Bulk<'a> {
 
 impl Bulk<'_> {
     /// Writes chunk by chunk as the body arrives, and announces each while the next is written. What was written stays, so a
-    /// later failure is told as the next item's.
+    /// later failure is told beside it.
     async fn each(&mut self, items: &mut Items) -> Result<Vec<u8>> {
         let mut answer = Answer::default();
         let mut unannounced = Vec::new();
@@ -132,11 +145,11 @@ impl Bulk<'_> {
                     unannounced = verdicts;
                 }
                 Ok(None) if self.n_items == 0 => return Err(empty()),
-                Ok(None) => return Ok(answer.finish()),
+                Ok(None) => return answer.finish(None),
                 Err(error) if self.n_items == 0 => return Err(error),
                 Err(error) => {
-                    answer.add(self.n_items, &[Err(error)], &self.request_id)?;
-                    return Ok(answer.finish());
+                    let problem = Problem::new(&error, &self.request_id);
+                    return answer.finish(Some(Stopped { index: self.n_items, problem }));
                 }
             }
         }
@@ -174,7 +187,7 @@ impl Bulk<'_> {
             self.n_items += answer.add(self.n_items, &verdicts, &self.request_id)?;
             all.extend(verdicts);
         }
-        if self.n_items == 0 { Err(empty()) } else { Ok((answer.finish(), all)) }
+        if self.n_items == 0 { Err(empty()) } else { Ok((answer.finish(None)?, all)) }
     }
 }
 
@@ -214,8 +227,13 @@ impl Answer {
         Ok(verdicts.len())
     }
 
-    fn finish(mut self) -> Vec<u8> {
-        self.0.extend_from_slice(b"]}");
-        self.0
+    fn finish(mut self, stopped: Option<Stopped<'_>>) -> Result<Vec<u8>> {
+        self.0.push(b']');
+        if let Some(stopped) = stopped {
+            self.0.extend_from_slice(b",\"stopped\":");
+            serde_json::to_writer(&mut self.0, &stopped).map_err(Error::internal)?;
+        }
+        self.0.push(b'}');
+        Ok(self.0)
     }
 }

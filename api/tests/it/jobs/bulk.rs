@@ -51,6 +51,22 @@ async fn lines_are_taken_in_any_number() {
 }
 
 #[tokio::test]
+async fn a_body_that_cannot_be_gone_through_says_from_where_on() {
+    let world = World::with(&[("MAX_BULK_BYTES", "1048576")]).await;
+    let line = format!("{{\"kind\":\"debug.echo\",\"payload\":\"{}\"}}\n", "x".repeat(300));
+    // Chunked, so that nothing announces that it is too large.
+    let chunks = futures_util::stream::iter(vec![line.repeat(1_000); 4].into_iter().map(Ok::<_, std::io::Error>));
+    let body = reqwest::Body::wrap_stream(chunks);
+    let (status, answer) = send(world.post("/jobs/bulk").header("content-type", "application/x-ndjson").body(body)).await;
+    assert_eq!(status, StatusCode::MULTI_STATUS, "{answer}");
+    assert_eq!(answer["stopped"]["problem"]["code"], "body_too_large");
+    let done = statuses(&answer).len();
+    assert_eq!(answer["stopped"]["index"], done);
+    assert_eq!(world.count("jobs").await, i64::try_from(done).unwrap());
+    assert!(done >= 1_000, "{done}");
+}
+
+#[tokio::test]
 async fn a_repeated_bulk_makes_its_jobs_once() {
     let world = World::new().await;
     let bulk = || world.post("/jobs/bulk").header("idempotency-key", "bulk-1").json(&mixed());

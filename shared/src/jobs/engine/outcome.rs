@@ -104,7 +104,9 @@ fn storable(error: JobError) -> JobError {
         let text = if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text };
         if text.len() > bytes_max { text[..text.floor_char_boundary(bytes_max)].to_owned() } else { text }
     };
-    JobError { code: clean(error.code, ERROR_CODE_MAX), message: clean(error.message, ERROR_MAX) }
+    // Dead letters are asked for by their code, so each has one.
+    let code = if error.code.is_empty() { "error".to_owned() } else { error.code };
+    JobError { code: clean(code, ERROR_CODE_MAX), message: clean(error.message, ERROR_MAX) }
 }
 
 /// A delivery that is over, with what is needed to conclude it.

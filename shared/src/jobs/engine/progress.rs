@@ -35,9 +35,9 @@ pub struct Board {
 }
 
 impl Progress {
-    /// Progress as it is kept: within 0 to 100, the message cut to 200 bytes. `None` for what is no number.
+    /// Progress as it is kept: within 0 to 100, the message cut to 200 bytes and without NUL. `None` for what is no number.
     pub fn kept(percent: f64, message: Option<&str>) -> Option<Self> {
-        let cut = |text: &str| text[..text.floor_char_boundary(MESSAGE_MAX)].to_owned();
+        let cut = |text: &str| text[..text.floor_char_boundary(MESSAGE_MAX)].replace('\0', " ");
         (!percent.is_nan()).then(|| Self { percent: percent.clamp(0.0, 100.0), message: message.filter(|text| !text.is_empty()).map(cut) })
     }
 

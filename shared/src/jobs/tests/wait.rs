@@ -47,6 +47,25 @@ async fn an_end_that_nobody_announced_is_found_by_looking() {
 }
 
 #[tokio::test]
+async fn a_job_that_cannot_be_read_any_more_was_accepted_all_the_same() {
+    let fixture = Fixture::new().await;
+    let delete = async {
+        end_the_next(&fixture, None).await;
+        sqlx::query("DELETE FROM jobs_ended").execute(&fixture.ctx.pg).await.unwrap();
+    };
+    let (job, ()) = futures_util::future::join(submit_and_wait(&fixture, PATIENCE), delete).await;
+    assert!([JobState::Queued, JobState::Succeeded].contains(&job.state), "{job:?}");
+    let hide = async {
+        while fixture.count("jobs").await == 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+        sqlx::query("ALTER TABLE jobs RENAME TO hidden").execute(&fixture.ctx.pg).await.unwrap();
+    };
+    let (job, ()) = futures_util::future::join(submit_and_wait(&fixture, Duration::from_secs(1)), hide).await;
+    assert_eq!(job.state, JobState::Queued);
+}
+
+#[tokio::test]
 async fn patience_ends_with_the_job_as_it_stands() {
     let fixture = Fixture::new().await;
     let job = submit_and_wait(&fixture, Duration::from_millis(50)).await;
