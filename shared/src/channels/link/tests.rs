@@ -54,12 +54,9 @@ impl Listener {
 
     /// The next publication as text.
     async fn publication(&mut self) -> String {
-        match self.next().await {
-            Delivery::Publication { channel, publication, .. } => {
-                format!("{channel} {} {}", publication.offset, str::from_utf8(&publication.body).unwrap())
-            }
-            other => panic!("{other:?}"),
-        }
+        let next = self.next().await;
+        let Delivery::Publication { channel, publication, .. } = next else { panic!("{next:?}") };
+        format!("{channel} {} {}", publication.offset, str::from_utf8(&publication.body).unwrap())
     }
 }
 
@@ -177,15 +174,14 @@ async fn a_slow_receiver_misses_nothing_untold() {
     publish_many(&channels.ctx, &long, N, 3_000).await;
     let mut expected = 1;
     while expected <= u64::try_from(N).unwrap() {
-        match listener.next().await {
-            Delivery::Publication { publication, .. } => {
-                assert_eq!(publication.offset, expected);
-                expected += 1;
-            }
-            // 60 MB are more than Redis keeps for a reader that does not read.
-            Delivery::Lost => return,
-            other => panic!("{other:?}"),
+        let next = listener.next().await;
+        // 60 MB are more than Redis keeps for a reader that does not read.
+        if matches!(next, Delivery::Lost) {
+            return;
         }
+        let Delivery::Publication { publication, .. } = next else { panic!("{next:?}") };
+        assert_eq!(publication.offset, expected);
+        expected += 1;
     }
 }
 
