@@ -107,6 +107,7 @@ pub(super) async fn look_up(accounts: &Accounts, key: &str) -> Result<Option<Kno
         caller: Caller::new(row.user_id, row.role, scopes, Credential::ApiKey(id)),
         version: row.token_version,
         good_until: row.expires_at.map_or(believed_until, |expires_at| expires_at.min(believed_until)),
+        ends_at: row.expires_at,
     }))
 }
 

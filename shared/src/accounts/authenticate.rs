@@ -7,6 +7,16 @@ use sha2::{Digest, Sha256};
 use std::time::Duration;
 use time::OffsetDateTime;
 
+/// What a credential proved, for whoever keeps on acting by it: revocations are looked up by [`Accounts::is_revoked`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proof {
+    pub caller: Caller,
+    /// The user's token version when it was issued or looked up.
+    pub version: i32,
+    /// Then it ends; a key without an end has none.
+    pub ends_at: Option<OffsetDateTime>,
+}
+
 /// A credential that was verified.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known {
@@ -15,19 +25,36 @@ pub(super) struct Known {
     pub version: i32,
     /// Then it ends, or must be looked up again.
     pub good_until: OffsetDateTime,
+    /// Then it ends for good.
+    pub ends_at: Option<OffsetDateTime>,
 }
 
 impl Accounts {
     /// The caller whom `credential` proves: an access token, or an API key.
     pub async fn authenticate(&self, credential: &str) -> Result<Caller> {
-        match self.authenticate_at_once(credential)? {
-            Some(caller) => Ok(caller),
-            None => self.look_up(credential).await,
-        }
+        Ok(self.prove(credential).await?.caller)
+    }
+
+    /// The same, with what it takes to ask later whether it still holds.
+    pub async fn prove(&self, credential: &str) -> Result<Proof> {
+        let known = match self.known_at_once(credential)? {
+            Some(known) => known,
+            None => self.look_up(credential).await?,
+        };
+        Ok(Proof { caller: known.caller, version: known.version, ends_at: known.ends_at })
+    }
+
+    /// Whether what was proved has been revoked since; looks in memory alone.
+    pub fn is_revoked(&self, proof: &Proof) -> bool {
+        self.revocations.refuses(proof.caller.credential, proof.caller.user_id, proof.version)
     }
 
     /// As [`authenticate`](Self::authenticate), without I/O; `None` when that is an API key that must be looked up.
     pub fn authenticate_at_once(&self, credential: &str) -> Result<Option<Caller>> {
+        Ok(self.known_at_once(credential)?.map(|known| known.caller))
+    }
+
+    fn known_at_once(&self, credential: &str) -> Result<Option<Known>> {
         if !self.revocations.is_complete() {
             return Err(Error::new(Code::DatabaseUnavailable, "What is revoked is not known yet.").retry_after(Duration::from_secs(1)));
         }
@@ -38,29 +65,34 @@ impl Accounts {
         let now = self.ctx.clock.now();
         let is_key = credential.starts_with(secret_token::API_KEY);
         match self.known.get(&fingerprint) {
-            Some(known) if known.good_until > now && !self.refuses(&known) => return Ok(Some(known.caller)),
+            Some(known) if known.good_until > now && !self.refuses(&known) => return Ok(Some(known)),
             Some(known) if !is_key => return Err(if known.good_until > now { revoked() } else { access_token::expired() }),
             // A key that is revoked or may be stale: the row decides.
             Some(_) | None if is_key => return Ok(None),
             Some(_) | None => {}
         }
         let verified = access_token::verify(&self.keys.load(), credential, now)?;
-        let known = Known { caller: verified.caller, version: verified.version, good_until: verified.expires_at };
+        let known = Known {
+            caller: verified.caller,
+            version: verified.version,
+            good_until: verified.expires_at,
+            ends_at: Some(verified.expires_at),
+        };
         if self.refuses(&known) {
             return Err(revoked());
         }
         self.known.insert(fingerprint, known);
-        Ok(Some(known.caller))
+        Ok(Some(known))
     }
 
-    async fn look_up(&self, key: &str) -> Result<Caller> {
+    async fn look_up(&self, key: &str) -> Result<Known> {
         let known = api_keys::look_up(self, key).await?.ok_or_else(invalid_token)?;
         // Heard of between the reading of the row and now.
         if self.refuses(&known) {
             return Err(invalid_token());
         }
         self.known.insert(Sha256::digest(key).into(), known);
-        Ok(known.caller)
+        Ok(known)
     }
 
     fn refuses(&self, known: &Known) -> bool {

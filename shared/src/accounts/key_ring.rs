@@ -89,6 +89,10 @@ impl KeyRing {
         Ok(verified.claims)
     }
 
+    pub fn knows(&self, kid: &str) -> bool {
+        self.verifying.contains_key(kid)
+    }
+
     pub fn public_keys(&self) -> Vec<serde_json::Value> {
         self.public.iter().map(|key| serde_json::to_value(key).expect("a JWK is plain data")).collect()
     }

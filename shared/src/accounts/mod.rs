@@ -37,6 +37,7 @@ pub mod types;
 pub mod users;
 pub mod watch;
 
+pub use authenticate::Proof;
 pub use types::{ApiKey, ListedSession, Origin, Session, User};
 
 use crate::{Context, Result, ids::ApiKeyId, limits::Limiter};
@@ -46,6 +47,7 @@ use hashing::Passwords;
 use key_ring::KeyRing;
 use quick_cache::sync::Cache;
 use revocations::Revocations;
+use serde::de::DeserializeOwned;
 use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc;
 use watch::Polled;
@@ -107,6 +109,16 @@ impl Accounts {
         self.keys.store(Arc::new(fresh));
         self.known.clear();
         Ok(())
+    }
+
+    /// What a token says that one of our keys signed for us; the caller judges time and type.
+    pub(crate) fn verify_signed<T: DeserializeOwned>(&self, token: &str) -> Result<T> {
+        self.keys.load().verify(token)
+    }
+
+    /// Whether a token names one of our keys as its own.
+    pub(crate) fn knows_key(&self, kid: &str) -> bool {
+        self.keys.load().knows(kid)
     }
 
     /// The public signing keys as JWKs (RFC 7517); none when signing is symmetric.

@@ -4,7 +4,7 @@
 //! - `position`, `publication`, `delivery`: the nouns of a channel's life. `error`: why something was refused.
 //! - `publish`, `history`: the two sides of what is kept, each one script (`*.lua` beside). `recovery`: how a subscription begins without missing anything.
 //! - `link`: how a process hears of publications. `control`: how it orders connections about, wherever they are held.
-//! - `subject`: who holds a connection.
+//! - `subject`: who holds a connection. `token`: how they prove it. `permission`: what they may.
 //!
 //! Nothing here knows a socket or the protocol: the edge in `api` maps these types to its frames and codes.
 
@@ -16,12 +16,14 @@ mod link;
 mod name;
 mod namespace;
 mod namespaces;
+mod permission;
 mod position;
 mod publication;
 mod publish;
 pub mod recovery;
 mod scripts;
 mod subject;
+mod token;
 
 pub use control::control;
 pub use delivery::{Addressee, Control, Delivery};
@@ -31,12 +33,14 @@ pub use link::Link;
 pub use name::{ChannelName, NAME_BYTES_MAX};
 pub use namespace::{Audience, Channel, HistoryRules, Namespace, Offer, Who};
 pub use namespaces::{NamespaceTable, Namespaces, SYSTEM, USER};
+pub use permission::may;
 pub use position::{EPOCH_BYTES_MAX, Position};
 pub use publication::{ClientInfo, NewPublication, Publication};
 pub use publish::publish;
 pub use subject::{
     Action, Admission, Authority, Capability, Membership, Pattern, ServerSubscription, Subject, SubscriptionGrant, TokenError,
 };
+pub use token::{admit, verify_subscription_token};
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,10 @@
 //! Who holds a connection, and what they proved.
 
 use super::ChannelName;
-use crate::{Caller, Role};
+use crate::{
+    Role,
+    accounts::{Accounts, Proof},
+};
 use serde_json::value::RawValue;
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -24,7 +27,7 @@ pub enum Authority {
     /// No token, where that is allowed.
     Anonymous,
     /// An account of ours: role and scopes count.
-    Account(Caller),
+    Account(Proof),
     /// A token that another backend signed with the key we share; it may name channels and rights of its own.
     Token(Arc<[Capability]>),
     /// `REALTIME_INSECURE`: everything is allowed.
@@ -36,10 +39,19 @@ impl Subject {
         Self { user: "".into(), authority: Authority::Anonymous, conn_info: None, expires_at: None }
     }
 
+    /// Whether it may go on: an account's session, key and user may have been revoked. Looks in memory alone; that the token has
+    /// expired is for [`expires_at`](Self::expires_at) to say, since a client may refresh it in time.
+    pub fn is_revoked(&self, accounts: &Accounts) -> bool {
+        match &self.authority {
+            Authority::Account(proof) => accounts.is_revoked(proof),
+            Authority::Anonymous | Authority::Token(_) | Authority::Insecure => false,
+        }
+    }
+
     /// The role of an account of ours.
     pub fn role(&self) -> Option<Role> {
         match &self.authority {
-            Authority::Account(caller) => Some(caller.role),
+            Authority::Account(proof) => Some(proof.caller.role),
             Authority::Anonymous | Authority::Token(_) | Authority::Insecure => None,
         }
     }

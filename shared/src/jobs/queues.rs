@@ -46,6 +46,18 @@ pub async fn get(ctx: &Context, caller: &Caller, name: &QueueName) -> Result<Que
     current(ctx, name).await
 }
 
+/// Whether `caller` may see the queue `name`; what there is not nobody sees.
+pub async fn is_visible(ctx: &Context, caller: &Caller, name: &QueueName) -> Result<bool> {
+    if !caller.scopes.contains(Scope::JobsRead) {
+        return Ok(false);
+    }
+    match settings::existing(ctx, name).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.code == Code::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// A queue as it is now, whoever asks.
 pub(super) async fn current(ctx: &Context, name: &QueueName) -> Result<Queue> {
     stats::queue(ctx, settings::existing(ctx, name).await?).await

@@ -6,13 +6,25 @@ use super::{
     race, store,
     volatile::{self, Look},
 };
-use crate::{Caller, Context, Error, Result, Scope, ids::JobId};
+use crate::{Caller, Code, Context, Error, Result, Scope, ids::JobId};
 
 /// The job `id`, for its owner and for operators.
 pub async fn get(ctx: &Context, caller: &Caller, id: JobId) -> Result<Job> {
     caller.require(Scope::JobsRead)?;
     let row = row_for(ctx, caller, id).await?;
     overlaid(ctx, row).await
+}
+
+/// Whether `caller` may see the job `id`; what there is not nobody sees.
+pub async fn is_visible(ctx: &Context, caller: &Caller, id: JobId) -> Result<bool> {
+    if !caller.scopes.contains(Scope::JobsRead) {
+        return Ok(false);
+    }
+    match row_for(ctx, caller, id).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.code == Code::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// The job as it is now, whoever asks.

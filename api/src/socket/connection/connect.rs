@@ -9,10 +9,7 @@ use crate::socket::protocol::{
     command::Connect,
     reply::{self, Connected, Expiry},
 };
-use shared::{
-    Code,
-    channels::{Authority, ClientInfo, Subject},
-};
+use shared::channels::{self, ChannelError, ClientInfo, Subject, TokenError};
 use std::{collections::BTreeMap, rc::Rc, sync::Arc};
 
 /// What clients are told that they talk to.
@@ -72,19 +69,13 @@ impl Connection {
     }
 
     async fn authenticate(&self, token: &str) -> Result<Subject, Failure> {
-        let state = &self.hub.state;
-        let (anonymous, insecure) = {
-            let settings = state.ctx.settings();
-            (settings.ws_anonymous, settings.realtime_insecure)
-        };
-        if token.is_empty() {
-            return if anonymous || insecure { Ok(Subject::anonymous()) } else { Err(Failure::Closed(close::BAD_REQUEST)) };
+        match channels::admit(&self.hub.state.accounts, Some(token)).await {
+            Ok(admission) => Ok(admission.subject),
+            Err(TokenError::Missing) => Err(Failure::Closed(close::BAD_REQUEST)),
+            Err(TokenError::Invalid) => Err(Failure::Closed(close::INVALID_TOKEN)),
+            Err(TokenError::Expired) => Err(ChannelError::TokenExpired.into()),
+            Err(TokenError::Failed(error)) => Err(error.into()),
         }
-        let caller = state
-            .authenticate(token)
-            .await
-            .map_err(|error| if error.code == Code::InvalidToken { Failure::Closed(close::INVALID_TOKEN) } else { Failure::from(error) })?;
-        Ok(Subject { user: caller.user_id.to_string().into(), authority: Authority::Account(caller), conn_info: None, expires_at: None })
     }
 
     /// Seconds until `expires_at`, at least one.

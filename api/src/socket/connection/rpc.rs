@@ -100,7 +100,7 @@ impl Connection {
     /// Jobs belong to accounts: who came by another backend's token has none.
     fn account(&self) -> Result<Caller, Failure> {
         match self.holder().subject.authority {
-            Authority::Account(caller) => Ok(caller),
+            Authority::Account(proof) => Ok(proof.caller),
             Authority::Anonymous => Err(Error::new(Code::Unauthenticated, "Jobs need an account.").into()),
             Authority::Token(_) | Authority::Insecure => Err(Refusal::PERMISSION_DENIED.into()),
         }

@@ -1,7 +1,9 @@
 //! Channels against a real Redis, each test with names of its own.
 
 mod history;
+mod permission;
 mod publish;
+mod token;
 
 use super::*;
 use crate::{

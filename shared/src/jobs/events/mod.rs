@@ -59,7 +59,7 @@ pub fn unfollow(ctx: &Context, channel: &Channel) {
 }
 
 /// The job of a channel. An id has other spellings, and those are nobody's channels.
-fn job_of(channel: &Channel) -> Option<JobId> {
+pub fn job_of(channel: &Channel) -> Option<JobId> {
     let id: JobId = channel.rest().parse().ok()?;
     (id.to_string() == channel.rest()).then_some(id)
 }
