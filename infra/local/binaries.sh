@@ -75,12 +75,12 @@ install_programs() {
     as_root_or_explain "apt-get update && apt-get install -y$packages"
     apt_install "$packages"
   elif have dnf; then
-    packages=$(printf '%s' "$1" | sed 's/ postgres/ postgresql-server postgresql/; s/ cc/ gcc/')
+    packages=$(printf '%s' "$1" | sed 's/ postgres/ postgresql-server postgresql/; s/ cc/ gcc/; s/ python3-venv//')
     as_root_or_explain "dnf install -y$packages"
     # shellcheck disable=SC2086  # a list of packages
     "${AS_ROOT[@]}" dnf install -y $packages >&2
   elif have brew && ! am_root; then
-    packages=$(printf '%s' "$1" | sed 's/ postgres/ postgresql@17/; s/ cc/ gcc/')
+    packages=$(printf '%s' "$1" | sed 's/ postgres/ postgresql@17/; s/ cc/ gcc/; s/ python3-venv//; s/ nodejs npm/ node/')
     # shellcheck disable=SC2086
     brew install $packages >&2
   else

@@ -91,12 +91,13 @@ async def answers_in_order(scope):
 
 
 async def sends_and_refreshes(scope):
-    """send has no answer; sub_refresh may leave out the channel, as older SDKs do"""
+    """send has no answer, ping an empty one; sub_refresh may leave out the channel, as older SDKs do"""
     account = await scope.api.account()
     socket = await _connected(scope, account["token"])
     channel = f"gated:{scope.tag}"
     token = signed({"sub": account["id"], "channel": channel, "exp": in_seconds(60)})
     await socket.send({"send": {"data": {"nobody": "listens"}}})
+    assert await socket.ask({"id": 9, "ping": {}}) == [{"id": 9, "ping": {}}]
     [subscribed, refreshed] = await socket.ask(
         {"id": 2, "subscribe": {"channel": channel, "token": token}},
         {"id": 3, "sub_refresh": {"token": token}},
