@@ -43,8 +43,8 @@ use tracing_actix_web::TracingLogger;
 /// Everything a process needs before it can listen.
 pub async fn open_state(settings: Settings) -> Result<AppState> {
     let bodies = BodyBudget::new(settings.bodies_max_bytes.0);
-    let sockets = Sockets::new(&settings);
     let ctx = Context::open(settings)?;
+    let sockets = Sockets::start(&ctx);
     let limiter = Limiter::new(ctx.settings().rate_limit_callers);
     let accounts = Accounts::open(ctx.clone(), limiter.clone()).await?;
     let started_at = ctx.clock.now();

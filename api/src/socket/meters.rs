@@ -2,14 +2,16 @@
 
 use super::protocol::command::Request;
 use metrics::{Counter, Gauge, counter, gauge};
-use shared::telemetry::metrics::{WS_CLOSED, WS_COMMANDS, WS_CONNECTIONS, WS_FRAMES_SENT};
+use shared::telemetry::metrics::{WS_CLOSED, WS_COMMANDS, WS_CONNECTIONS, WS_FRAMES_SENT, WS_SUBSCRIPTIONS};
 use std::{cell::Cell, fmt};
 
 pub(super) struct Meters {
     connections: Gauge,
     commands: Vec<(&'static str, Counter)>,
     frames_sent: Counter,
+    subscriptions: Gauge,
     n_frames_sent: Cell<u64>,
+    n_subscriptions: Cell<u64>,
 }
 
 impl fmt::Debug for Meters {
@@ -22,10 +24,12 @@ impl Meters {
     /// Those of the thread called `worker`.
     pub(super) fn new(worker: String) -> Self {
         Self {
-            connections: gauge!(WS_CONNECTIONS, "worker" => worker),
+            connections: gauge!(WS_CONNECTIONS, "worker" => worker.clone()),
+            subscriptions: gauge!(WS_SUBSCRIPTIONS, "worker" => worker),
             commands: Request::METHODS.iter().map(|method| (*method, counter!(WS_COMMANDS, "method" => *method))).collect(),
             frames_sent: counter!(WS_FRAMES_SENT),
             n_frames_sent: Cell::new(0),
+            n_subscriptions: Cell::new(0),
         }
     }
 
@@ -39,6 +43,14 @@ impl Meters {
         self.n_frames_sent.set(self.n_frames_sent.get() + 1);
     }
 
+    pub(super) fn subscribed(&self) {
+        self.n_subscriptions.set(self.n_subscriptions.get() + 1);
+    }
+
+    pub(super) fn unsubscribed(&self) {
+        self.n_subscriptions.set(self.n_subscriptions.get() - 1);
+    }
+
     pub(super) fn closed(code: u16) {
         counter!(WS_CLOSED, "code" => code.to_string()).increment(1);
     }
@@ -46,6 +58,7 @@ impl Meters {
     /// Tells what was counted since the last tick.
     pub(super) fn observe(&self, n_connections: usize) {
         self.connections.set(n_connections as f64);
+        self.subscriptions.set(self.n_subscriptions.get() as f64);
         self.frames_sent.increment(self.n_frames_sent.take());
     }
 }

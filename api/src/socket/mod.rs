@@ -3,7 +3,8 @@
 //! - [`upgrade`]: from a request to a socket; [`limits`]: how many, and how fast. [`rules`]: the settings that a socket asks for.
 //! - [`frames`]: RFC 6455. [`protocol`]: what is said in the frames. Both are text in and text out.
 //! - [`connection`]: one connection, without I/O; [`outbox`]: what waits to be sent to it. [`body`]: its I/O.
-//! - [`hub`]: the connections of one thread. [`meters`]: what it counts.
+//! - [`hub`]: the connections of one thread, and their channels. [`meters`]: what it counts.
+//! - [`fanout`]: one per process: from Redis to the hubs.
 //!
 //! A socket has no task, no queue and no timer of its own: it lives in the task that serves its connection, is fed by the
 //! hub of its thread, and looked at by that thread's wheel. Nothing in here waits for a socket.
@@ -12,6 +13,7 @@
 
 mod body;
 mod connection;
+mod fanout;
 mod frames;
 mod hub;
 mod limits;
@@ -23,8 +25,9 @@ pub mod upgrade;
 
 pub use hub::Hub;
 
+use fanout::Fanout;
 use limits::{Door, Place};
-use shared::{Result, config::Settings};
+use shared::{Context, Result};
 use std::sync::Arc;
 
 /// What the sockets of one process share. Cheap to clone.
@@ -34,16 +37,23 @@ pub struct Sockets(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     door: Door,
+    fanout: Fanout,
 }
 
 impl Sockets {
-    pub fn new(settings: &Settings) -> Self {
-        Self(Arc::new(Shared { door: Door::new(settings) }))
+    /// Begins to hear what is published, on the runtime that this is called on.
+    pub fn start(ctx: &Context) -> Self {
+        let door = Door::new(&ctx.settings());
+        Self(Arc::new(Shared { door, fanout: Fanout::start(ctx.clone()) }))
     }
 
     /// Sockets that are open now.
     pub fn n_open(&self) -> usize {
         self.0.door.n_open()
+    }
+
+    fn fanout(&self) -> &Fanout {
+        &self.0.fanout
     }
 
     fn enter(&self) -> Result<Place> {

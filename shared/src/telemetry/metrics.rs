@@ -45,6 +45,8 @@ metrics_list! {
     counter JOB_RECONCILED = "job_reconciled_total", "Repairs by the reconciler, by repair.";
     counter JOB_LEASES_LOST = "job_leases_lost_total", "Leases that expired or were refused.";
     gauge WS_CONNECTIONS = "ws_connections", "Open sockets, by worker thread.";
+    gauge WS_SUBSCRIPTIONS = "ws_subscriptions", "Subscriptions of open sockets, by worker thread.";
+    counter WS_RECOVERIES = "ws_recoveries_total", "Subscriptions that asked for what they missed, by whether they got all of it (yes, no).";
     counter WS_REFUSED = "ws_refused_total", "Sockets refused before the upgrade, by reason.";
     counter WS_CLOSED = "ws_closed_total", "Sockets closed by us, by code.";
     counter WS_COMMANDS = "ws_commands_total", "Commands received over sockets, by method.";

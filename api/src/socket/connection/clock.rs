@@ -14,13 +14,15 @@ pub(super) struct Clock {
     ping_at: Tick,
     pong_by: Tick,
     expires_at: Tick,
+    /// When the first of the subscriptions expires.
+    subscription_expires_at: Tick,
     goodbye_by: Tick,
 }
 
 impl Clock {
     fn next(&self) -> Option<Tick> {
-        let Self { connect_by, ping_at, pong_by, expires_at, goodbye_by } = *self;
-        [connect_by, ping_at, pong_by, expires_at, goodbye_by].into_iter().filter(|tick| *tick != NEVER).min()
+        let Self { connect_by, ping_at, pong_by, expires_at, subscription_expires_at, goodbye_by } = *self;
+        [connect_by, ping_at, pong_by, expires_at, subscription_expires_at, goodbye_by].into_iter().filter(|tick| *tick != NEVER).min()
     }
 }
 
@@ -43,8 +45,19 @@ impl Connection {
 
     /// `None` is for ever.
     pub(super) fn expect_expiry(&self, ttl_s: Option<u32>) {
-        let at = |ttl_s| self.hub.now() + ticks(Duration::from_secs(u64::from(ttl_s))) + self.hub.rules.expiry_grace;
-        self.set_clock(Clock { expires_at: ttl_s.map_or(NEVER, at), ..self.clock.get() });
+        self.set_clock(Clock { expires_at: self.deadline_of(ttl_s), ..self.clock.get() });
+    }
+
+    /// One subscription more that expires at `deadline`.
+    pub(super) fn expect_subscription_expiry(&self, deadline: Tick) {
+        let clock = self.clock.get();
+        let first = [deadline, clock.subscription_expires_at].into_iter().filter(|tick| *tick != NEVER).min();
+        self.set_clock(Clock { subscription_expires_at: first.unwrap_or(NEVER), ..clock });
+    }
+
+    /// When something that is good for so long has to be refreshed at the latest.
+    pub(super) fn deadline_of(&self, ttl_s: Option<u32>) -> Tick {
+        ttl_s.map_or(NEVER, |ttl_s| self.hub.now() + ticks(Duration::from_secs(ttl_s.into())) + self.hub.rules.expiry_grace)
     }
 
     pub(super) fn expect_goodbye(&self) {
@@ -88,6 +101,11 @@ impl Connection {
             self.close(close::NO_PONG);
         } else if is_due(clock.expires_at, now) {
             self.close(close::EXPIRED);
+        } else if is_due(clock.subscription_expires_at, now) {
+            clock.subscription_expires_at = self.expire_subscriptions(now);
+            if self.phase.get() != Phase::Closing {
+                self.clock.set(clock);
+            }
         } else if is_due(clock.ping_at, now) && self.phase.get() == Phase::Open {
             clock.ping_at = now + self.hub.rules.ping_every;
             clock.pong_by = now + self.hub.rules.pong_within;

@@ -78,14 +78,24 @@ impl Connection {
                 Ok(method) => Some(Box::pin(connection.call(id, method))),
                 Err(failure) => self.done(id, "rpc", Err::<Done, _>(failure)),
             },
-            Request::Subscribe(_)
-            | Request::Unsubscribe(_)
-            | Request::Publish(_)
-            | Request::Presence(_)
-            | Request::PresenceStats(_)
-            | Request::History(_)
-            | Request::Refresh(_)
-            | Request::SubRefresh(_) => self.done(id, "", Err::<Done, _>(Refusal::NOT_AVAILABLE.into())),
+            Request::Subscribe(request) => Some(Box::pin(connection.subscribe(id, request.into_owned()))),
+            Request::Unsubscribe(request) => self.done(id, "unsubscribe", Ok(self.unsubscribe(&request.channel))),
+            Request::Publish(request) => self.owned(id, request.into_owned(), |request| Box::pin(connection.publish(id, request))),
+            Request::History(request) => self.owned(id, request.into_owned(), |request| Box::pin(connection.read_history(id, request))),
+            Request::Presence(_) | Request::PresenceStats(_) | Request::Refresh(_) | Request::SubRefresh(_) => {
+                self.done(id, "", Err::<Done, _>(Refusal::NOT_AVAILABLE.into()))
+            }
+        }
+    }
+
+    /// Begins work on a request that could be taken out of its message.
+    fn owned<T>(&self, id: u32, request: Result<T, Failure>, begin: impl FnOnce(T) -> Work) -> Option<Work> {
+        match request {
+            Ok(request) => Some(begin(request)),
+            Err(failure) => {
+                self.fail(id, failure);
+                None
+            }
         }
     }
 

@@ -7,10 +7,11 @@ use super::{
 use crate::socket::protocol::{
     close,
     command::Connect,
+    error::Refusal,
     reply::{self, Connected, Expiry},
 };
-use shared::channels::{self, ChannelError, ClientInfo, Subject, TokenError};
-use std::{collections::BTreeMap, rc::Rc, sync::Arc};
+use shared::channels::{self, Action, Admission, Channel, ClientInfo, Subject, TokenError};
+use std::{rc::Rc, sync::Arc};
 
 /// What clients are told that they talk to.
 pub(super) const VERSION: &str = concat!("Millrace ", env!("CARGO_PKG_VERSION"));
@@ -46,7 +47,8 @@ impl Connection {
     }
 
     async fn let_in(self: &Rc<Self>, id: u32, request: &OwnedConnect) -> Outcome {
-        let subject = self.authenticate(&request.token).await?;
+        let admission = channels::admit(&self.hub.state.accounts, Some(&request.token)).await;
+        let Admission { subject, .. } = admission.map_err(refused_token)?;
         let client = self.id.to_string();
         let expiry = Expiry(self.ttl_s(subject.expires_at));
         let info = ClientInfo {
@@ -60,22 +62,11 @@ impl Connection {
             return Ok(());
         }
         self.phase.set(Phase::Open);
-        let connected =
-            Connected { client: &client, version: VERSION, expiry, ping: self.hub.rules.ping_s, pong: true, subs: BTreeMap::new() };
-        self.send(reply::success(id, "connect", &connected));
+        let connected = Connected { client: &client, version: VERSION, expiry, ping: self.hub.rules.ping_s, pong: true };
+        self.send(reply::connected(id, &connected, &[]));
         self.expect_pings();
         self.expect_expiry(expiry.0);
         Ok(())
-    }
-
-    async fn authenticate(&self, token: &str) -> Result<Subject, Failure> {
-        match channels::admit(&self.hub.state.accounts, Some(token)).await {
-            Ok(admission) => Ok(admission.subject),
-            Err(TokenError::Missing) => Err(Failure::Closed(close::BAD_REQUEST)),
-            Err(TokenError::Invalid) => Err(Failure::Closed(close::INVALID_TOKEN)),
-            Err(TokenError::Expired) => Err(ChannelError::TokenExpired.into()),
-            Err(TokenError::Failed(error)) => Err(error.into()),
-        }
     }
 
     /// Seconds until `expires_at`, at least one.
@@ -84,8 +75,24 @@ impl Connection {
         Some(u32::try_from(left.whole_seconds().max(1)).unwrap_or(u32::MAX))
     }
 
+    /// Refuses what the holder may not do on `channel`.
+    pub(super) async fn permit(&self, channel: &Channel, action: Action) -> Outcome {
+        let membership = self.membership_in(channel.name.as_str());
+        Ok(channels::may(&self.hub.state.ctx, &self.holder().subject, channel, action, membership).await?)
+    }
+
     /// Who holds the connection; there is somebody from `connect` on.
     pub(super) fn holder(&self) -> Rc<Holder> {
         Rc::clone(self.holder.borrow().as_ref().expect("commands come after connect"))
+    }
+}
+
+/// A client with an old token is asked for a fresh one; one that proves nothing should not come back as it is.
+fn refused_token(error: TokenError) -> Failure {
+    match error {
+        TokenError::Missing => Failure::Closed(close::BAD_REQUEST),
+        TokenError::Invalid => Failure::Closed(close::INVALID_TOKEN),
+        TokenError::Expired => Refusal::TOKEN_EXPIRED.into(),
+        TokenError::Failed(error) => error.into(),
     }
 }

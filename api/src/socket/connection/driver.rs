@@ -77,6 +77,7 @@ impl Driver {
         if is_closing {
             self.drop_message();
             self.work = None;
+            self.connection.leave_all();
         }
         if let Some(work) = &mut self.work {
             if work.as_mut().poll(cx).is_pending() {

@@ -3,13 +3,18 @@
 //!
 //! - [`driver`]: from received bytes to commands, one after the other. [`commands`]: from a command to what carries it out.
 //! - [`clock`]: pings, pongs and other deadlines.
-//! - [`connect`], [`rpc`]: the commands.
+//! - [`membership`]: what it is subscribed to.
+//! - [`connect`], [`subscribe`], [`publish`], [`history`], [`rpc`]: the commands.
 
 mod clock;
 mod commands;
 mod connect;
 mod driver;
+mod history;
+mod membership;
+mod publish;
 mod rpc;
+mod subscribe;
 mod wire;
 
 pub(super) use driver::{Driver, Step};
@@ -26,6 +31,7 @@ use super::{
 use bytes::Bytes;
 use clock::Clock;
 use connect::Holder;
+use membership::Membership;
 use std::{
     cell::{Cell, RefCell},
     fmt,
@@ -60,6 +66,7 @@ pub(super) struct Connection {
     writer: RefCell<Option<Waker>>,
     /// Who holds it, once that is known.
     holder: RefCell<Option<Rc<Holder>>>,
+    memberships: RefCell<Vec<Membership>>,
     clock: Cell<Clock>,
     /// When the wheel will look here next.
     looked_at: Cell<Tick>,
@@ -85,6 +92,7 @@ impl Connection {
             outbox: RefCell::default(),
             writer: RefCell::default(),
             holder: RefCell::default(),
+            memberships: RefCell::default(),
             clock: Cell::default(),
             looked_at: Cell::new(NEVER),
             allowance: Cell::new(allowance),
@@ -159,6 +167,7 @@ impl Connection {
     pub(super) fn ended(&self) {
         self.phase.set(Phase::Closing);
         self.outbox.borrow_mut().clear();
+        self.leave_all();
         self.hub.forget(self.key);
     }
 }

@@ -1,25 +1,33 @@
 //! The sockets of one worker thread: no locks, no task and no queue per connection. In reading order:
 //!
 //! - [`registry`]: connections by key. [`wheel`]: when to look at which.
+//! - [`channels`]: the channels that they are subscribed to; [`channel`]: one of them. [`positions`]: whether one was missed.
 //!
 //! What reaches a hub from outside comes in batches over one bounded queue; a batch is spread over all outboxes before any
 //! socket is written to, so that several frames leave in one write. Nothing here ever waits for a socket.
 
+mod channel;
+mod channels;
+mod positions;
 mod registry;
 mod wheel;
 
+pub(super) use channel::{Buffer, HubChannel, Standing};
 pub(super) use registry::Key;
 pub(super) use wheel::{NEVER, Tick, ticks};
 
 use super::{
     Sockets,
     connection::{Connection, Wire},
+    fanout::HubId,
     limits::Place,
     meters::Meters,
     rules::Rules,
 };
 use crate::state::AppState;
 use actix_web::{rt, web::Data};
+use channels::Channels;
+use positions::Rounds;
 use registry::Registry;
 use std::{cell::RefCell, rc::Rc};
 use tokio::time::{self, MissedTickBehavior};
@@ -28,10 +36,13 @@ use wheel::{TICK, Wheel};
 /// One per worker thread.
 #[derive(Debug)]
 pub struct Hub {
+    pub(super) id: HubId,
     pub(super) state: Data<AppState>,
     pub(super) rules: Rules,
     pub(super) meters: Meters,
     connections: RefCell<Registry>,
+    channels: Channels,
+    rounds: Rounds,
     wheel: RefCell<Wheel>,
     /// The buffer that messages are read into, lent to one connection at a time.
     scratch: RefCell<Vec<u8>>,
@@ -41,15 +52,20 @@ impl Hub {
     /// Starts the hub of the thread called `worker`; call it on the thread, inside its runtime.
     pub fn start(state: Data<AppState>, worker: String) -> Rc<Self> {
         let rules = Rules::of(&state.ctx.settings());
+        let (id, batches) = state.sockets.fanout().register();
         let hub = Rc::new(Self {
+            id,
             rules,
             meters: Meters::new(worker),
             connections: RefCell::default(),
+            channels: Channels::default(),
+            rounds: Rounds::default(),
             wheel: RefCell::new(Wheel::new()),
             scratch: RefCell::default(),
             state,
         });
         rt::spawn(Rc::clone(&hub).keep_time());
+        rt::spawn(Rc::clone(&hub).hear(batches));
         hub
     }
 
@@ -101,6 +117,8 @@ impl Hub {
                     connection.look_at_clock();
                 }
             }
+            self.forget_channels();
+            self.check_positions();
             self.meters.observe(self.connections.borrow().len());
         }
     }

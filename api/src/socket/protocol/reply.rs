@@ -6,6 +6,7 @@ use crate::socket::frames;
 use bytes::Bytes;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::value::RawValue;
+use shared::channels::Publication;
 use std::{collections::BTreeMap, sync::Arc};
 
 /// `{"id":…,"<method>":<result>}`.
@@ -25,18 +26,120 @@ pub(in crate::socket) fn refusal(id: u32, refusal: &Refusal) -> Bytes {
 /// `{"push":{"channel":…,"<kind>":<push>}}`.
 pub(in crate::socket) fn push(channel: &str, kind: &'static str, push: &impl Serialize) -> Bytes {
     frames::text(|buffer| {
-        buffer.extend_from_slice(b"{\"push\":{\"channel\":");
-        write(buffer, channel);
-        buffer.extend_from_slice(b",\"");
-        buffer.extend_from_slice(kind.as_bytes());
-        buffer.extend_from_slice(b"\":");
+        begin_push(buffer, channel, kind);
         write(buffer, push);
         buffer.extend_from_slice(b"}}");
     })
 }
 
+/// A publication as all subscribers get it.
+pub(in crate::socket) fn publication(channel: &str, publication: &Publication) -> Bytes {
+    frames::text(|buffer| {
+        begin_push(buffer, channel, "pub");
+        write_publication(buffer, publication);
+        buffer.extend_from_slice(b"}}");
+    })
+}
+
+/// A join or leave; `info` is the JSON of who it is.
+pub(in crate::socket) fn presence_push(channel: &str, kind: &'static str, info: &[u8]) -> Bytes {
+    frames::text(|buffer| {
+        begin_push(buffer, channel, kind);
+        buffer.extend_from_slice(b"{\"info\":");
+        buffer.extend_from_slice(info);
+        buffer.extend_from_slice(b"}}}");
+    })
+}
+
+/// The answer to `subscribe`.
+pub(in crate::socket) fn subscribed(id: u32, result: &Subscribed<'_>, publications: &[Publication]) -> Bytes {
+    frames::text(|buffer| {
+        begin(buffer, id, "subscribe");
+        write_with(buffer, result, publications, Listed::IfAny);
+        buffer.push(b'}');
+    })
+}
+
+/// The answer to `history`.
+pub(in crate::socket) fn history(id: u32, result: &HistoryRead<'_>, publications: &[Publication]) -> Bytes {
+    frames::text(|buffer| {
+        begin(buffer, id, "history");
+        write_with(buffer, result, publications, Listed::Always);
+        buffer.push(b'}');
+    })
+}
+
+/// The answer to `connect`, with the subscriptions that the server makes: name, result and publications of each.
+pub(in crate::socket) fn connected(id: u32, result: &Connected<'_>, subs: &[(&str, Subscribed<'_>, &[Publication])]) -> Bytes {
+    frames::text(|buffer| {
+        begin(buffer, id, "connect");
+        write(buffer, result);
+        if !subs.is_empty() {
+            buffer.pop();
+            buffer.extend_from_slice(b",\"subs\":{");
+            for (index, (channel, result, publications)) in subs.iter().enumerate() {
+                if index > 0 {
+                    buffer.push(b',');
+                }
+                write(buffer, channel);
+                buffer.push(b':');
+                write_with(buffer, result, publications, Listed::IfAny);
+            }
+            buffer.extend_from_slice(b"}}");
+        }
+        buffer.push(b'}');
+    })
+}
+
+/// Whether a list of publications is there when it is empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Listed {
+    Always,
+    IfAny,
+}
+
+/// An object with its `publications` put in as they are kept: they are JSON, and are not read to be sent.
+fn write_with(buffer: &mut Vec<u8>, object: &impl Serialize, publications: &[Publication], listed: Listed) {
+    write(buffer, object);
+    if publications.is_empty() && listed == Listed::IfAny {
+        return;
+    }
+    buffer.pop();
+    if buffer.last() != Some(&b'{') {
+        buffer.push(b',');
+    }
+    buffer.extend_from_slice(b"\"publications\":[");
+    for (index, publication) in publications.iter().enumerate() {
+        if index > 0 {
+            buffer.push(b',');
+        }
+        write_publication(buffer, publication);
+    }
+    buffer.extend_from_slice(b"]}");
+}
+
+/// Its body is an object that begins with `{"data":`.
+fn write_publication(buffer: &mut Vec<u8>, publication: &Publication) {
+    if publication.offset == 0 {
+        buffer.extend_from_slice(&publication.body);
+        return;
+    }
+    buffer.extend_from_slice(b"{\"offset\":");
+    write(buffer, &publication.offset);
+    buffer.push(b',');
+    buffer.extend_from_slice(&publication.body[1..]);
+}
+
 /// The ping of the protocol, an empty command, in a frame.
 pub(in crate::socket) const PING: Bytes = Bytes::from_static(b"\x81\x02{}");
+
+fn begin_push(buffer: &mut Vec<u8>, channel: &str, kind: &'static str) {
+    buffer.extend_from_slice(b"{\"push\":{\"channel\":");
+    write(buffer, channel);
+    buffer.extend_from_slice(b",\"");
+    buffer.extend_from_slice(kind.as_bytes());
+    buffer.extend_from_slice(b"\":");
+}
 
 fn begin(buffer: &mut Vec<u8>, id: u32, method: &'static str) {
     buffer.extend_from_slice(b"{\"id\":");
@@ -64,8 +167,6 @@ pub(in crate::socket) struct Connected<'a> {
     pub(in crate::socket) ping: u64,
     /// Pings have to be answered.
     pub(in crate::socket) pong: bool,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(in crate::socket) subs: BTreeMap<&'a str, Subscribed<'a>>,
 }
 
 /// Until when a connection or subscription is good without a fresh token.
@@ -97,8 +198,6 @@ pub(in crate::socket) struct Subscribed<'a> {
     pub(in crate::socket) was_recovering: bool,
     #[serde(skip_serializing_if = "is_false")]
     pub(in crate::socket) recovered: bool,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    pub(in crate::socket) publications: &'a [Box<RawValue>],
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::socket) data: Option<&'a RawValue>,
     #[serde(flatten)]
@@ -107,7 +206,6 @@ pub(in crate::socket) struct Subscribed<'a> {
 
 #[derive(Debug, Serialize)]
 pub(in crate::socket) struct HistoryRead<'a> {
-    pub(in crate::socket) publications: &'a [Box<RawValue>],
     pub(in crate::socket) epoch: &'a str,
     pub(in crate::socket) offset: u64,
 }

@@ -174,7 +174,6 @@ impl Socket {
         }
     }
 
-    #[expect(dead_code, reason = "channels come in the next change")]
     /// The next push, `{"channel":…,"<kind>":…}`.
     pub(crate) async fn next_push(&mut self) -> Value {
         if let Some(push) = self.pushes.pop_front() {

@@ -36,6 +36,13 @@ impl TestApp {
         Self::serve(TestStores::create().await, &with_keys).await
     }
 
+    /// A second process on the same stores.
+    pub(crate) async fn twin(&self, overrides: &[(&str, &str)]) -> Self {
+        let mut variables: Vec<(&str, &str)> = self.stores.variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        variables.extend(overrides);
+        Self::serve(TestStores::create().await, &variables).await
+    }
+
     async fn serve(stores: TestStores, overrides: &[(&str, &str)]) -> Self {
         let mut variables = vec![("API_PORT", "0"), ("API_WORKERS", "1"), ("DB_POOL_MAX", "8")];
         variables.extend(overrides);

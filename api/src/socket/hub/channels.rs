@@ -1,0 +1,131 @@
+//! The channels that the sockets of a thread are subscribed to, and what the thread hears of them.
+
+use super::{
+    Hub, Tick,
+    channel::{HubChannel, Standing},
+    ticks,
+};
+use crate::socket::{
+    connection::Connection,
+    fanout::{Batch, Broadcast},
+    protocol::error::Refusal,
+};
+use shared::channels::{Channel, ChannelName};
+use std::{
+    cell::RefCell,
+    collections::{HashMap, VecDeque},
+    rc::Rc,
+    time::Duration,
+};
+use tokio::{sync::mpsc, task::yield_now};
+
+/// A channel is heard for so long after its last subscriber left: they come back, after a reload of a page or a restart.
+const LINGER: Duration = Duration::from_secs(5);
+/// Batches handled before sockets are written to.
+const BATCHES_AT_ONCE: usize = 8;
+
+#[derive(Debug, Default)]
+pub(super) struct Channels {
+    by_name: RefCell<HashMap<ChannelName, Rc<HubChannel>>>,
+    /// Channels that lost their last subscriber, and until when they linger; some have found others since.
+    lingering: RefCell<VecDeque<(Tick, ChannelName)>>,
+}
+
+impl Hub {
+    /// The channel as this thread sees it; asks to hear it if it is the first to want it.
+    fn channel(&self, channel: &Channel) -> Result<Rc<HubChannel>, Refusal> {
+        let mut by_name = self.channels.by_name.borrow_mut();
+        if let Some(known) = by_name.get(&channel.name) {
+            return Ok(Rc::clone(known));
+        }
+        self.sockets().fanout().listen(self, channel.name.clone()).map_err(|_| Refusal::INTERNAL)?;
+        let fresh = Rc::new(HubChannel::new(channel.clone()));
+        by_name.insert(channel.name.clone(), Rc::clone(&fresh));
+        self.rounds.enter(self.now(), &fresh);
+        Ok(fresh)
+    }
+
+    /// Subscribes `connection`, and gives the channel and its place there.
+    pub(in crate::socket) fn join(
+        &self,
+        channel: &Channel,
+        connection: &Rc<Connection>,
+        standing: Standing,
+        hears_presence: bool,
+    ) -> Result<(Rc<HubChannel>, u32), Refusal> {
+        let channel = self.channel(channel)?;
+        let place = channel.join(Rc::clone(connection), standing, hears_presence);
+        self.meters.subscribed();
+        Ok((channel, place))
+    }
+
+    pub(in crate::socket) fn leave(&self, channel: &HubChannel, place: u32) {
+        channel.leave(place);
+        self.meters.unsubscribed();
+        if channel.is_empty() {
+            let until = self.now() + ticks(LINGER);
+            self.channels.lingering.borrow_mut().push_back((until, channel.channel.name.clone()));
+        }
+    }
+
+    /// Stops hearing channels that nobody came back to.
+    pub(super) fn forget_channels(&self) {
+        let now = self.now();
+        let mut lingering = self.channels.lingering.borrow_mut();
+        while let Some((_, name)) = lingering.pop_front_if(|(until, _)| *until <= now) {
+            let mut by_name = self.channels.by_name.borrow_mut();
+            let Some(channel) = by_name.get(&name).filter(|channel| channel.is_empty()) else { continue };
+            // What is asked for is waited for, so that an answer is never taken for that to a later question.
+            if !channel.is_confirmed() || self.sockets().fanout().forget(self, name.clone()).is_err() {
+                lingering.push_back((now + 1, name));
+                break;
+            }
+            by_name.remove(&name);
+        }
+    }
+
+    /// Hears what the fan-out tells this thread, for ever. Sockets are written to between batches: what is here only fills
+    /// their outboxes.
+    pub(super) async fn hear(self: Rc<Self>, mut batches: mpsc::Receiver<Batch>) {
+        let mut heard = Vec::with_capacity(BATCHES_AT_ONCE);
+        while batches.recv_many(&mut heard, BATCHES_AT_ONCE).await > 0 {
+            for broadcast in heard.drain(..).flatten() {
+                self.take(broadcast);
+            }
+            yield_now().await;
+        }
+    }
+
+    fn take(&self, broadcast: Broadcast) {
+        match broadcast {
+            Broadcast::Publication { channel, epoch, publication, frame } => {
+                if let Some(channel) = self.heard_channel(&channel) {
+                    for connection in channel.spread(&epoch, &publication, &frame) {
+                        connection.fell_behind(&channel);
+                    }
+                }
+            }
+            Broadcast::Presence { channel, frame } => {
+                if let Some(channel) = self.heard_channel(&channel) {
+                    channel.spread_presence(&frame);
+                }
+            }
+            Broadcast::Listening { channel, is_confirmed: true } => {
+                if let Some(channel) = self.heard_channel(&channel) {
+                    channel.confirm();
+                }
+            }
+            Broadcast::Listening { channel, is_confirmed: false } => {
+                if let Some(channel) = self.channels.by_name.borrow_mut().remove(&channel) {
+                    channel.give_up();
+                }
+            }
+            Broadcast::Control(_) => {}
+            Broadcast::Restored => self.rounds.hurry(),
+        }
+    }
+
+    fn heard_channel(&self, name: &ChannelName) -> Option<Rc<HubChannel>> {
+        self.channels.by_name.borrow().get(name).map(Rc::clone)
+    }
+}
