@@ -1,4 +1,5 @@
 //! Changing single jobs on a caller's behalf: cancel, requeue, delete. Each guards itself against what a worker concludes meanwhile.
+//! Rows are found by `= ANY (ARRAY[…])` for the reason that `conclude.sql` gives.
 
 use crate::ids::{JobId, UserId};
 use serde_json::value::RawValue;
@@ -86,7 +87,7 @@ pub(in crate::jobs) async fn delete_live(executor: impl PgExecutor<'_>, id: JobI
             RETURNING id
         ), history AS (
             DELETE FROM job_attempts USING gone
-            WHERE job_id = gone.id
+            WHERE job_id = ANY (ARRAY[gone.id])
         )
         SELECT id FROM gone",
         id.0,
@@ -106,7 +107,7 @@ pub(in crate::jobs) async fn delete_ended(executor: impl PgExecutor<'_>, id: Job
             RETURNING id
         ), history AS (
             DELETE FROM job_attempts USING gone
-            WHERE job_id = gone.id
+            WHERE job_id = ANY (ARRAY[gone.id])
         )
         SELECT id FROM gone",
         id.0,
@@ -129,11 +130,11 @@ pub(in crate::jobs) async fn delete_live_many(executor: impl PgExecutor<'_>, ids
             SELECT * FROM unnest($1::uuid[], $2::integer[]) AS seen (id, taken)
         ), gone AS (
             DELETE FROM jobs USING seen
-            WHERE jobs.id = seen.id AND jobs.attempt < seen.taken
+            WHERE jobs.id = ANY (ARRAY[seen.id]) AND jobs.attempt < seen.taken
             RETURNING jobs.id
         ), history AS (
             DELETE FROM job_attempts USING gone
-            WHERE job_id = gone.id
+            WHERE job_id = ANY (ARRAY[gone.id])
         )
         SELECT count(*) AS "count!" FROM gone"#,
         ids,
@@ -195,11 +196,11 @@ pub(in crate::jobs) async fn delete_ended_of(executor: impl PgExecutor<'_>, queu
             LIMIT $3
         ), gone AS (
             DELETE FROM jobs_ended USING oldest
-            WHERE jobs_ended.id = oldest.id
+            WHERE jobs_ended.id = ANY (ARRAY[oldest.id])
             RETURNING jobs_ended.id
         ), history AS (
             DELETE FROM job_attempts USING gone
-            WHERE job_id = gone.id
+            WHERE job_id = ANY (ARRAY[gone.id])
         )
         SELECT count(*) AS "count!" FROM gone"#,
         queue,

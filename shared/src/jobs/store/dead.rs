@@ -214,7 +214,7 @@ pub(in crate::jobs) async fn delete_dead(executor: impl PgExecutor<'_>, ids: &[U
         ), history AS (
             DELETE FROM job_attempts
             USING gone
-            WHERE job_id = gone.id
+            WHERE job_id = ANY (ARRAY[gone.id])
         )
         SELECT count(*) AS "count!" FROM gone"#,
         ids,

@@ -1,6 +1,7 @@
 -- Writes conclusions of jobs that have no row yet. Ends become rows of `jobs_ended`, whose key keeps a second end out; of
 -- retries and snoozes nothing is kept but the attempt, since Redis holds the rest. An end is refused where its attempt, or a
--- later one, was concluded before.
+-- later one, was concluded before. `OFFSET 0` keeps these look-ups by key: made to joins, they could read all of a table that was
+-- empty when this was planned.
 WITH told AS (
     SELECT *
     FROM UNNEST($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::int[], $6::int[], $7::smallint[], $8::text[], $9::text[],
@@ -20,8 +21,9 @@ open AS (
             FROM job_attempts
             WHERE job_id = told.id
               AND (job_attempts.attempt > told.attempt OR (job_attempts.attempt = told.attempt AND told.state <> 'pending'))
+            OFFSET 0
         )
-      AND NOT EXISTS (SELECT FROM jobs WHERE jobs.id = told.id)
+      AND NOT EXISTS (SELECT FROM jobs WHERE jobs.id = told.id OFFSET 0)
 ),
 ended AS (
     INSERT INTO jobs_ended (

@@ -1,10 +1,10 @@
 -- `conclude.sql` for successes of one holder: every one ends, none is noted as an attempt, and its counters stay as the row
--- has them.
+-- has them. Rows are found as there.
 WITH gone AS (
     DELETE FROM jobs
     USING UNNEST($1::uuid[], $2::int[], $3::text[], $4::timestamptz[], $5::timestamptz[])
         AS told (id, attempt, result, started_at, finished_at)
-    WHERE jobs.id = told.id
+    WHERE jobs.id = ANY (ARRAY[told.id])
       AND jobs.state = 'pending'
       AND jobs.attempt < told.attempt
     RETURNING

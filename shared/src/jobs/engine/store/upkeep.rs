@@ -42,12 +42,12 @@ pub(in crate::jobs::engine) struct Retention {
     pub(in crate::jobs::engine) dead_s: i32,
 }
 
-/// Of every queue that has ended jobs, deleted ones too; it jumps from queue to queue in an index.
+/// Of every queue that has ended jobs, deleted ones too; it jumps from queue to queue in an index, which has no queue that is NULL.
 pub(in crate::jobs::engine) async fn retentions(pg: &PgPool) -> Result<Vec<Retention>> {
     let rows = sqlx::query_as!(
         Retention,
         r#"WITH RECURSIVE ended AS (
-            (SELECT queue FROM jobs_ended ORDER BY queue LIMIT 1)
+            (SELECT queue FROM jobs_ended WHERE queue IS NOT NULL ORDER BY queue LIMIT 1)
             UNION ALL
             SELECT next.queue
             FROM ended
@@ -88,13 +88,13 @@ pub(in crate::jobs::engine) async fn prune_ended(
         gone AS (
             DELETE FROM jobs_ended
             USING old
-            WHERE jobs_ended.id = old.id
+            WHERE jobs_ended.id = ANY (ARRAY[old.id])
             RETURNING jobs_ended.id
         ),
         attempts AS (
             DELETE FROM job_attempts
             USING gone
-            WHERE job_id = gone.id
+            WHERE job_id = ANY (ARRAY[gone.id])
         )
         SELECT count(*) AS "n!" FROM gone"#,
         queue,
