@@ -6,7 +6,7 @@ use super::{
     names,
     new_job::TAG_LENGTH_MAX,
     race,
-    store::read::{JobRow, PageFilter, jobs_page, scan},
+    store::read::{JobRow, PageFilter, Scan, jobs_page, scan, scan_queue},
 };
 use crate::{
     Caller, Code, Context, Error, Result, Scope,
@@ -21,8 +21,10 @@ use time::OffsetDateTime;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
-/// Jobs that one page looks at for a kind or a tag.
+/// Jobs that one page looks at for a kind or a tag, or an owner's for a queue.
 const SCANNED_MAX: i64 = 5_000;
+/// The same in one queue, where up to as many of each of five states are read to find the newest.
+const SCANNED_OF_QUEUE_MAX: i64 = SCANNED_MAX / 5;
 
 /// Which jobs to list.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
@@ -43,7 +45,7 @@ pub struct ListJobs {
     #[serde(default, with = "time::serde::rfc3339::option")]
     pub created_before: Option<OffsetDateTime>,
     /// Items per page: 1 or more, cut to 1000; 50 when absent. A page of large jobs may be shorter and still have a next one;
-    /// so may one of a rare `kind` or `tag`, down to no job at all.
+    /// so may one of a rare `kind`, `tag` or `queue`, down to no job at all.
     #[param(minimum = 1, example = 50)]
     pub limit: Option<i64>,
     /// `next_cursor` of the page before.
@@ -62,9 +64,17 @@ pub async fn list(ctx: &Context, caller: &Caller, query: &ListJobs) -> Result<Pa
     };
     let filter = filter_of(caller, query, &request, running.as_deref());
     let now = ctx.clock.now();
-    let rows = match (filter.kind, filter.tag) {
-        (None, None) => fill_page(ctx, jobs_page(&ctx.pg, &filter, now, request.fetch()), &request).await?,
-        (Some(_), _) | (_, Some(_)) => scan_page(ctx, &filter, now, &request).await?,
+    let rows = match Way::of(&filter) {
+        Way::Indexed => fill_page(ctx, jobs_page(&ctx.pg, &filter, now, request.fetch()), &request).await?,
+        Way::Scan => {
+            let found = scan(&ctx.pg, &filter, now, (SCANNED_MAX, request.fetch())).await?;
+            found_page(ctx, found, SCANNED_MAX, &request).await?
+        }
+        Way::ScanQueue(queue, scan_max) => {
+            let scan_max = scan_max.unwrap_or(request.fetch());
+            let found = scan_queue(&ctx.pg, queue, &filter, (scan_max, request.fetch())).await?;
+            found_page(ctx, found, scan_max, &request).await?
+        }
     };
     let mut leases = race::leases(ctx, &rows.items).await;
     let overlay = |row: JobRow| {
@@ -123,14 +133,42 @@ fn first_id(at: OffsetDateTime) -> Uuid {
     Uuid::from_u128(at_ms << 80)
 }
 
-/// A page of jobs by what no index knows: it looks at so many jobs and no further, and may so be short, or empty, and have a
-/// next one.
-async fn scan_page(ctx: &Context, filter: &PageFilter<'_>, now: OffsetDateTime, request: &PageRequest) -> Result<Page<JobRow>> {
-    let scan = scan(&ctx.pg, filter, now, (SCANNED_MAX, request.fetch())).await?;
-    let found = PageFilter { ids: Some(&scan.ids), ..PageFilter::default() };
-    let page = fill_page(ctx, jobs_page(&ctx.pg, &found, now, request.fetch()), request).await?;
-    let goes_on = scan.last.filter(|_| scan.n_scanned == SCANNED_MAX).map(|last| page::cursor_after(&last));
-    Ok(Page { next_cursor: page.next_cursor.or(goes_on), ..page })
+/// How a page's jobs are found.
+enum Way<'a> {
+    /// An index has them in order.
+    Indexed,
+    /// No index knows all that is asked for: so many jobs are looked at and no further.
+    Scan,
+    /// A queue's jobs in whatever state; of a rare kind or tag so many are looked at, and else those of the page.
+    ScanQueue(&'a str, Option<i64>),
+}
+
+impl<'a> Way<'a> {
+    fn of(filter: &PageFilter<'a>) -> Self {
+        let is_rare = filter.kind.is_some() || filter.tag.is_some();
+        match (filter.owner_id, filter.queue, filter.state) {
+            (None, Some(queue), None) => Self::ScanQueue(queue, is_rare.then_some(SCANNED_OF_QUEUE_MAX)),
+            (Some(_), Some(_), _) => Self::Scan,
+            (_, None, _) | (None, Some(_), Some(_)) if is_rare => Self::Scan,
+            (_, None, _) | (None, Some(_), Some(_)) => Self::Indexed,
+        }
+    }
+}
+
+/// The page of jobs that were found; it may be short, or empty, and have a next one.
+///
+/// Where the next page begins is what the look says: some of what it found may be gone by now.
+pub(super) async fn found_page(ctx: &Context, scan: Scan, scan_max: i64, request: &PageRequest) -> Result<Page<JobRow>> {
+    let limit = usize::try_from(request.limit).expect("limit is 1..=1000");
+    let ids = &scan.ids[..scan.ids.len().min(limit)];
+    let goes_on = match ids.last() {
+        Some(last) if scan.ids.len() > limit => Some(*last),
+        Some(_) | None => scan.last.filter(|_| scan.n_scanned == scan_max),
+    };
+    let found = PageFilter { ids: Some(ids), ..PageFilter::default() };
+    let page = fill_page(ctx, jobs_page(&ctx.pg, &found, ctx.clock.now(), request.fetch()), request).await?;
+    // One that is full before it has all that was found goes on behind what it has.
+    Ok(Page { next_cursor: page.next_cursor.or(goes_on.map(|last| page::cursor_after(&last))), ..page })
 }
 
 /// Reads until the page is full, or holds as many bytes as one answer may.

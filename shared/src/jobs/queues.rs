@@ -24,20 +24,15 @@ use crate::{
     },
     page::{Page, PageRequest},
 };
-use futures_util::{StreamExt, TryStreamExt, stream};
 use sqlx::PgConnection;
 use std::{sync::Arc, time::Duration};
-
-/// Queues of one page whose stats are read at the same time.
-const COUNTED_AT_ONCE: usize = 4;
 
 /// The queues by name, with their stats.
 pub async fn list(ctx: &Context, caller: &Caller, request: &PageRequest<String>) -> Result<Page<Queue>> {
     caller.require(Scope::JobsRead)?;
     let rows = store::queues::queues_page(&ctx.pg, request.before.as_deref(), request.fetch()).await?;
     let page = Page::from_rows(rows, request, |row| row.name.clone());
-    let counting = page.items.into_iter().map(|settings| stats::queue(ctx, settings));
-    let items = stream::iter(counting).buffered(COUNTED_AT_ONCE).try_collect().await?;
+    let items = stats::queues(ctx, page.items).await?;
     Ok(Page { items, next_cursor: page.next_cursor })
 }
 

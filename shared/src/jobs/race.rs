@@ -147,6 +147,9 @@ pub(super) async fn oldest_ready(ctx: &Context, queue: &QueueName) -> Option<Off
     pipe.lrange(ctx.keys.queue(queue.as_str(), "quarantine"), 0, 4);
     let heads: Vec<Vec<String>> = pipe.query_async(&mut ctx.redis.connection()).await.ok()?;
     let ids = heads.iter().flatten().filter_map(|id| id.parse().ok()).collect::<Vec<Uuid>>();
+    if ids.is_empty() {
+        return None;
+    }
     store::queues::oldest_run_at(&ctx.pg, &ids).await.ok()?
 }
 

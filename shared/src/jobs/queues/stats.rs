@@ -3,14 +3,20 @@
 use super::settings::{Durability, QueueSettings};
 use crate::{
     Context, Result,
-    jobs::{QueueName, RetryPolicy, race, store},
+    jobs::{
+        QueueName, RetryPolicy, race,
+        store::{self, queues::Counts},
+    },
 };
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 /// Rows counted at most for one figure; of a deeper queue the figures are Redis', and that of dead jobs is this.
 const COUNT_MAX: i64 = 10_000;
+/// Queues of one page that Redis is asked for at the same time: their questions share its connection.
+const ASKED_AT_ONCE: usize = 16;
 
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Queue {
@@ -90,10 +96,24 @@ pub struct QueueStats {
 }
 
 pub(super) async fn queue(ctx: &Context, settings: QueueSettings) -> Result<Queue> {
+    let counts = store::queues::counts(&ctx.pg, &[&settings.name], ctx.clock.now(), COUNT_MAX).await?;
+    counted(ctx, settings, counts.first().copied().unwrap_or_default()).await
+}
+
+/// Queues in the order of `settings`. PostgreSQL counts in one statement; what Redis knows is asked for one queue at a time, but
+/// of several at once.
+pub(super) async fn queues(ctx: &Context, settings: Vec<QueueSettings>) -> Result<Vec<Queue>> {
+    let names = settings.iter().map(|settings| settings.name.as_str()).collect::<Vec<_>>();
+    let counts = store::queues::counts(&ctx.pg, &names, ctx.clock.now(), COUNT_MAX).await?;
+    let queues = settings.into_iter().zip(counts).map(|(settings, counts)| counted(ctx, settings, counts));
+    stream::iter(queues).buffered(ASKED_AT_ONCE).try_collect().await
+}
+
+async fn counted(ctx: &Context, settings: QueueSettings, counts: Counts) -> Result<Queue> {
     let name = QueueName::new(&settings.name)?;
     let succeeded_s = settings.succeeded_retention_s.map_or(i64::from(ctx.settings().job_retention_days) * 86_400, i64::from);
     Ok(Queue {
-        stats: stats(ctx, &name, settings.durability).await?,
+        stats: stats(ctx, &name, settings.durability, counts).await,
         paused: settings.paused,
         remote: settings.remote,
         durability: settings.durability,
@@ -105,17 +125,14 @@ pub(super) async fn queue(ctx: &Context, settings: QueueSettings) -> Result<Queu
     })
 }
 
-async fn stats(ctx: &Context, name: &QueueName, durability: Durability) -> Result<QueueStats> {
+async fn stats(ctx: &Context, name: &QueueName, durability: Durability, Counts { live, dead }: Counts) -> QueueStats {
     let now = ctx.clock.now();
-    let live = store::queues::live_counts(&ctx.pg, name.as_str(), now, COUNT_MAX).await?;
-    let dead = store::queues::dead_count(&ctx.pg, name.as_str(), COUNT_MAX).await?;
-    let depths = race::depths(ctx, name).await;
+    let (depths, oldest, rates, stalled_since) =
+        tokio::join!(race::depths(ctx, name), race::oldest_ready(ctx, name), race::rates(ctx, name), race::stalled_since(ctx, name));
     let running = depths.as_ref().map_or(0, |depths| depths.running);
     // PostgreSQL does not know volatile jobs.
     let by_redis = durability == Durability::Redis || live.due + live.scheduled + live.retrying >= COUNT_MAX;
-    let oldest = race::oldest_ready(ctx, name).await;
-    let rates = race::rates(ctx, name).await;
-    Ok(QueueStats {
+    QueueStats {
         queued: match &depths {
             Some(depths) if by_redis => depths.queued,
             // PostgreSQL knows running jobs as due ones.
@@ -134,8 +151,8 @@ async fn stats(ctx: &Context, name: &QueueName, durability: Durability) -> Resul
         pickup_p50_ms: rates.pickup_p50_ms,
         pickup_p99_ms: rates.pickup_p99_ms,
         last_processed_at: rates.last_processed_at,
-        stalled_since: race::stalled_since(ctx, name).await,
-    })
+        stalled_since,
+    }
 }
 
 fn count(rows: i64) -> u64 {

@@ -179,14 +179,43 @@ pub(in crate::jobs) async fn live_counts(
     .await
 }
 
-/// Counts at most `limit` dead jobs of a queue.
-pub(in crate::jobs) async fn dead_count(executor: impl PgExecutor<'_>, queue: &str, limit: i64) -> sqlx::Result<i64> {
-    sqlx::query_scalar!(
-        r#"SELECT count(*) AS "count!"
-        FROM (SELECT 1 AS one FROM jobs_ended WHERE queue = $1 AND state = 'dead' LIMIT $2) AS dead"#,
-        queue,
+/// What a queue holds, as far as it was counted.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::jobs) struct Counts {
+    pub(in crate::jobs) live: LiveCounts,
+    pub(in crate::jobs) dead: i64,
+}
+
+/// Counts at most `limit` live and as many dead jobs of each queue, in the order of `names`.
+pub(in crate::jobs) async fn counts(
+    executor: impl PgExecutor<'_>,
+    names: &[&str],
+    now: OffsetDateTime,
+    limit: i64,
+) -> sqlx::Result<Vec<Counts>> {
+    let rows = sqlx::query!(
+        r#"SELECT live.due AS "due!", live.scheduled AS "scheduled!", live.retrying AS "retrying!", dead.n AS "dead!"
+        FROM unnest($1::text[]) WITH ORDINALITY AS asked (name, ordinal)
+        CROSS JOIN LATERAL (
+            SELECT
+                count(*) FILTER (WHERE state = 'pending' AND run_at <= $2) AS due,
+                count(*) FILTER (WHERE state = 'pending' AND run_at > $2 AND failures = 0) AS scheduled,
+                count(*) FILTER (WHERE state = 'pending' AND run_at > $2 AND failures > 0) AS retrying
+            FROM (SELECT state, run_at, failures FROM jobs WHERE queue = asked.name LIMIT $3) AS few
+        ) AS live
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS n
+            FROM (SELECT FROM jobs_ended WHERE queue = asked.name AND state = 'dead' LIMIT $3) AS few
+        ) AS dead
+        ORDER BY asked.ordinal"#,
+        names as _,
+        now,
         limit,
     )
-    .fetch_one(executor)
-    .await
+    .fetch_all(executor)
+    .await?;
+    let counts = rows
+        .into_iter()
+        .map(|row| Counts { live: LiveCounts { due: row.due, scheduled: row.scheduled, retrying: row.retrying }, dead: row.dead });
+    Ok(counts.collect())
 }

@@ -127,7 +127,7 @@ pub(in crate::jobs) struct Scan {
 }
 
 /// Looks at the newest `scan_max` jobs that the filter's indexed parts let through, and returns up to `limit` of those that have
-/// its kind and tag, which no index knows.
+/// its kind and tag, and of an owner's its queue, which no index knows.
 pub(in crate::jobs) async fn scan(
     executor: impl PgExecutor<'_>,
     filter: &PageFilter<'_>,
@@ -137,12 +137,17 @@ pub(in crate::jobs) async fn scan(
     sqlx::query_as!(
         Scan,
         r#"WITH scanned AS MATERIALIZED (
-            SELECT id, ($5::text IS NULL OR kind = $5) AND ($6::text IS NULL OR $6 = ANY (tags)) AS is_match
+            SELECT
+                id,
+                ($4::text IS NULL OR queue = $4)
+                    AND ($5::text IS NULL OR kind = $5)
+                    AND ($6::text IS NULL OR $6 = ANY (tags)) AS is_match
             FROM jobs_all
             WHERE ($1::uuid IS NULL OR owner_id = $1)
                 AND ($2::uuid IS NULL OR id < $2)
                 AND ($3::uuid IS NULL OR id >= $3)
-                AND ($4::text IS NULL OR queue = $4)
+                -- Of everybody's jobs an index knows the queue.
+                AND ($1::uuid IS NOT NULL OR $4::text IS NULL OR queue = $4)
                 AND ($7::text IS NULL OR state = $7)
                 AND ($8::boolean IS NULL OR (run_at <= $9) = $8)
                 AND ($10::boolean IS NULL OR (failures > 0) = $10)
@@ -165,6 +170,65 @@ pub(in crate::jobs) async fn scan(
         now,
         filter.failed_before,
         filter.ids,
+        scan_max,
+        limit,
+    )
+    .fetch_one(executor)
+    .await
+}
+
+/// [`scan`] of one queue's jobs in whatever state, `below` and from `from` on.
+///
+/// No index has a queue's ended jobs in the order of their ids, but one has those of each state. By comparing rows the statement
+/// leaves no other way: with `queue = …` all jobs could be searched for the few of this queue, newest first.
+pub(in crate::jobs) async fn scan_queue(
+    executor: impl PgExecutor<'_>,
+    queue: &str,
+    filter: &PageFilter<'_>,
+    (scan_max, limit): (i64, i64),
+) -> sqlx::Result<Scan> {
+    sqlx::query_as!(
+        Scan,
+        r#"WITH scanned AS MATERIALIZED (
+            SELECT id, is_match
+            FROM (
+                (
+                    SELECT id, ($4::text IS NULL OR kind = $4) AND ($5::text IS NULL OR $5 = ANY (tags)) AS is_match
+                    FROM jobs
+                    WHERE queue IS NOT NULL
+                        AND (queue, id) < ($1, $2)
+                        AND (queue, id) >= ($1, $3)
+                    ORDER BY queue DESC, id DESC
+                    LIMIT $6
+                )
+                UNION ALL
+                SELECT ended.id, ended.is_match
+                FROM unnest(ARRAY['succeeded', 'dead', 'cancelled', 'expired']) AS each (state)
+                CROSS JOIN LATERAL (
+                    SELECT id, ($4::text IS NULL OR kind = $4) AND ($5::text IS NULL OR $5 = ANY (tags)) AS is_match
+                    FROM jobs_ended
+                    WHERE queue IS NOT NULL
+                        AND (queue, state, id) < ($1, each.state, $2)
+                        AND (queue, state, id) >= ($1, each.state, $3)
+                        -- Says no more, but to the planner, which then leaves days out.
+                        AND id < $2
+                        AND id >= $3
+                    ORDER BY queue DESC, state DESC, id DESC
+                    LIMIT $6
+                ) AS ended
+            ) AS live_and_ended
+            ORDER BY id DESC
+            LIMIT $6
+        )
+        SELECT
+            (SELECT count(*) FROM scanned) AS "n_scanned!",
+            (SELECT id FROM scanned ORDER BY id LIMIT 1) AS last,
+            ARRAY (SELECT id FROM scanned WHERE is_match ORDER BY id DESC LIMIT $7) AS "ids!""#,
+        queue,
+        filter.below.unwrap_or(Uuid::max()),
+        filter.from.unwrap_or(Uuid::nil()),
+        filter.kind,
+        filter.tag,
         scan_max,
         limit,
     )

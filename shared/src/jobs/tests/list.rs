@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     Code,
-    jobs::{JobState, ListJobs, list},
+    jobs::{JobState, ListJobs, list, store::read::Scan},
     page::Page,
 };
 use rstest::rstest;
@@ -39,6 +39,47 @@ async fn pages_run_newest_first_across_live_and_ended() {
         cursor = json!(page.next_cursor);
     }
     assert_eq!((seen, cursor), (expected, Value::Null));
+}
+
+#[rstest]
+#[case::the_queue(json!({"queue": "default"}), 7)]
+#[case::of_one_kind(json!({"queue": "default", "kind": "debug.echo"}), 7)]
+#[case::of_another(json!({"queue": "default", "kind": "debug.sleep"}), 0)]
+#[case::of_one_state(json!({"queue": "default", "state": "succeeded"}), 4)]
+#[tokio::test]
+async fn a_queues_pages_run_newest_first_whatever_the_state(#[case] mut query: Value, #[case] n_expected: usize) {
+    let fixture = Fixture::new().await;
+    let ids = seven(&fixture).await;
+    fixture.echo(json!({"queue": "other"})).await;
+    let ended = |at: &usize| at.is_multiple_of(2);
+    let expected: Vec<JobId> = match n_expected {
+        4 => (0..7).filter(ended).map(|at| ids[at]).collect(),
+        n => ids[..n].to_vec(),
+    };
+    let mut seen = Vec::new();
+    query["limit"] = json!(3);
+    loop {
+        let page = page(&fixture, &caller(Role::Operator), query.clone()).await;
+        seen.extend(page.items.iter().map(|job| job.id));
+        query["cursor"] = json!(page.next_cursor);
+        if page.next_cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, expected);
+}
+
+#[tokio::test]
+async fn what_goes_away_while_it_is_read_does_not_end_the_pages() {
+    let fixture = Fixture::new().await;
+    let ids = seven(&fixture).await;
+    let found = Scan { n_scanned: 3, last: Some(ids[2].0), ids: ids[..3].iter().map(|id| id.0).collect() };
+    sqlx::query("DELETE FROM jobs WHERE id = $1").bind(ids[1].0).execute(&fixture.ctx.pg).await.unwrap();
+    let request = crate::page::page_request::<uuid::Uuid>(Some(2), None).unwrap();
+    let first = list::found_page(&fixture.ctx, found, 5_000, &request).await.unwrap();
+    assert_eq!(first.items.iter().map(|row| row.id).collect::<Vec<_>>(), ids[..1]);
+    let second = page(&fixture, &caller(Role::Operator), json!({"cursor": first.next_cursor, "queue": "default"})).await;
+    assert_eq!(second.items[0].id, ids[2]);
 }
 
 #[tokio::test]
@@ -131,7 +172,7 @@ async fn running_jobs_cannot_be_listed_while_redis_is_away() {
 #[tokio::test]
 async fn a_rare_kind_is_found_page_by_page_and_no_page_looks_at_everything() {
     let fixture = Fixture::new().await;
-    let rare = fixture.submit(json!({"kind": "debug.sleep", "payload": {"ms": 1}, "tags": ["rare"]})).await.unwrap();
+    let rare = fixture.submit(json!({"kind": "debug.sleep", "payload": {"ms": 1}, "tags": ["rare"], "queue": "rare"})).await.unwrap();
     let other = fixture.echo(json!({})).await;
     sqlx::query(
         "INSERT INTO jobs (id, owner_id, kind, queue, priority, payload, run_at, max_attempts, retry_base_ms, retry_max_ms, created_at)
@@ -145,7 +186,7 @@ async fn a_rare_kind_is_found_page_by_page_and_no_page_looks_at_everything() {
     .execute(&fixture.ctx.pg)
     .await
     .unwrap();
-    for filter in [json!({"kind": "debug.sleep"}), json!({"tag": "rare"})] {
+    for filter in [json!({"kind": "debug.sleep"}), json!({"tag": "rare"}), json!({"queue": "rare"})] {
         let first = page(&fixture, &fixture.user, filter.clone()).await;
         assert_eq!((first.items.len(), first.next_cursor.is_some()), (0, true));
         let mut rest = filter;
