@@ -89,8 +89,8 @@ pub struct CapacityArgs {
     /// Sockets opened in each step
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=300_000))]
     pub step: u32,
-    /// Channels that the sockets are dealt out over
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    /// Channels that the sockets are dealt out over; 0 subscribes to nothing
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(..=100_000))]
     pub channels: u32,
     /// How long each step is held: CPU is measured, and ten sockets are asked now and then
     #[arg(long, default_value = "3s", value_parser = parse_duration, value_name = "TIME")]

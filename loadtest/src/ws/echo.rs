@@ -24,7 +24,7 @@ pub(super) struct Replies {
 }
 
 pub(super) fn run(site: &mut Site<'_>, side: &Side, args: &EchoArgs) -> Result<Echo, Error> {
-    let sockets = Sockets { n_sockets: args.connections, n_channels: 1, reconnects: false, rpc_method: &args.method };
+    let sockets = Sockets { n_sockets: args.connections, n_channels: 0, reconnects: false, rpc_method: &args.method };
     let mut crew = site.crew(side, sockets, args.warmup + args.duration + site.args.timeout)?;
     let shares = shares(args.connections, crew.len() as u32, 0);
     let opening = Opening::of(&crew.open(&shares, &mut || ())?);

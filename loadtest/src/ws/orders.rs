@@ -32,7 +32,7 @@ pub(crate) struct Plan {
     pub(crate) dialect: Dialect,
     /// Sockets are dealt out over them in turn.
     pub(crate) targets: Vec<Target>,
-    /// Each socket subscribes to one, in turn.
+    /// Each socket subscribes to one, in turn; where there is none it is enough to be connected.
     pub(crate) channels: Vec<String>,
     /// Each socket connects with one, in turn; none is anonymous.
     pub(crate) tokens: Vec<String>,

@@ -104,7 +104,7 @@ impl<'a> Site<'a> {
             http_token: tokens.first().cloned(),
             tokens: tokens.clone(),
             // Each begins with the first channel and the first target.
-            first_number: client * largest.next_multiple_of(sockets.n_channels * side.targets.len() as u32),
+            first_number: client * largest.next_multiple_of(sockets.n_channels.max(1) * side.targets.len() as u32),
             n_sockets_here: largest,
             n_sockets_in_all: sockets.n_sockets,
             run_idx,

@@ -126,6 +126,7 @@ fn echo_is_held_against_the_reference() {
     let echo = &measured.report["outcome"]["echo"];
     assert!(echo["runs"][0]["replies"].as_u64() > Some(0) && echo["reference_runs"][0]["replies"].as_u64() > Some(0));
     assert!(echo["ratio"].as_f64() > Some(0.0));
+    assert!(!stub.seen().iter().any(|command| command.contains("subscribe")), "an echo needs no channel");
 }
 
 #[test]

@@ -42,12 +42,15 @@ impl Script {
 }
 
 /// The first frame of a connection: as the official clients do, everything in one.
-pub(super) fn greeting(token: Option<&str>, channel: &str, position: Option<Position<'_>>) -> String {
+pub(super) fn greeting(token: Option<&str>, channel: Option<&str>, position: Option<Position<'_>>) -> String {
     let mut connect = json!({"id": CONNECT_ID, "connect": {"name": "millrace-loadtest"}});
     if let Some(token) = token {
         connect["connect"]["token"] = token.into();
     }
-    format!("{connect}\n{}", subscribe(channel, position))
+    match channel {
+        Some(channel) => format!("{connect}\n{}", subscribe(channel, position)),
+        None => connect.to_string(),
+    }
 }
 
 pub(super) fn subscribe(channel: &str, position: Option<Position<'_>>) -> String {
@@ -130,11 +133,12 @@ mod tests {
 
     #[test]
     fn a_connection_begins_with_connect_and_subscribe_in_one_frame() {
-        let text = greeting(Some("tok"), "chat:a", Some(Position { offset: 7, epoch: "ab" }));
+        let text = greeting(Some("tok"), Some("chat:a"), Some(Position { offset: 7, epoch: "ab" }));
         let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
         assert_eq!(lines[0], json!({"id": 1, "connect": {"token": "tok", "name": "millrace-loadtest"}}));
         let expected = json!({"channel": "chat:a", "positioned": true, "recoverable": true, "recover": true, "offset": 7, "epoch": "ab"});
         assert_eq!(lines[1], json!({"id": 2, "subscribe": expected}));
+        assert_eq!(greeting(None, None, None).lines().count(), 1);
     }
 
     #[test]

@@ -79,9 +79,9 @@ impl Slot {
         let number_idx = number as usize;
         Self {
             number,
-            channel: number_idx % n_channels,
+            channel: number_idx % n_channels.max(1),
             // Each channel has subscribers on every target.
-            target: number_idx / n_channels % n_targets,
+            target: number_idx / n_channels.max(1) % n_targets,
             kind,
             stage: Stage::Idle,
             ledger: Ledger::default(),
@@ -234,7 +234,8 @@ impl Slot {
             }
             Dialect::Protocol => {
                 self.stage = Stage::Greeting;
-                let text = script::greeting(shared.plan.token_of(self.number), &shared.plan.channels[self.channel], self.position(shared));
+                let channel = shared.plan.channels.get(self.channel).map(String::as_str);
+                let text = script::greeting(shared.plan.token_of(self.number), channel, self.position(shared));
                 wire::write(&mut self.out, Opcode::Text, text.as_bytes());
             }
         }
@@ -274,6 +275,10 @@ impl Slot {
                 Ok(())
             }
             Line::Reply { id: CONNECT_ID, verdict: Verdict::Error { code } } => Err(Loss::Refused(format!("connect: error {code}"))),
+            Line::Reply { id: CONNECT_ID, verdict: Verdict::Ok } if shared.plan.channels.is_empty() => {
+                self.stage = Stage::Ready;
+                Ok(())
+            }
             Line::Reply { id: SUBSCRIBE_ID, verdict } => self.on_subscribed(verdict, line, shared),
             Line::Reply { id: ECHO_ID, verdict } => self.on_echo(verdict, shared),
             Line::Reply { id: PUBLISH_ID, verdict } => {
