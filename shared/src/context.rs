@@ -71,7 +71,7 @@ impl Context {
         let pg = pg::open_worker_pool(&settings, n_workers)?;
         // Where connections are few, the threads share the process's one.
         let own = settings.redis_max_connections >= n_workers + CONNECTIONS_BESIDE;
-        let redis = if own { Redis::open(&settings)? } else { self.redis.clone() };
+        let redis = if own { self.redis.with_own_connection(&settings)? } else { self.redis.clone() };
         Ok(Self { pg, redis, lookups: Arc::default(), ..self.clone() })
     }
 
@@ -87,7 +87,7 @@ impl Context {
     pub fn for_handlers(&self) -> Result<Self> {
         let settings = self.settings();
         let pg = pg::open_spare_pool(&settings, settings.db_pool_max())?;
-        Ok(Self { pg, redis: Redis::open(&settings)?, lookups: Arc::default(), ..self.clone() })
+        Ok(Self { pg, redis: self.redis.with_own_connection(&settings)?, lookups: Arc::default(), ..self.clone() })
     }
 
     /// The settings as they stand now; hold the guard briefly, a reload replaces what is behind it.

@@ -215,7 +215,10 @@ impl From<redis::RedisError> for Error {
             || error.is_connection_dropped()
             || error.is_connection_refusal()
             || error.is_cluster_error()
-            || matches!(error.code(), Some("LOADING" | "READONLY" | "MASTERDOWN" | "OOM" | "MISCONF" | "NOSCRIPT" | "TRYAGAIN"));
+            || matches!(
+                error.code(),
+                Some("LOADING" | "READONLY" | "MASTERDOWN" | "OOM" | "MISCONF" | "NOSCRIPT" | "TRYAGAIN" | "NOREPLICAS")
+            );
         if away {
             Self::new(Code::RedisUnavailable, "Redis cannot be reached at the moment.").retry_after(Duration::from_secs(1)).caused_by(error)
         } else {

@@ -4,13 +4,16 @@
 //! [`TestStores`] drops the database and the keys.
 
 mod redis_server;
+mod redis_topology;
 
 pub use redis_server::RedisServer;
+pub use redis_topology::{RedisTopology, server_of};
 
 use crate::{
-    Context,
+    Context, Result,
     config::{Layers, Settings},
     pg,
+    redis::Redis,
 };
 use secrecy::ExposeSecret;
 use sqlx::{Connection, Executor, PgConnection, postgres::PgConnectOptions};
@@ -56,9 +59,13 @@ impl TestStores {
 
     /// Puts another Redis in the place of the common one.
     pub fn use_redis(&mut self, redis: &RedisServer) {
+        self.use_redis_url(&redis.url());
+    }
+
+    pub fn use_redis_url(&mut self, url: &str) {
         for (name, value) in &mut self.variables {
             if name == "REDIS_URL" {
-                *value = redis.url();
+                url.clone_into(value);
             }
         }
     }
@@ -79,13 +86,16 @@ impl Drop for TestStores {
     fn drop(&mut self) {
         let (admin_url, redis_url) = (self.admin_url.clone(), self.redis_url.clone());
         let (database, prefix) = (self.database.clone(), self.prefix.clone());
+        let settings = self.settings(&[("REDIS_URL", &redis_url)]);
         // A thread of its own, because a test's runtime may already be shutting down.
         let cleaner = thread::spawn(move || {
             Runtime::new().expect("a runtime starts").block_on(async {
                 if let Ok(mut admin) = PgConnection::connect(&admin_url).await {
                     drop(admin.execute(sqlx::AssertSqlSafe(format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)"))).await);
                 }
-                drop(delete_keys(&redis_url, &prefix).await);
+                if let Ok(redis) = Redis::open(&settings) {
+                    drop(delete_keys(&redis, &format!("{prefix}:*")).await);
+                }
                 drop(fs::remove_dir_all(keys_dir(&database)));
             });
         });
@@ -147,24 +157,16 @@ fn with_database(url: &str, database: &str) -> String {
     format!("{}/{database}{query}", &base[..path_at])
 }
 
-async fn delete_keys(redis_url: &str, prefix: &str) -> redis::RedisResult<()> {
-    let mut connection = redis::Client::open(redis_url)?.get_multiplexed_async_connection().await?;
-    let mut cursor = 0u64;
-    loop {
-        let (next, keys): (u64, Vec<String>) = redis::cmd("SCAN")
-            .arg(cursor)
-            .arg("MATCH")
-            .arg(format!("{prefix}:*"))
-            .arg("COUNT")
-            .arg(1_000)
-            .query_async(&mut connection)
-            .await?;
-        if !keys.is_empty() {
-            redis::cmd("UNLINK").arg(keys).exec_async(&mut connection).await?;
+/// Deletes whatever matches, on every server there is.
+pub async fn delete_keys(redis: &Redis, pattern: &str) -> Result<()> {
+    let mut connection = redis.connection();
+    let keys: Vec<String> = redis::cmd("KEYS").arg(pattern).query_async(&mut connection).await?;
+    for keys in keys.chunks(1_000) {
+        let mut pipe = redis::pipe();
+        for key in keys {
+            pipe.cmd("UNLINK").arg(key);
         }
-        cursor = next;
-        if cursor == 0 {
-            return Ok(());
-        }
+        pipe.exec_async(&mut connection).await?;
     }
+    Ok(())
 }

@@ -1,7 +1,12 @@
 //! `doctor`: looks at everything outside this binary that a good run depends on, and says what to do about it.
 
 use nix::sys::resource::{Resource, getrlimit};
-use shared::{Context, config::Settings, pg};
+use shared::{
+    Context,
+    config::Settings,
+    pg,
+    redis::{NodeFacts, Role, Topology},
+};
 use std::{fmt::Write, net::TcpListener, process::ExitCode};
 
 /// What one look found.
@@ -33,7 +38,7 @@ async fn examine(settings: Settings) -> Vec<Finding> {
     match Context::open(settings) {
         Ok(ctx) => {
             findings.extend(look_at_postgres(&ctx).await);
-            findings.push(look_at_redis(&ctx).await);
+            findings.extend(look_at_redis(&ctx).await);
         }
         Err(error) => findings.push(Finding::Bad(error.to_string())),
     }
@@ -91,15 +96,36 @@ async fn look_at_postgres(ctx: &Context) -> Vec<Finding> {
     findings
 }
 
-async fn look_at_redis(ctx: &Context) -> Finding {
-    match ctx.redis.server_facts().await {
-        Ok((policy, version)) if policy == "noeviction" => Finding::Good(format!("redis: version {version}, noeviction")),
-        Ok((policy, _)) if ctx.settings().profile.is_development() => {
-            Finding::Doubt(format!("redis: maxmemory-policy is {policy}; set noeviction"))
+async fn look_at_redis(ctx: &Context) -> Vec<Finding> {
+    let facts = match ctx.redis.facts().await {
+        Ok(facts) => facts,
+        Err(error) => return vec![Finding::Bad(format!("redis: {error}"))],
+    };
+    let is_development = ctx.settings().profile.is_development();
+    let mut findings = vec![Finding::Good(format!("redis: {}", ctx.redis.seen().unwrap_or_else(|| facts.topology.to_string())))];
+    findings.extend(facts.nodes.iter().map(|node| look_at_redis_node(node, is_development)));
+    if facts.nodes.len() == 1 && facts.topology != Topology::Server {
+        findings.push(Finding::Doubt("redis: there is no replica, and so nothing to fail over to".to_owned()));
+    }
+    if facts.topology == Topology::Server
+        && facts.nodes.iter().any(|node| matches!(&node.answer, Ok(answer) if answer.role == Role::Replica))
+    {
+        findings.push(Finding::Bad("redis: REDIS_URL names a replica, which takes no writes".to_owned()));
+    }
+    findings
+}
+
+fn look_at_redis_node(node: &NodeFacts, is_development: bool) -> Finding {
+    let place = if node.address.is_empty() { "redis".to_owned() } else { format!("redis {}", node.address) };
+    match &node.answer {
+        Ok(answer) if answer.maxmemory_policy == "noeviction" => {
+            Finding::Good(format!("{place}: {}, version {}, noeviction", answer.role, answer.version))
         }
-        Ok((policy, _)) => {
-            Finding::Bad(format!("redis: maxmemory-policy is {policy}; anything but noeviction drops work when memory runs out"))
-        }
-        Err(error) => Finding::Bad(format!("redis: {error}")),
+        Ok(answer) if is_development => Finding::Doubt(format!("{place}: maxmemory-policy is {}; set noeviction", answer.maxmemory_policy)),
+        Ok(answer) => Finding::Bad(format!(
+            "{place}: maxmemory-policy is {}; anything but noeviction drops work when memory runs out",
+            answer.maxmemory_policy
+        )),
+        Err(error) => Finding::Doubt(format!("{place}: {error}")),
     }
 }

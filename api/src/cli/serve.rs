@@ -46,7 +46,8 @@ async fn serve(settings: Settings, log_level: LogLevel) -> Result<ExitCode> {
     let mut signals = Signals::install().map_err(Error::internal)?;
     let metrics_addr = settings.metrics_addr;
     let state = server::open_state(settings).await?;
-    refuse_evicting_redis(&state).await?;
+    let is_development = state.ctx.settings().profile.is_development();
+    state.ctx.redis.refuse_eviction(is_development).await?;
     let (server, address) = server::bind(state.clone()).map_err(Error::internal)?;
     let handle = server.handle();
     let mut running = tokio::spawn(server);
@@ -75,22 +76,6 @@ async fn serve(settings: Settings, log_level: LogLevel) -> Result<ExitCode> {
         () = stop(&state, &handle) => Ok(ExitCode::SUCCESS),
         () = signals.second_stop() => Ok(ExitCode::from(INTERRUPTED)),
     }
-}
-
-/// Eviction would drop queued work silently, so only development may run with it. A Redis that is away is no reason to
-/// stay down ourselves.
-async fn refuse_evicting_redis(state: &AppState) -> Result<()> {
-    let Ok((policy, _)) = state.ctx.redis.server_facts().await else {
-        tracing::warn!("Redis does not answer yet; its maxmemory-policy is unchecked");
-        return Ok(());
-    };
-    if policy != "noeviction" {
-        tracing::warn!(policy, "Redis may evict keys; set maxmemory-policy to noeviction");
-        if !state.ctx.settings().profile.is_development() {
-            return Err(Error::internal(format!("Redis has maxmemory-policy {policy}; outside development it must be noeviction")));
-        }
-    }
-    Ok(())
 }
 
 async fn keep_beating(state: AppState) {

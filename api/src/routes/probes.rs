@@ -32,6 +32,7 @@ pub struct Check {
     /// Whether the process is unready without it.
     critical: bool,
     latency_ms: u64,
+    /// What is wrong; of Redis on several servers, when nothing is, which topology is seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     detail: Option<String>,
@@ -73,8 +74,10 @@ pub async fn get_health() -> HttpResponse {
 ))]
 pub async fn get_readiness(state: Data<AppState>) -> HttpResponse {
     let ctx = &state.ctx;
-    let (postgres, redis, migrations) =
+    let (postgres, mut redis, migrations) =
         futures_util::join!(check(true, pg::ping(&ctx.pg)), check(false, ctx.redis.ping()), check(true, check_migrations(ctx)));
+    // Which of several servers is master now is worth knowing although all is well.
+    redis.detail = redis.detail.or_else(|| ctx.redis.seen());
     let status = match (state.drain.has_begun(), postgres.ok && migrations.ok, redis.ok) {
         (true, ..) => ReadinessStatus::Draining,
         (false, false, _) => ReadinessStatus::Unready,

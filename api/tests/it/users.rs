@@ -61,8 +61,9 @@ async fn every_process_refuses_a_disabled_user_within_a_second() {
 async fn wait_for_listener(state: &AppState) {
     let (mut redis, channel) = (state.ctx.redis.connection(), state.ctx.keys.revocations());
     let n_listeners = async |redis: &mut shared::redis::Connection| -> u32 {
-        let (_, n): (String, u32) = redis::cmd("PUBSUB").arg("NUMSUB").arg(&channel).query_async(redis).await.unwrap();
-        n
+        // One answer from each server.
+        let counts: Vec<(String, u32)> = redis::cmd("PUBSUB").arg("NUMSUB").arg(&channel).query_async(redis).await.unwrap();
+        counts.iter().map(|(_, n)| n).sum()
     };
     let listening = async {
         while n_listeners(&mut redis).await == 0 {

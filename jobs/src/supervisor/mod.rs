@@ -92,7 +92,7 @@ impl Crew {
 /// Supervises until told to stop and all children have ended.
 pub async fn run(settings: Settings, flags: Vec<(&'static str, String)>) -> Result<ExitCode> {
     let mut signals = Signals::listen()?;
-    refuse_evicting_redis(&settings).await?;
+    Redis::open(&settings)?.refuse_eviction(settings.profile.is_development()).await?;
     let order = watch::Sender::new(Order::Run);
     let worker_id = WorkerId::new();
     let ctx = Context::open_spare(settings.clone())?;
@@ -132,23 +132,6 @@ async fn take_off_the_list(ctx: &Context, worker_id: WorkerId) {
     if let Ok(Err(error)) = tokio::time::timeout(Duration::from_secs(1), workers::forget(ctx, worker_id)).await {
         tracing::debug!(%error, "the worker stays on the list until it expires");
     }
-}
-
-/// Eviction would drop queued work silently, so only development may run with it. A Redis that is away is no reason to
-/// stay down ourselves.
-async fn refuse_evicting_redis(settings: &Settings) -> Result<()> {
-    let Ok((policy, _)) = Redis::open(settings)?.server_facts().await else {
-        tracing::warn!("Redis does not answer yet; its maxmemory-policy is unchecked");
-        return Ok(());
-    };
-    if policy == "noeviction" {
-        return Ok(());
-    }
-    tracing::warn!(policy, "Redis may evict keys; set maxmemory-policy to noeviction");
-    if settings.profile.is_development() {
-        return Ok(());
-    }
-    Err(Error::internal(format!("Redis has maxmemory-policy {policy}; outside development it must be noeviction")))
 }
 
 /// Slots by child: evenly, the first ones get the remainder.

@@ -16,7 +16,7 @@ use shared::{
         workers::{self, ActiveJob, Worker, WorkerState},
     },
     page::PageQuery,
-    testing::{RedisServer, TestStores},
+    testing::{RedisServer, TestStores, delete_keys},
 };
 use std::{
     process::{Child, Command, Stdio},
@@ -183,9 +183,7 @@ impl World {
 
     /// What a FLUSHALL does to this test's part of Redis.
     pub(crate) async fn empty_redis(&self) {
-        let mut connection = self.ctx.redis.connection();
-        let keys: Vec<String> = redis::cmd("KEYS").arg(self.ctx.keys.everything()).query_async(&mut connection).await.unwrap();
-        redis::cmd("DEL").arg(keys).exec_async(&mut connection).await.unwrap();
+        delete_keys(&self.ctx.redis, &self.ctx.keys.everything()).await.unwrap();
     }
 }
 

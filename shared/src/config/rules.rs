@@ -1,7 +1,10 @@
 //! What the list of settings cannot say line by line: rules across settings, what `auto` comes to, what a reload brings in.
 
 use super::{Auto, JwtAlgorithm, Problems, Settings};
-use crate::jobs::names::{NAME_RULE, is_name};
+use crate::{
+    jobs::names::{NAME_RULE, is_name},
+    redis::Address,
+};
 use secrecy::ExposeSecret;
 use std::{fmt::Display, ops::RangeInclusive, thread};
 use tracing_subscriber::EnvFilter;
@@ -25,8 +28,8 @@ impl Settings {
             );
         }
         let redis_url = self.redis_url.expose_secret();
-        if !["redis://", "rediss://", "redis+unix://", "unix://"].iter().any(|scheme| redis_url.starts_with(scheme)) {
-            problems.add("REDIS_URL", if redis_url.is_empty() { "" } else { "***" }, "a URL such as redis://:password@host:6379/0");
+        if let Err(allowed) = Address::parse(redis_url) {
+            problems.add("REDIS_URL", if redis_url.is_empty() { "" } else { "***" }, allowed);
         }
         if self.redis_prefix.is_empty()
             || self.redis_prefix.len() > 32

@@ -121,7 +121,7 @@ settings! {
     DB_LOCK_TIMEOUT_MS db_lock_timeout_ms: u64 = "2000" in 10..=600_000;
 
     // Redis.
-    /// Redis as a URL: redis, rediss or redis+unix.
+    /// Redis as a URL: redis, rediss or redis+unix; redis+sentinel://host,host/master or redis+cluster://host,host for several servers.
     REDIS_URL redis_url: SecretString = "";
     /// Most connections of one process; below API_WORKERS + 4 the worker threads share one.
     REDIS_MAX_CONNECTIONS redis_max_connections: usize = "50" in 4..=10_000;

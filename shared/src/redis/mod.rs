@@ -1,26 +1,50 @@
-//! Redis: one multiplexed connection that heals by itself, and separate ones for what blocks or listens.
+//! Redis: one multiplexed connection that heals by itself, and separate ones for what blocks or listens; to one server, to the
+//! master that Sentinel names, or to the masters of a cluster.
 
+mod address;
+mod cluster;
 mod connection;
+mod facts;
+mod follow;
 mod pubsub;
+mod route;
+mod routed;
+mod sentinel;
+mod view;
 mod wire;
 
+pub(crate) use address::Address;
 pub use connection::Connection;
+pub use facts::{Facts, NodeAnswer, NodeFacts, Role, Topology};
 pub use pubsub::{PubSub, PubSubSink};
 pub(crate) use wire::Wire;
 
 use crate::{Error, Result, config::Settings};
+use cluster::Cluster;
+use follow::{Followed, Scout};
 use redis::{
-    Client,
+    AsyncConnectionConfig, Client, RedisResult,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
+use routed::Routed;
 use secrecy::ExposeSecret;
-use std::time::Duration;
+use sentinel::Sentinels;
+use std::{io, time::Duration};
+use tokio::time::timeout;
 
 /// Cheap to clone. Commands of all clones share one connection, which pipelines them.
 #[derive(Clone)]
 pub struct Redis {
-    client: Client,
+    servers: Servers,
     shared: Connection,
+    patience: Duration,
+}
+
+/// What connections are opened to.
+#[derive(Clone)]
+enum Servers {
+    One(Client),
+    Followed { followed: Followed, topology: Topology },
 }
 
 impl std::fmt::Debug for Redis {
@@ -33,9 +57,26 @@ impl std::fmt::Debug for Redis {
 impl Redis {
     /// Connects at first use; must be called inside a tokio runtime.
     pub fn open(settings: &Settings) -> Result<Self> {
-        let client = Client::open(settings.redis_url.expose_secret()).map_err(Error::internal)?;
-        let shared = connect(&client, settings)?;
-        Ok(Self { client, shared })
+        let patience = Duration::from_millis(settings.redis_acquire_timeout_ms);
+        let address = Address::parse(settings.redis_url.expose_secret()).map_err(Error::internal)?;
+        let servers = match address {
+            Address::Server(info) => Servers::One(Client::open(*info).map_err(Error::internal)?),
+            Address::Sentinel { sentinels, master, entry } => {
+                let sentinels = Sentinels::new(sentinels, master, entry.clone(), patience).map_err(Error::internal)?;
+                let followed = Followed::start(Scout::Sentinels(sentinels), entry, patience);
+                Servers::Followed { followed, topology: Topology::Sentinel }
+            }
+            Address::Cluster { seeds, entry } => {
+                let cluster = Cluster::new(seeds, entry.clone(), patience);
+                Servers::Followed { followed: Followed::start(Scout::Cluster(cluster), entry, patience), topology: Topology::Cluster }
+            }
+        };
+        Ok(Self { shared: servers.connect(settings)?, servers, patience })
+    }
+
+    /// The same with a shared connection of its own, opened on the runtime that first uses it.
+    pub fn with_own_connection(&self, settings: &Settings) -> Result<Self> {
+        Ok(Self { shared: self.servers.connect(settings)?, ..self.clone() })
     }
 
     /// The shared connection. A command fails within the response timeout (500 ms) while Redis is away.
@@ -45,34 +86,56 @@ impl Redis {
 
     /// A healing connection of its own, for a task whose traffic should not queue behind everyone's.
     pub fn own_connection(&self, settings: &Settings) -> Result<Connection> {
-        connect(&self.client, settings)
+        self.servers.connect(settings)
     }
 
-    /// A connection that only listens. It ends when Redis goes: listen in a loop.
+    /// A connection that only listens. It ends when its server goes, or is master no more: listen in a loop.
     pub async fn pubsub(&self) -> Result<PubSub> {
-        Ok(PubSub::new(self.client.get_async_pubsub().await?))
+        match &self.servers {
+            Servers::One(client) => Ok(PubSub::to_one(self.listen_to(client).await?)),
+            Servers::Followed { followed, .. } => {
+                let node = routed::any(&*followed.view().await?)?;
+                let server = self.listen_to(&followed.client(&node)?).await.inspect_err(|_| followed.doubt())?;
+                Ok(PubSub::to_master(server, followed.clone(), node))
+            }
+        }
     }
 
-    /// A bare connection to the server that is listened to.
+    /// One that hangs still takes connections, and would never answer.
+    async fn listen_to(&self, client: &Client) -> RedisResult<redis::aio::PubSub> {
+        timeout(self.patience, client.get_async_pubsub()).await.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
+    }
+
+    /// A bare connection to a server that is listened to: any master, since in a cluster each hears what is published on another.
     pub(crate) async fn wire(&self) -> Result<Wire> {
-        Wire::open(&self.client, Box::pin(std::future::pending())).await
+        match &self.servers {
+            Servers::One(client) => Wire::open(client, Box::pin(std::future::pending())).await,
+            Servers::Followed { followed, .. } => {
+                let node = routed::any(&*followed.view().await?)?;
+                let client = followed.client(&node)?;
+                let watched = followed.clone();
+                let left = Box::pin(async move { watched.left(&node).await });
+                Wire::open(&client, left).await.inspect_err(|_| followed.doubt())
+            }
+        }
     }
 
+    /// Whether every master answers.
     pub async fn ping(&self) -> Result<()> {
         Ok(redis::cmd("PING").exec_async(&mut self.connection()).await?)
     }
-
-    /// `maxmemory-policy` and `redis_version` of the server. Anything but `noeviction` may drop jobs when memory runs out.
-    pub async fn server_facts(&self) -> Result<(String, String)> {
-        let info: redis::InfoDict = redis::cmd("INFO").arg("everything").query_async(&mut self.connection()).await?;
-        let text = |name| info.get::<String>(name).unwrap_or_else(|| "unknown".to_owned());
-        Ok((text("maxmemory_policy"), text("redis_version")))
-    }
 }
 
-fn connect(client: &Client, settings: &Settings) -> Result<Connection> {
-    let manager = ConnectionManager::new_lazy_with_config(client.clone(), manager_config(settings)).map_err(Error::internal)?;
-    Ok(Connection::new(manager))
+impl Servers {
+    fn connect(&self, settings: &Settings) -> Result<Connection> {
+        let config = manager_config(settings);
+        Ok(match self {
+            Self::One(client) => {
+                Connection::to_one(ConnectionManager::new_lazy_with_config(client.clone(), config).map_err(Error::internal)?)
+            }
+            Self::Followed { followed, .. } => Connection::routed(Routed::new(followed.clone(), config)),
+        })
+    }
 }
 
 fn manager_config(settings: &Settings) -> ConnectionManagerConfig {
@@ -83,4 +146,9 @@ fn manager_config(settings: &Settings) -> ConnectionManagerConfig {
         .set_connection_timeout(Some(Duration::from_millis(settings.redis_acquire_timeout_ms)))
         .set_response_timeout(Some(Duration::from_millis(settings.redis_acquire_timeout_ms)))
         .set_concurrency_limit(4_096)
+}
+
+/// For those who ask about servers: neither a connection nor an answer is waited for longer.
+fn no_answer_within(patience: Duration) -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new().set_connection_timeout(Some(patience)).set_response_timeout(Some(patience))
 }

@@ -10,7 +10,11 @@ use super::{
 };
 use crate::redis::Connection;
 use crate::{Context, Error, Result, ids::JobId, jobs::QueueName, telemetry::metrics};
-use std::collections::{HashMap, HashSet};
+use redis::Script;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::LazyLock,
+};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -132,7 +136,7 @@ pub(super) async fn copy(ctx: &Context, keys: &QueueKeys, ids: &[JobId], places:
     let mut n_copied = 0;
     let mut connection = ctx.redis.connection();
     for ids in ids.chunks(IDS_MAX) {
-        let as_of_ms = redis_time_ms(&mut connection).await?;
+        let as_of_ms = redis_time_ms(&mut connection, keys).await?;
         let rows = store::copies(&ctx.pg, ids).await?;
         let copies: Vec<_> = rows.into_iter().map(|(_, copy)| copy).collect();
         if copies.is_empty() {
@@ -150,8 +154,10 @@ pub(super) async fn copy(ctx: &Context, keys: &QueueKeys, ids: &[JobId], places:
     Ok(n_copied)
 }
 
-pub(super) async fn redis_time_ms(connection: &mut Connection) -> Result<i64> {
-    let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(connection).await?;
+/// The time of the server that has the queue: the masters of a cluster have clocks of their own.
+pub(super) async fn redis_time_ms(connection: &mut Connection, keys: &QueueKeys) -> Result<i64> {
+    static TIME: LazyLock<Script> = LazyLock::new(|| Script::new("return redis.call('TIME')"));
+    let (seconds, micros): (i64, i64) = TIME.key(keys.cfg()).invoke_async(connection).await?;
     Ok(seconds * 1_000 + micros / 1_000)
 }
 

@@ -196,7 +196,7 @@ pub(super) async fn place_again(ctx: &Context, keys: &QueueKeys) -> Result<u64> 
     loop {
         let mut cmd = redis::cmd("HSCAN");
         cmd.arg(keys.att()).arg(cursor).arg("COUNT").arg(500);
-        let as_of_ms = reconcile::redis_time_ms(&mut connection).await?;
+        let as_of_ms = reconcile::redis_time_ms(&mut connection, keys).await?;
         let (next, flat): (u64, Vec<String>) = cmd.query_async(&mut connection).await?;
         let mut standings = HashMap::new();
         for pair in flat.chunks_exact(2) {

@@ -29,7 +29,7 @@ use crate::{
     Caller, Context, Result, Role,
     caller::Credential,
     ids::{JobId, SessionId, UserId},
-    testing::TestStores,
+    testing::{TestStores, server_of},
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -99,9 +99,8 @@ impl Fixture {
 
     async fn step(&self, step: Step) -> Vec<Token> {
         let mut connection = self.ctx.redis.connection();
-        let info: redis::InfoDict = redis::cmd("INFO").arg("server").query_async(&mut connection).await.unwrap();
         let cfg = self.ctx.keys.queue("default", "cfg");
-        let run_id: String = info.get("run_id").unwrap();
+        let run_id: String = server_of(&self.ctx.redis, &cfg).await.unwrap().get("run_id").unwrap();
         redis::cmd("HSET").arg(cfg).arg("run_id").arg(run_id).exec_async(&mut connection).await.unwrap();
         let holder = Holder { nonce: self.nonce, worker_id: "w1".to_owned(), lease: Duration::from_secs(30) };
         let keys = QueueKeys::new(&self.ctx.keys, &"default".parse().unwrap());

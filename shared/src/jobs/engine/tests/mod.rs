@@ -69,11 +69,7 @@ impl Fixture {
 
     /// What a FLUSHALL does to this test's part of Redis.
     async fn empty_redis(&self) {
-        let keys: Vec<String> =
-            redis::cmd("KEYS").arg(self.ctx.keys.everything()).query_async(&mut self.ctx.redis.connection()).await.unwrap();
-        if !keys.is_empty() {
-            redis::cmd("DEL").arg(keys).exec_async(&mut self.ctx.redis.connection()).await.unwrap();
-        }
+        crate::testing::delete_keys(&self.ctx.redis, &self.ctx.keys.everything()).await.unwrap();
     }
 
     /// Writes a row and leaves Redis alone.
