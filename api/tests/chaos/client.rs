@@ -82,6 +82,12 @@ impl Client {
         assert!(matches!(status.as_u16(), 200 | 202 | 409), "{path}: {status}");
     }
 
+    /// Asks for something that takes no words.
+    pub(crate) async fn command(&self, path: &str) {
+        let status = self.persist(|client| client.request(Method::POST, path)).await.status();
+        assert!(status.is_success(), "{path}: {status}");
+    }
+
     /// Requests sent again, and answers that were stored.
     pub(crate) fn counts(&self) -> (usize, usize) {
         (self.n_again.load(Ordering::Relaxed), self.n_replayed.load(Ordering::Relaxed))

@@ -2,12 +2,15 @@
 
 use crate::{
     client::Client,
-    processes,
+    failover, processes,
     programs::{LEASE_MS, Program, Programs},
     servers::Servers,
 };
 use nix::sys::signal::Signal;
-use shared::{Context, testing::TestStores};
+use shared::{
+    Context,
+    testing::{RedisTopology, TestStores},
+};
 use std::time::Duration;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +27,10 @@ pub(crate) enum Fault {
     /// Killed, and started again without its last writes.
     RedisRolledBack,
     EverythingKilled,
+    /// Of several servers the one that has the queue `default`; another takes over.
+    MasterKilled,
+    /// The same, but it only hangs: nothing fails, nothing answers. Once another has taken over it goes on as if nothing were.
+    MasterStopped,
 }
 
 impl Fault {
@@ -40,6 +47,14 @@ impl Fault {
         Self::EverythingKilled,
     ];
 
+    /// Of a run on several Redis servers.
+    pub(crate) const FAILOVERS: &[Self] = &[Self::MasterKilled, Self::MasterStopped];
+
+    /// Whether many jobs are to wait when it strikes, more than workers leave waiting by themselves.
+    pub(crate) const fn strikes_a_backlog(self) -> bool {
+        matches!(self, Self::MasterKilled | Self::MasterStopped)
+    }
+
     /// Runs of one job that each such fault may add without any record: an attempt that had begun when its worker, or what
     /// Redis knew of it, was lost before the start was told.
     pub(crate) const fn unrecorded_max(self) -> usize {
@@ -50,7 +65,9 @@ impl Fault {
             | Self::ChildStopped
             | Self::RedisEmptied
             | Self::RedisStopped
-            | Self::RedisRolledBack => 1,
+            | Self::RedisRolledBack
+            | Self::MasterKilled
+            | Self::MasterStopped => 1,
             // Both the worker and what Redis knew.
             Self::EverythingKilled => 2,
         }
@@ -62,6 +79,8 @@ pub(crate) struct World {
     pub(crate) ctx: Context,
     pub(crate) client: Client,
     servers: Servers,
+    /// In place of the one Redis.
+    topology: Option<RedisTopology>,
     pub(crate) programs: Programs,
     api: Program,
     workers: [Program; 2],
@@ -70,13 +89,22 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn start() -> Self {
+        Self::on(TestStores::create().await, None).await
+    }
+
+    pub(crate) async fn with_redis(topology: RedisTopology) -> Self {
+        let mut stores = TestStores::create().await;
+        stores.use_redis_url(topology.url());
+        Self::on(stores, Some(topology)).await
+    }
+
+    async fn on(stores: TestStores, topology: Option<RedisTopology>) -> Self {
         let servers = Servers::of_this_run();
-        let stores = TestStores::create().await;
         let mut programs = Programs::prepare(&stores);
         let api = programs.api();
         let workers = [programs.worker(), programs.worker()];
         let client = Client::sign_in(programs.port).await;
-        Self { ctx: stores.context(&[]), client, servers, programs, api, workers, _stores: stores }
+        Self { ctx: stores.context(&[]), client, servers, topology, programs, api, workers, _stores: stores }
     }
 
     /// Waits for `is_middle`, and for work that is under way; returns how many jobs are pending then.
@@ -87,6 +115,26 @@ impl World {
                 return n_due;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Lets the jobs of the queue `default` gather.
+    pub(crate) async fn hold_jobs(&self) {
+        self.client.command("/queues/default/pause").await;
+    }
+
+    /// Lets them run, and waits until they do; returns how many are pending then.
+    pub(crate) async fn release_jobs(&self) -> i64 {
+        const COUNT: &str = "SELECT count(*) FROM jobs WHERE run_at <= now()";
+        let n_due = async || sqlx::query_scalar::<_, i64>(COUNT).fetch_one(&self.ctx.pg).await.unwrap();
+        let n_held = n_due().await;
+        self.client.command("/queues/default/resume").await;
+        loop {
+            let n_left = n_due().await;
+            if n_left < n_held {
+                return n_left;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
 
@@ -108,6 +156,11 @@ impl World {
             }
             Fault::RedisRolledBack => self.servers.roll_redis_back().await,
             Fault::EverythingKilled => self.kill_everything().await,
+            Fault::MasterKilled => failover::kill_master(&self.ctx).await,
+            Fault::MasterStopped => failover::stop_master(&self.ctx).await,
+        }
+        if let Some(topology) = &self.topology {
+            topology.revive();
         }
         self.servers.revive().await;
     }

@@ -1,12 +1,15 @@
 //! The ledger under chaos: twenty thousand jobs are submitted, cancelled, expired and run while workers, API, Redis and
 //! PostgreSQL are killed, stopped and emptied in turn. At the end every accepted job has ended exactly once.
 //!
-//! Run by `infra/local/chaos` alone: it needs servers of its own, and takes most of a minute. Nothing here asserts a time
+//! A second and a third test do the same on several Redis servers, whose masters are killed and stopped in their tracks.
+//!
+//! Run by `infra/local/chaos` and `infra/local/failover` alone: it needs servers of its own, and takes most of a minute. Nothing here asserts a time
 //! but the limit of the whole run.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod client;
+mod failover;
 mod faults;
 mod ledger;
 mod mixture;
@@ -20,6 +23,7 @@ mod submitter;
 use faults::{Fault, World};
 use ledger::Ledger;
 use report::{Report, Struck};
+use shared::testing::RedisTopology;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -28,16 +32,33 @@ use submitter::Accepted;
 
 /// Jobs of one run.
 const N_JOBS: usize = 20_000;
+/// Jobs of a run on several Redis servers.
+const N_JOBS_FAILED_OVER: usize = 6_000;
 /// What is not over by then hangs.
 const LIMIT: Duration = Duration::from_secs(90);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "kills its servers and takes a minute: make chaos"]
 async fn every_accepted_job_ends_once_whatever_is_killed() {
+    account_for(World::start().await, N_JOBS, Fault::ALL).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "starts six servers and fails two of them over: infra/local/failover"]
+async fn every_accepted_job_ends_once_across_failovers_of_sentinel() {
+    account_for(World::with_redis(RedisTopology::sentinel()).await, N_JOBS_FAILED_OVER, Fault::FAILOVERS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "starts six servers and fails two of them over: infra/local/failover"]
+async fn every_accepted_job_ends_once_across_failovers_of_a_cluster() {
+    account_for(World::with_redis(RedisTopology::cluster()).await, N_JOBS_FAILED_OVER, Fault::FAILOVERS).await;
+}
+
+async fn account_for(mut world: World, n_jobs: usize, faults: &[Fault]) {
     let began = Instant::now();
-    let mut world = World::start().await;
     let accepted = Arc::new(Accepted::default());
-    let report = tokio::time::timeout(LIMIT, run(&mut world, &accepted)).await;
+    let report = tokio::time::timeout(LIMIT, run(&mut world, &accepted, n_jobs, faults)).await;
     let Ok(report) = report else {
         let (left, logs) = (ledger::what_is_left(&world).await, world.programs.logs.display());
         panic!("not over after {} s; the logs are in {logs}, and left is\n{left}", LIMIT.as_secs());
@@ -48,13 +69,20 @@ async fn every_accepted_job_ends_once_whatever_is_killed() {
 }
 
 /// One stage for each fault: its share of the jobs is on its way in when the fault strikes, and wholly in when the next begins.
-async fn run(world: &mut World, accepted: &Arc<Accepted>) -> Report {
-    let batches: Vec<usize> = (0..N_JOBS / mixture::BATCH).collect();
+async fn run(world: &mut World, accepted: &Arc<Accepted>, n_jobs: usize, faults: &[Fault]) -> Report {
+    let batches: Vec<usize> = (0..n_jobs / mixture::BATCH).collect();
     let mut struck = Vec::new();
-    for (stage, fault) in batches.chunks(batches.len().div_ceil(Fault::ALL.len())).zip(Fault::ALL) {
+    for (stage, fault) in batches.chunks(batches.len().div_ceil(faults.len())).zip(faults) {
         let (n_before, since) = (accepted.len(), Instant::now());
+        if fault.strikes_a_backlog() {
+            world.hold_jobs().await;
+        }
         let submitting = submitter::submit(world.client.clone(), Arc::clone(accepted), stage.to_vec());
-        let n_pending = world.until_in_the_middle(|| accepted.len() - n_before > stage.len() * mixture::BATCH / 3).await;
+        let n_middle = stage.len() * mixture::BATCH * if fault.strikes_a_backlog() { 2 } else { 1 } / 3;
+        let mut n_pending = world.until_in_the_middle(|| accepted.len() - n_before > n_middle).await;
+        if fault.strikes_a_backlog() {
+            n_pending = world.release_jobs().await;
+        }
         world.strike(*fault).await;
         submitting.await.unwrap();
         struck.push(Struck { fault: *fault, n_pending, took: since.elapsed() });

@@ -1,0 +1,58 @@
+//! A master of Redis that is killed, or hangs, until another has taken over; and how long it takes until jobs run again.
+
+use crate::processes;
+use nix::sys::signal::Signal;
+use shared::{Context, testing::server_of};
+use std::time::{Duration, Instant};
+use time::OffsetDateTime;
+
+const QUEUE: &str = "default";
+/// A failover that takes longer is none.
+const LIMIT: Duration = Duration::from_secs(30);
+
+pub(crate) async fn kill_master(ctx: &Context) {
+    let (master, struck) = strike(ctx, Signal::SIGKILL).await;
+    until_replaced(ctx, master).await;
+    until_consumed(ctx, "killed", struck).await;
+}
+
+pub(crate) async fn stop_master(ctx: &Context) {
+    let (master, struck) = strike(ctx, Signal::SIGSTOP).await;
+    until_replaced(ctx, master).await;
+    until_consumed(ctx, "stopped", struck).await;
+    processes::send(master, Signal::SIGCONT);
+}
+
+async fn strike(ctx: &Context, signal: Signal) -> (i32, (Instant, OffsetDateTime)) {
+    let master = master(ctx).await.expect("the queue has a master");
+    processes::send(master, signal);
+    (master, (Instant::now(), OffsetDateTime::now_utc()))
+}
+
+/// The process that takes the queue's writes.
+async fn master(ctx: &Context) -> Option<i32> {
+    server_of(&ctx.redis, &ctx.keys.queue(QUEUE, "cfg")).await.ok()?.get("process_id")
+}
+
+async fn until_replaced(ctx: &Context, before: i32) {
+    let replaced = async {
+        while master(ctx).await.is_none_or(|pid| pid == before) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, replaced).await.expect("another master takes over");
+}
+
+/// Waits until a job that was submitted after the fault has run.
+#[expect(clippy::print_stdout, reason = "the figures are what a run is for")]
+async fn until_consumed(ctx: &Context, fault: &str, (struck, at): (Instant, OffsetDateTime)) {
+    let replaced = struck.elapsed();
+    let query = "SELECT EXISTS (SELECT 1 FROM jobs_ended WHERE queue = $1 AND state = 'succeeded' AND created_at > $2)";
+    let consumed = async {
+        while !sqlx::query_scalar::<_, bool>(query).bind(QUEUE).bind(at).fetch_one(&ctx.pg).await.unwrap_or(false) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, consumed).await.expect("new jobs run again");
+    println!("master {fault}: another after {} ms, new jobs run after {} ms", replaced.as_millis(), struck.elapsed().as_millis());
+}
