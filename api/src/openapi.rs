@@ -6,7 +6,7 @@ mod links;
 mod problems;
 
 use crate::{
-    routes::{self, api_keys, audit, auth, jobs, jwks, probes, queues, system, users, workers},
+    routes::{self, api_keys, audit, auth, channels, jobs, jwks, probes, queues, server_api, system, users, workers},
     socket::upgrade,
 };
 use headers::Headers;
@@ -33,7 +33,11 @@ use utoipa::{
         jobs::submit_job, jobs::bulk::submit_jobs, jobs::get_job, jobs::list_jobs, jobs::list_job_attempts, jobs::cancel_job, jobs::retry_job,
         jobs::delete_job, queues::list_queues, queues::get_queue, queues::update_queue, queues::delete_queue, queues::pause_queue, queues::resume_queue,
         queues::purge_queue, queues::list_dead_jobs, queues::delete_dead_jobs, queues::requeue_dead_jobs,
-        workers::list_workers, workers::get_worker, upgrade::open_socket),
+        workers::list_workers, workers::get_worker,
+        channels::publications::create_publication, channels::publications::list_publications, channels::publications::delete_publications,
+        channels::list_channels, channels::broadcasts::create_broadcast,
+        channels::connections::close_connection, channels::connections::close_connections, system::send_system_message,
+        server_api::call_server_api, upgrade::open_socket),
     components(schemas(crate::error::Problem<'_>, shared::Code)),
     modifiers(&Security, &Headers, &Problems, &Links)
 )]

@@ -1,7 +1,7 @@
 //! Which kind is run by what. To add a kind: its line in `shared/src/jobs/kinds.rs`, its payload and handler in a file of
 //! [`crate::handlers`], and its line in [`Registry::new`].
 
-use crate::handlers::{debug, system};
+use crate::handlers::{channel, debug, system};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use shared::{
@@ -71,6 +71,7 @@ impl Registry {
     /// Every kind that this profile has.
     pub fn new(profile: Profile) -> Self {
         let mut handlers = HashMap::from([
+            ("channel.publish", typed(channel::publish)),
             ("system.heartbeat", raw(system::heartbeat)),
             ("debug.echo", raw(debug::echo)),
             ("debug.sleep", typed(debug::sleep)),

@@ -158,6 +158,14 @@ impl Caller {
         Err(Error::new(Code::InsufficientScope, format!("This needs the scope `{scope}`.")))
     }
 
+    /// Refuses callers whose role is trusted with less.
+    pub fn require_role(&self, role: Role) -> Result<()> {
+        if self.role >= role {
+            return Ok(());
+        }
+        Err(Error::new(Code::Forbidden, format!("This is for the role `{}`.", role.as_str())))
+    }
+
     /// Refuses API keys: managing credentials takes a signed-in person.
     pub fn require_session(&self) -> Result<SessionId> {
         match self.credential {

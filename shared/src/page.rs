@@ -10,7 +10,7 @@ use uuid::Uuid;
 pub const MAX_LIMIT: i64 = 1_000;
 
 /// Longest cursor that is looked at; those we give out are shorter.
-const CURSOR_MAX: usize = 200;
+const CURSOR_MAX: usize = 400;
 
 /// `?limit&cursor` as they arrive.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]

@@ -31,7 +31,7 @@ impl BodyBudget {
 
 /// What one body holds of the budget, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Reservation {
+pub(crate) struct Reservation {
     budget: Arc<Semaphore>,
     held: Option<OwnedSemaphorePermit>,
 }

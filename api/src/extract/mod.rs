@@ -1,8 +1,9 @@
-//! Bytes into types, else a 4xx here: [`Body`] for JSON, [`Query`], [`Id`] for ids in paths, [`Items`] for bulk bodies, and the caller.
+//! Bytes into types, else a 4xx here: [`Body`] for JSON, [`Query`], [`Id`] for ids in paths, [`Items`] for bulk bodies, [`ChannelOf`] for channels in paths, and the caller.
 
 mod body;
 mod budget;
 mod caller;
+mod channel;
 mod conditional;
 mod items;
 mod path;
@@ -10,9 +11,10 @@ mod prefer;
 mod query;
 
 pub use body::Body;
-pub(crate) use body::parse;
+pub(crate) use body::{parse, read};
 pub use budget::BodyBudget;
 pub use caller::{CallerOf, Meta};
+pub use channel::ChannelOf;
 pub use conditional::{answer_with_etag, answer_with_etag_of, check_if_match};
 pub use items::{Items, JSON_ITEMS_MAX};
 pub use path::Id;

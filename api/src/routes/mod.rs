@@ -6,12 +6,14 @@
 pub mod api_keys;
 pub mod audit;
 pub mod auth;
+pub mod channels;
 pub mod docs;
 pub mod examples;
 pub mod jobs;
 pub mod jwks;
 pub mod probes;
 pub mod queues;
+pub mod server_api;
 pub mod system;
 pub mod users;
 pub mod workers;
@@ -54,7 +56,7 @@ macro_rules! routes {
 
 /// Routes below [`BASE`]; those asked most come first, because the router goes through them in order.
 pub fn versioned() -> Vec<Entry> {
-    use Access::{Public, Scoped, Session, SignedIn};
+    use Access::{Operator, Public, Scoped, Session, SignedIn};
     routes! {
         POST "/jobs" Write Scoped(Scope::JobsWrite) => jobs::submit_job;
         GET "/jobs" Read Scoped(Scope::JobsRead) => jobs::list_jobs;
@@ -64,6 +66,13 @@ pub fn versioned() -> Vec<Entry> {
         GET "/jobs/{id}/attempts" Read Scoped(Scope::JobsRead) => jobs::list_job_attempts;
         POST "/jobs/{id}/cancel" Write Scoped(Scope::JobsWrite) => jobs::cancel_job;
         POST "/jobs/{id}/retry" Write Scoped(Scope::JobsWrite) => jobs::retry_job;
+        POST "/channels/{channel}/publications" Write Scoped(Scope::ChannelsPublish) => channels::publications::create_publication;
+        GET "/channels/{channel}/publications" Read Scoped(Scope::ChannelsRead) => channels::publications::list_publications;
+        DELETE "/channels/{channel}/publications" Write Operator(Scope::ChannelsPublish) => channels::publications::delete_publications;
+        POST "/broadcasts" Bulk Scoped(Scope::ChannelsPublish) => channels::broadcasts::create_broadcast;
+        GET "/channels" Read Operator(Scope::ChannelsRead) => channels::list_channels;
+        POST "/connections/{client}/disconnect" Write Operator(Scope::ChannelsPublish) => channels::connections::close_connection;
+        POST "/users/{id}/disconnect" Write Operator(Scope::ChannelsPublish) => channels::connections::close_connections;
         POST "/auth/register" LoginAddress Public => auth::register_user;
         POST "/auth/login" LoginAddress Public => auth::create_session;
         POST "/auth/refresh" Write Public => auth::refresh_session;
@@ -95,19 +104,22 @@ pub fn versioned() -> Vec<Entry> {
         GET "/workers" Read Scoped(Scope::Workers) => workers::list_workers;
         GET "/workers/{id}" Read Scoped(Scope::Workers) => workers::get_worker;
         GET "/system/info" Read SignedIn => system::get_system_info;
+        POST "/system/send" Write Scoped(Scope::Admin) => system::send_system_message;
     }
     .into()
 }
 
 /// Routes at the root.
 pub fn root() -> Vec<Entry> {
-    use Access::Public;
+    use Access::{Backend, Public, Scoped};
     routes! {
         GET "/healthz" NoLimit Public => probes::get_health;
         GET "/health" NoLimit Public => probes::get_health;
         GET "/api/health" NoLimit Public => probes::get_health;
         GET "/readyz" NoLimit Public => probes::get_readiness;
         GET "/.well-known/jwks.json" Read Public => jwks::get_public_keys;
+        POST "/api/{method}" Write Backend => server_api::call_server_api;
+        POST "/system/send" Write Scoped(Scope::Admin) => system::send_system_message;
         GET "/metrics" NoLimit Public => probes::get_metrics;
         GET "/api-docs/openapi.json" NoLimit Public => docs::get_openapi;
         GET "/api-docs/openapi-3.0.json" NoLimit Public => docs::get_openapi_3_0;

@@ -1,13 +1,17 @@
-//! What runs here: version, this process, and the nodes that share its stores.
+//! What runs here: version, this process, and the nodes that share its stores; and a word to everybody.
 
+use super::channels::publications::Published;
 use crate::{
     error::ApiResult,
-    extract::{self, CallerOf},
+    extract::{self, Body, CallerOf, Meta},
     state::AppState,
 };
 use actix_web::{HttpResponse, web::Data};
 use serde::Serialize;
-use shared::nodes::{self, Node};
+use shared::{
+    channels::administration::{self, SystemMessage},
+    nodes::{self, Node},
+};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
@@ -61,4 +65,13 @@ pub async fn get_system_info(state: Data<AppState>, CallerOf(caller): CallerOf) 
         },
         profile: settings.profile.as_str(),
     }))
+}
+
+/// Publishes on the channel `system`, which every user may subscribe to. The same is at `/system/send`.
+#[utoipa::path(post, path = "/api/v1/system/send", tag = "system", operation_id = "send_system_message", request_body = SystemMessage,
+    security(("bearer" = []), ("api_key" = [])),
+    responses((status = 201, description = "It is published", body = Published)))]
+pub async fn send_system_message(state: Data<AppState>, CallerOf(caller): CallerOf, meta: Meta, body: Body<SystemMessage>) -> ApiResult {
+    let position = administration::send_system_message(&state.ctx, &caller, &body.value, &meta.into()).await?;
+    Ok(HttpResponse::Created().json(Published::from(&position)))
 }

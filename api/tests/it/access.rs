@@ -54,6 +54,8 @@ impl Ids {
             "api-keys" => &self.api_key,
             "users" => &self.user,
             "jobs" => &self.job,
+            "channels" => return path.replace("{channel}", "chat:lobby"),
+            "connections" => return path.replace("{client}", "no-such-client"),
             "queues" => return path.replace("{queue}", "no-such-queue"),
             "workers" => return path.replace("{id}", &Uuid::now_v7().to_string()),
             noun => panic!("say in `Ids` what id a path of `{noun}` takes"),
@@ -96,9 +98,9 @@ async fn a_key_with_one_scope_reaches_the_routes_of_that_scope_alone() {
         for entry in routes::versioned() {
             let may = match entry.gate.access {
                 Access::Public => continue,
-                Access::SignedIn => true,
+                Access::SignedIn | Access::Backend => true,
                 Access::Session => false,
-                Access::Scoped(needed) => needed == *scope,
+                Access::Scoped(needed) | Access::Operator(needed) => needed == *scope,
             };
             let status = status_of(request(&app, &entry, &Ids::unknown()).bearer_auth(key["key"].as_str().unwrap())).await;
             assert_eq!(!is_refused(status), may, "{} {} with {scope}: {status}", entry.method, entry.path);
@@ -120,8 +122,9 @@ async fn a_session_reaches_what_its_role_allows() {
         for entry in routes::versioned().into_iter().filter(spares_the_caller) {
             let may = match entry.gate.access {
                 Access::Public => continue,
-                Access::SignedIn | Access::Session => true,
+                Access::SignedIn | Access::Session | Access::Backend => true,
                 Access::Scoped(needed) => role.scopes().contains(needed),
+                Access::Operator(needed) => role.scopes().contains(needed) && role >= shared::Role::Operator,
             };
             let status = status_of(request(&app, &entry, &Ids::unknown()).bearer_auth(token(&session))).await;
             assert_eq!(!is_refused(status), may, "{} {} as {role:?}: {status}", entry.method, entry.path);
@@ -150,7 +153,8 @@ async fn nobody_reaches_what_is_anothers_by_its_id() {
         let status = status_of(request(&app, entry, &ids).bearer_auth(token(&eve))).await;
         let expected = match entry.gate.access {
             Access::Scoped(scope) if !shared::Role::User.scopes().contains(scope) => 403,
-            Access::Public | Access::SignedIn | Access::Session | Access::Scoped(_) => 404,
+            Access::Operator(_) => 403,
+            Access::Public | Access::SignedIn | Access::Session | Access::Backend | Access::Scoped(_) => 404,
         };
         assert_eq!(status, expected, "{} {}", entry.method, entry.path);
     }

@@ -5,6 +5,7 @@
 mod access;
 mod api_keys;
 mod auth;
+mod channels;
 mod edge;
 mod examples;
 mod jobs;

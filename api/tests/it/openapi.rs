@@ -23,6 +23,7 @@ const UNDOCUMENTED: &[&str] = &[
     "/api-docs/openapi-3.0.json",
     "/examples/chat",
     "/ws",
+    "/system/send",
 ];
 
 #[test]
@@ -79,7 +80,8 @@ fn the_document_asks_for_the_credentials_that_the_gate_asks_for() {
             Access::Public if entry.path == "/metrics" => json!([{}, bearer, key]),
             Access::Public => Value::Null,
             Access::Session => json!([bearer]),
-            Access::SignedIn | Access::Scoped(_) => json!([bearer, key]),
+            Access::Backend => json!([key]),
+            Access::SignedIn | Access::Scoped(_) | Access::Operator(_) => json!([bearer, key]),
         };
         assert_eq!(operation["security"], asked, "{} {}", entry.method, entry.path);
     }

@@ -1,5 +1,6 @@
 //! The handlers, one file per family of kinds. A handler gets its payload and returns an outcome; limits, panics and
 //! retries are not its business.
 
+pub mod channel;
 pub mod debug;
 pub mod system;

@@ -4,8 +4,10 @@
 
 mod blocked;
 mod cancel;
+mod channel;
 mod crash;
 mod drain;
+mod events;
 mod fencing;
 mod outcomes;
 mod redis_loss;

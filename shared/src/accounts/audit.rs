@@ -72,6 +72,9 @@ actions! {
     DeadDeleted = "dead_deleted",
     QueueDeleted = "queue_deleted",
     TokenIssued = "token_issued",
+    ConnectionsClosed = "connections_closed",
+    HistoryRemoved = "history_removed",
+    SystemMessageSent = "system_message_sent",
 }
 
 /// To whom or what.
@@ -82,6 +85,10 @@ pub enum Subject {
     ApiKey(ApiKeyId),
     /// Named in the detail.
     Queue,
+    /// Named in the detail.
+    Channel,
+    /// Named in the detail; of a user who has no account with us, or of none.
+    Connection,
     /// Of a failed sign-in with an address that nobody has; the address itself is not kept.
     Nobody,
 }
@@ -93,6 +100,8 @@ impl Subject {
             Self::Session(id) => ("session", Some(id.0)),
             Self::ApiKey(id) => ("api_key", Some(id.0)),
             Self::Queue => ("queue", None),
+            Self::Channel => ("channel", None),
+            Self::Connection => ("connection", None),
             Self::Nobody => ("user", None),
         }
     }

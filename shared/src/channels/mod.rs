@@ -4,15 +4,18 @@
 //! - `position`, `publication`, `delivery`: the nouns of a channel's life. `error`: why something was refused.
 //! - `publish`, `history`: the two sides of what is kept, each one script (`*.lua` beside). `recovery`: how a subscription begins without missing anything.
 //! - `link`: how a process hears of publications. `control`: how it orders connections about, wherever they are held.
+//! - [`requests`], [`administration`], [`listing`], [`publish_job`]: what is asked without a connection.
 //! - `subject`: who holds a connection. `token`: how they prove it. `permission`: what they may.
 //!
 //! Nothing here knows a socket or the protocol: the edge in `api` maps these types to its frames and codes.
 
+pub mod administration;
 mod control;
 mod delivery;
 mod error;
 mod history;
 mod link;
+pub mod listing;
 mod name;
 mod namespace;
 mod namespaces;
@@ -20,7 +23,9 @@ mod permission;
 mod position;
 mod publication;
 mod publish;
+pub mod publish_job;
 pub mod recovery;
+pub mod requests;
 mod scripts;
 mod subject;
 mod token;

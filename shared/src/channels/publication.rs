@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// A publication as it is kept and sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +16,9 @@ pub struct Publication {
     pub body: Bytes,
 }
 
+/// Longer than any client goes on repeating.
+const KEY_KEPT_FOR: Duration = Duration::from_mins(5);
+
 /// A publication to be made.
 #[derive(Debug, Clone, Copy)]
 pub struct NewPublication<'a> {
@@ -23,15 +26,17 @@ pub struct NewPublication<'a> {
     /// Who publishes; none for a server.
     pub info: Option<&'a ClientInfo>,
     pub tags: Option<&'a BTreeMap<String, String>>,
-    /// The same key within five minutes answers with the first publication's position and publishes nothing.
+    /// The same key, while it is remembered, answers with the first publication's position and publishes nothing.
     pub idempotency_key: Option<&'a str>,
     /// Sends it to those who listen now and keeps it nowhere: it has no offset.
     pub skip_history: bool,
+    /// For so long `idempotency_key` is remembered.
+    pub key_kept_for: Duration,
 }
 
 impl<'a> NewPublication<'a> {
     pub fn new(data: &'a RawValue) -> Self {
-        Self { data, info: None, tags: None, idempotency_key: None, skip_history: false }
+        Self { data, info: None, tags: None, idempotency_key: None, skip_history: false, key_kept_for: KEY_KEPT_FOR }
     }
 }
 

@@ -9,8 +9,6 @@ use crate::{Context, clock::unix_ms};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 
-/// For so long a repeated idempotency key publishes nothing: longer than any client goes on repeating.
-const IDEMPOTENCY_TTL: Duration = Duration::from_mins(5);
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
 /// Publications of one channel that may wait to be written to PostgreSQL. Beyond it publishing fails: what was accepted is kept.
@@ -27,6 +25,7 @@ pub async fn publish(ctx: &Context, channel: &Channel, new: &NewPublication<'_>)
         at_ms: unix_ms(ctx.clock.now()),
         history: channel.namespace.history.filter(|_| !new.skip_history),
         key_hash: new.idempotency_key.map(key_hash).transpose()?,
+        key_kept_for: new.key_kept_for,
     };
     if publication.history.is_none() && publication.key_hash.is_none() {
         return send(ctx, channel, &publication).await;
@@ -39,6 +38,7 @@ struct Prepared {
     at_ms: i64,
     history: Option<HistoryRules>,
     key_hash: Option<String>,
+    key_kept_for: Duration,
 }
 
 /// Nothing of it is kept: no script.
@@ -53,7 +53,7 @@ async fn keep_and_send(ctx: &Context, channel: &Channel, publication: &Prepared)
     let (keys, name, epoch) = (&ctx.keys, channel.name.as_str(), scripts::fresh_epoch());
     let (size, ttl) = publication.history.map_or((0, Duration::ZERO), |history| (history.size, history.ttl));
     let unsaved_max = if channel.namespace.persist { UNSAVED_MAX } else { 0 };
-    let (key_hash, key_ttl) = publication.key_hash.as_deref().map_or(("", Duration::ZERO), |hash| (hash, IDEMPOTENCY_TTL));
+    let (key_hash, key_ttl) = publication.key_hash.as_deref().map_or(("", Duration::ZERO), |hash| (hash, publication.key_kept_for));
     let meta_ttl_s = ctx.settings().channel_layer_group_expiry;
     let (offset, epoch, outcome): (u64, String, String) = scripts::run(ctx, &PUBLISH, |cmd| {
         cmd.arg(4).arg(keys.channel_meta(name)).arg(keys.channel_history(name));

@@ -46,6 +46,9 @@ impl Settings {
         if self.channel_token_hmac_secret.as_ref().is_some_and(|secret| secret.expose_secret().len() < 32) {
             problems.add("CHANNEL_TOKEN_HMAC_SECRET", "***", "at least 32 bytes");
         }
+        if self.channel_api_key.as_ref().is_some_and(|key| key.expose_secret().len() < 16) {
+            problems.add("CHANNEL_API_KEY", "***", "at least 16 bytes");
+        }
         if self.realtime_insecure && !self.profile.is_development() {
             problems.add("REALTIME_INSECURE", "on", "off outside development");
         }

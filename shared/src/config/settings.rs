@@ -230,6 +230,8 @@ settings! {
     REALTIME_INSECURE realtime_insecure: bool = "off";
     /// Secret of tokens that another backend signs (HS256, HS384 or HS512; claims as Centrifugo's), at least 32 bytes.
     CHANNEL_TOKEN_HMAC_SECRET channel_token_hmac_secret: Option<SecretString> = "";
+    /// Key of another backend for the server API (`POST /api/<method>`), at least 16 bytes: it may do everything on every channel.
+    CHANNEL_API_KEY channel_api_key: Option<SecretString> = "";
     /// Seconds that a channel's position is remembered after its last use; the longest that its history may be kept.
     CHANNEL_LAYER_GROUP_EXPIRY channel_layer_group_expiry: u64 = "86400" in 60..=31_536_000;
     /// Seconds that a user's server-side subscriptions are remembered without a connection.

@@ -24,6 +24,10 @@ impl IdempotencyKey {
         }
         Ok(Self(text.to_owned()))
     }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// One repeatable request: who sends it, to which route, under which key, with which body.

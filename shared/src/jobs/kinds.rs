@@ -28,10 +28,19 @@ pub struct Kind {
     pub timeout: Option<Duration>,
     /// The kind's own retry policy; `None` leaves it to the queue.
     pub retry: Option<RetryPolicy>,
+    pub payload: Payload,
+}
+
+/// What a submit's payload is checked for; the handler checks the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Payload {
+    Unchecked,
+    /// Names channels that the caller may publish on.
+    Publication,
 }
 
 const fn debug(name: &'static str, submitters: Submitters) -> Kind {
-    Kind { name, submitters, timeout: None, retry: None }
+    Kind { name, submitters, timeout: None, retry: None, payload: Payload::Unchecked }
 }
 
 /// One that is late says nothing any more: the next one does.
@@ -40,9 +49,20 @@ const HEARTBEAT: Kind = Kind {
     submitters: Submitters::Operators,
     timeout: Some(Duration::from_secs(10)),
     retry: Some(RetryPolicy { max_attempts: 1, ..RetryPolicy::DEFAULT }),
+    payload: Payload::Unchecked,
+};
+
+/// All tries within a few minutes: channels remember the job for an hour.
+const PUBLISH: Kind = Kind {
+    name: "channel.publish",
+    submitters: Submitters::Everyone,
+    timeout: Some(Duration::from_secs(60)),
+    retry: Some(RetryPolicy { max_attempts: 8, base_ms: 1_000, max_ms: 60_000 }),
+    payload: Payload::Publication,
 };
 
 pub static KINDS: &[Kind] = &[
+    PUBLISH,
     HEARTBEAT,
     debug("debug.echo", Submitters::OperatorsOutsideDevelopment),
     debug("debug.sleep", Submitters::OperatorsOutsideDevelopment),

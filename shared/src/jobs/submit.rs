@@ -1,7 +1,8 @@
 //! Submit one job: check it, write it durably, bring it before the workers.
 
 use super::{
-    Job, NewJob, SubmitJob, coalesce, kinds,
+    Job, NewJob, SubmitJob, coalesce,
+    kinds::{self, Payload},
     new_job::{Defaults, Origin},
     queues::{self, Durability},
     race,
@@ -9,7 +10,7 @@ use super::{
     view, volatile,
     write::{self, Target, Written},
 };
-use crate::{Caller, Code, Context, Result, Scope, ids::JobId};
+use crate::{Caller, Code, Context, Result, Scope, channels::publish_job, ids::JobId};
 use sqlx::PgConnection;
 use std::collections::HashSet;
 
@@ -30,6 +31,11 @@ pub(super) async fn prepare_unbounded(ctx: &Context, caller: &Caller, submit: Su
     submit.check(ctx.clock.now(), max_payload_bytes)?;
     let queue = queues::for_submit(ctx, &submit.queue_name()?, caller.into()).await?;
     let kind = kinds::admit(&submit.kind.parse()?, caller, profile, queue.remote)?;
+    match kind.map_or(Payload::Unchecked, |kind| kind.payload) {
+        Payload::Unchecked => {}
+        // On the connections of the process: the caller may hold one of its thread's in a transaction.
+        Payload::Publication => Box::pin(publish_job::check(&ctx.for_process(), caller, submit.payload.as_deref())).await?,
+    }
     let defaults = Defaults { kind, queue_retry: queue.default_retry(), durability: queue.durability };
     submit.into_job(caller.user_id, &ctx.clock, defaults, origin)
 }

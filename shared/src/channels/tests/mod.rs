@@ -3,6 +3,7 @@
 mod history;
 mod permission;
 mod publish;
+mod publish_job;
 mod token;
 
 use super::*;

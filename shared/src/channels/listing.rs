@@ -1,0 +1,52 @@
+//! Which channels somebody is subscribed to, over all processes.
+
+use super::{Channel, ChannelName};
+use crate::{
+    Caller, Context, Result, Role, Scope,
+    page::{Page, PageRequest},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// A channel that somebody is subscribed to.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct ActiveChannel {
+    #[schema(value_type = String, example = "chat:lobby")]
+    pub name: ChannelName,
+    /// Connections that are subscribed; `null` where the namespace keeps no presence.
+    #[schema(required)]
+    pub num_clients: Option<u64>,
+}
+
+/// Those by name, for operators.
+pub async fn list(ctx: &Context, caller: &Caller, request: &PageRequest<String>) -> Result<Page<ActiveChannel>> {
+    caller.require(Scope::ChannelsRead)?;
+    caller.require_role(Role::Operator)?;
+    let is_after = |channel: &Channel| request.before.as_ref().is_none_or(|before| channel.name.as_str() > before.as_str());
+    let wanted = usize::try_from(request.fetch()).unwrap_or(usize::MAX);
+    let channels = active(ctx, "*").await?.into_iter().filter(is_after).take(wanted);
+    let page = Page::from_rows(channels.collect(), request, |channel: &Channel| channel.name.as_str().to_owned());
+    Ok(page.map(ActiveChannel::from))
+}
+
+/// Those whose name matches `pattern` (`*` any text, `?` one character, `[ab]` one of these), with their connections.
+pub async fn matching(ctx: &Context, pattern: &str) -> Result<Vec<ActiveChannel>> {
+    Ok(active(ctx, pattern).await?.into_iter().map(ActiveChannel::from).collect())
+}
+
+/// In the order of their names.
+async fn active(ctx: &Context, pattern: &str) -> Result<Vec<Channel>> {
+    let mut cmd = redis::cmd("PUBSUB");
+    cmd.arg("CHANNELS").arg(ctx.keys.channel(pattern));
+    let names: Vec<String> = cmd.query_async(&mut ctx.redis.connection()).await?;
+    let channels = names.iter().filter_map(|name| ctx.namespaces.resolve(ctx.keys.channel_of(name)?).ok());
+    let mut channels: Vec<Channel> = channels.collect();
+    channels.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    Ok(channels)
+}
+
+impl From<Channel> for ActiveChannel {
+    fn from(channel: Channel) -> Self {
+        Self { name: channel.name, num_clients: None }
+    }
+}
