@@ -1,7 +1,7 @@
 # Every task of this repository. `make` alone lists them; the work itself is in infra/local/.
 # API_PORT (8000), DATABASE_URL, REDIS_URL and the other settings of .env.example are taken from the environment or .env.
 .DEFAULT_GOAL := help
-.PHONY: help up start stop status dev demo test check chaos failover interop sqlx openapi fuzz-api bench-backends reset
+.PHONY: help up start stop status dev demo test check chaos failover interop sqlx openapi fuzz-api bench-backends bench-sockets reset
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-22s %s\n", $$1, $$2 }'
@@ -50,6 +50,9 @@ fuzz-api: ## schemathesis against a throw-away platform: anonymous, user and adm
 
 bench-backends: ## what PostgreSQL and Redis do alone and Millrace over them, side by side (needs a quiet machine)
 	@infra/local/bench-backends
+
+bench-sockets: ## what sockets cost and carry, beside bare actix-ws (needs a quiet machine)
+	@infra/local/bench-sockets
 
 reset: ## stop, then delete all data of this checkout (asks first; FORCE=1 does not)
 	@infra/local/platform reset
