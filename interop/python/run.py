@@ -67,7 +67,7 @@ async def passes(name, scenario, processes):
 def scenarios():
     """Every public coroutine of a room that takes a scope is a scenario, named by its docstring."""
     for room in ROOMS:
-        for scenario in vars(room).values():
+        for scenario in list(vars(room).values()):
             if inspect.iscoroutinefunction(scenario) and scenario.__module__ == room.__name__ and scenario.__name__[0] != "_":
                 yield scenario.__doc__.strip(), scenario
 
