@@ -13,7 +13,7 @@ use crate::socket::{
     hub::{Buffer, HubChannel, Standing},
     protocol::{
         close,
-        command::Subscribe,
+        command::{REJECT_UNRECOVERED, Subscribe},
         error::Refusal,
         reply::{self, Done, Expiry, Subscribed},
     },
@@ -35,6 +35,7 @@ pub(super) struct OwnedSubscribe {
     channel: String,
     token: String,
     wanted: Wanted,
+    insists_on_recovery: bool,
 }
 
 /// What a client wants of a subscription.
@@ -82,6 +83,7 @@ impl Subscribe<'_> {
     pub(super) fn into_owned(self) -> OwnedSubscribe {
         let since = self.recover.then(|| Position::new(self.offset, &self.epoch));
         OwnedSubscribe {
+            insists_on_recovery: self.flag & REJECT_UNRECOVERED != 0,
             channel: self.channel.into_owned(),
             token: self.token.into_owned(),
             wanted: Wanted { positioned: self.positioned, recoverable: self.recoverable, join_leave: self.join_leave, since },
@@ -104,6 +106,10 @@ impl Connection {
         let grant = self.permit_subscribe(&channel, &request.token).await?;
         let hearing = self.hear(&channel, Side::Client, request.wanted, grant.chan_info).await?;
         let begun = self.begin_following(hearing)?;
+        if request.insists_on_recovery && begun.is_unrecovered() {
+            self.leave(begun.channel.name());
+            return Err(Refusal::UNRECOVERABLE_POSITION.into());
+        }
         let expiry = self.expire_subscription(&begun.channel, grant.expires_at);
         self.send(reply::subscribed(id, &begun.answer(expiry, None), begun.missed()));
         self.release(&begun);
@@ -238,6 +244,11 @@ impl Begun {
             recovered: beginning.recovered == Some(true),
             ..plain
         }
+    }
+
+    /// It asked for what it missed, and cannot have it.
+    fn is_unrecovered(&self) -> bool {
+        self.beginning.as_ref().is_some_and(|beginning| beginning.recovered == Some(false))
     }
 
     /// What it missed and gets with that.

@@ -85,7 +85,13 @@ pub(in crate::socket) struct Subscribe<'a> {
     pub(in crate::socket) offset: u64,
     #[serde(borrow, default, deserialize_with = "text")]
     pub(in crate::socket) epoch: Cow<'a, str>,
+    /// Wishes by bit: [`REJECT_UNRECOVERED`]; those that are not known here are for other servers.
+    #[serde(default, deserialize_with = "or_default")]
+    pub(in crate::socket) flag: u64,
 }
+
+/// The client would rather be refused than begin at the top without what it missed: it loads its state elsewhere then.
+pub(in crate::socket) const REJECT_UNRECOVERED: u64 = 2;
 
 /// Where a client stands in a channel.
 #[derive(Debug, Default, Deserialize)]

@@ -96,3 +96,14 @@ async fn publications_that_come_while_a_subscription_begins_come_once_and_in_ord
     }
     publishing.await.unwrap();
 }
+
+#[tokio::test]
+async fn who_would_rather_be_refused_than_miss_something_is() {
+    let app = open_app().await;
+    publish(&mut Socket::anonymous(&app).await, 1..=2).await;
+    let (offset, epoch) = position(&app).await;
+    let mut socket = Socket::anonymous(&app).await;
+    let insist = |epoch: &str| json!({"channel": "chat:1", "recover": true, "offset": offset, "epoch": epoch, "flag": 3});
+    assert_eq!(socket.ask("subscribe", insist("another")).await.unwrap_err()["code"], 112);
+    assert_eq!(socket.ask("subscribe", insist(&epoch)).await.unwrap()["recovered"], true, "it is not subscribed yet");
+}
