@@ -3,7 +3,7 @@
 //!
 //! Backpressure, never loss: a thread that is behind holds up the fan-out, which holds up the link, which stops reading.
 
-use super::{hub::Hub, protocol::reply};
+use super::{following, hub::Hub, protocol::reply};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use shared::{
@@ -79,9 +79,9 @@ impl Fanout {
     /// Starts on the runtime that this is called on: one that nothing blocks.
     pub(super) fn start(ctx: Context) -> Self {
         let (asks, asked) = mpsc::channel(ASKS_WAITING);
-        let (link, deliveries) = Link::start(ctx);
+        let (link, deliveries) = Link::start(ctx.clone());
         tokio::spawn(
-            Task { link, routes: HashMap::new(), hubs: Vec::new(), backlog: VecDeque::new(), n_routes_made: 0, under_way: None }
+            Task { ctx, link, routes: HashMap::new(), hubs: Vec::new(), backlog: VecDeque::new(), n_routes_made: 0, under_way: None }
                 .run(deliveries, asked),
         );
         Self { asks, n_hubs: AtomicUsize::new(0) }
@@ -129,6 +129,7 @@ struct Made {
 }
 
 struct Task {
+    ctx: Context,
     link: Link,
     routes: HashMap<ChannelName, Route>,
     hubs: Vec<Option<mpsc::Sender<Batch>>>,
@@ -248,12 +249,19 @@ impl Task {
         let Some(change) = self.backlog.front().map(|(change, ..)| *change).filter(|_| self.under_way.is_none()) else { return };
         let n_alike = self.backlog.iter().take(CHANNELS_AT_ONCE).take_while(|(of, ..)| *of == change).count();
         let channels: Vec<_> = self.backlog.drain(..n_alike).map(|(_, channel, generation)| (channel, generation)).collect();
-        let names = channels.iter().map(|(channel, _)| channel.clone()).collect();
-        let link = self.link.clone();
+        let names: Vec<_> = channels.iter().map(|(channel, _)| channel.clone()).collect();
+        let (ctx, link) = (self.ctx.clone(), self.link.clone());
         self.under_way = Some(Box::pin(async move {
             let is_done = match change {
-                Change::Listen => link.subscribe(names).await.is_ok(),
+                Change::Listen => {
+                    let is_heard = link.subscribe(names.clone()).await.is_ok();
+                    if is_heard {
+                        following::follow(&ctx, &names).await;
+                    }
+                    is_heard
+                }
                 Change::Forget => {
+                    following::unfollow(&ctx, &names);
                     link.unsubscribe(names).await;
                     true
                 }

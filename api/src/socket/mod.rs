@@ -4,7 +4,7 @@
 //! - [`frames`]: RFC 6455. [`protocol`]: what is said in the frames. Both are text in and text out.
 //! - [`connection`]: one connection, without I/O; [`outbox`]: what waits to be sent to it. [`body`]: its I/O.
 //! - [`hub`]: the connections of one thread, and their channels. [`meters`]: what it counts.
-//! - [`fanout`]: one per process: from Redis to the hubs.
+//! - [`fanout`]: one per process: from Redis to the hubs. [`following`]: which jobs and queues are told about.
 //!
 //! A socket has no task, no queue and no timer of its own: it lives in the task that serves its connection, is fed by the
 //! hub of its thread, and looked at by that thread's wheel. Nothing in here waits for a socket.
@@ -14,6 +14,7 @@
 mod body;
 mod connection;
 mod fanout;
+mod following;
 mod frames;
 mod hub;
 mod limits;

@@ -3,6 +3,7 @@
 mod channels;
 mod client;
 mod connecting;
+mod events;
 mod frames;
 mod losses;
 mod permissions;
