@@ -222,7 +222,9 @@ impl Ends {
         let Some(row) = row.filter(is_open) else {
             return self.finishes.push(resync(left.token, left.standing, row));
         };
-        if left.standing.returns >= RETURNS_MAX {
+        // Who is on record pays for it. Where nobody is, reading a delivery may have been what ended the process.
+        let is_suspect = wreck.running.is_empty();
+        if is_suspect && left.standing.returns >= RETURNS_MAX {
             let delivery = Delivery {
                 token: Token { nonce: wreck.salvor, ..left.token },
                 standing: Standing { returns: left.standing.returns, attempt: left.token.attempt, ..row.standing },
@@ -235,7 +237,7 @@ impl Ends {
         }
         // A started one's outcome may be on its way into PostgreSQL still: its number is not used again.
         let attempt = if left.started { left.token.attempt } else { left.token.attempt - 1 };
-        let standing = Standing { attempt, returns: left.standing.returns + 1, ..left.standing };
+        let standing = Standing { attempt, returns: left.standing.returns + i32::from(is_suspect), ..left.standing };
         self.finishes.push(Finish { token: left.token, action: Action::Release, standing });
     }
 }

@@ -37,7 +37,7 @@ async fn what_ran_is_a_suspect_and_what_waited_is_ready_at_once() {
     let wreck = wreck(&fixture, &holder, vec![(token, crashed())]);
     assert_eq!(salvaged(&fixture, &wreck).await, 2);
     assert_eq!(fixture.copy(ran.id).await.as_deref(), Some("r4:1:0:0:0:1"));
-    assert_eq!(fixture.copy(waited.id).await.as_deref(), Some("r4:0:0:0:1:0"), "unspent");
+    assert_eq!(fixture.copy(waited.id).await.as_deref(), Some("r4:0:0:0:0:0"), "unspent, and not held against it");
     assert_eq!(fixture.copy(others.id).await.as_deref(), Some("l4:1:0:0:0:0"), "another process's lease");
     assert_eq!(fixture.attempts(ran.id).await, ["crashed"]);
     assert_eq!(suspects(&fixture.ctx, std::slice::from_ref(&fixture.queue)).await.unwrap(), 1);
@@ -83,7 +83,7 @@ async fn of_a_process_that_was_ended_for_one_job_only_that_one_is_to_blame() {
     assert_eq!(fixture.attempts(late.id).await, ["timeout"]);
     assert_eq!(fixture.row_of(late.id).await.unwrap().standing.failures, 1);
     assert!(fixture.attempts(neighbour.id).await.is_empty());
-    assert_eq!(fixture.copy(neighbour.id).await.as_deref(), Some("r4:1:0:0:1:0"));
+    assert_eq!(fixture.copy(neighbour.id).await.as_deref(), Some("r4:1:0:0:0:0"));
 }
 
 #[tokio::test]
@@ -102,7 +102,22 @@ async fn what_another_process_runs_meanwhile_is_left_to_it() {
 }
 
 #[tokio::test]
-async fn a_job_that_comes_back_unstarted_too_often_is_dead() {
+async fn no_number_of_neighbours_that_crash_kills_a_job() {
+    let fixture = Fixture::new().await;
+    let innocent = fixture.job().await;
+    for _ in 0..RETURNS_MAX + 2 {
+        let holder = worker();
+        fixture.lease_one(&holder).await;
+        fixture.job().await;
+        let (token, _) = fixture.lease_one(&holder).await;
+        salvaged(&fixture, &wreck(&fixture, &holder, vec![(token, crashed())])).await;
+    }
+    assert_eq!(fixture.copy(innocent.id).await.as_deref(), Some("r4:0:0:0:0:0"));
+    assert_eq!(fixture.row_of(innocent.id).await.unwrap().state, "pending");
+}
+
+#[tokio::test]
+async fn a_job_that_comes_back_too_often_from_where_nothing_ran_is_dead() {
     let fixture = Fixture::new().await;
     let job = fixture.job().await;
     for _ in 0..=RETURNS_MAX {

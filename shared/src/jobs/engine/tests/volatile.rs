@@ -190,7 +190,7 @@ async fn what_a_crashed_process_leaves_is_concluded_or_handed_back() {
     let wreck = Wreck { nonce: holder.nonce, salvor: Nonce::new(), worker_id: "w".to_owned(), running: vec![(running, fate)] };
     salvage::salvage(&fixture.ctx, &wreck, std::slice::from_ref(&fixture.queue)).await.unwrap();
     assert_eq!(fixture.copy(ran.id).await.as_deref(), Some("r4:1:0:0:0:1"));
-    assert_eq!(fixture.copy(waited.id).await.as_deref(), Some("r4:0:0:0:1:0"));
+    assert_eq!(fixture.copy(waited.id).await.as_deref(), Some("r4:0:0:0:0:0"));
     assert_eq!(fixture.attempts(ran.id).await, ["crashed"]);
 }
 
