@@ -57,16 +57,25 @@ impl Prepared {
         let is_new = |(job, written): (&&NewJob, &Result<Written>)| matches!(written, Ok(Written::New)).then_some(job.id);
         let ours = good.iter().zip(&written).filter_map(is_new).collect::<HashSet<JobId>>();
         let mut written = written.into_iter();
+        let (mut places, mut held) = (Vec::new(), Vec::new());
         let mut verdicts = Vec::with_capacity(self.verdicts.len());
-        for verdict in self.verdicts {
+        for (at, verdict) in self.verdicts.into_iter().enumerate() {
             verdicts.push(match verdict {
                 Ok(job) => match written.next().expect("there is a verdict for each good job") {
                     Ok(Written::New) => Ok(Accepted::New(job)),
-                    Ok(Written::Held(holder)) => unique::meet(&ctx.for_process(), target(ctx, &mut transaction), job, holder, &ours).await,
+                    Ok(Written::Held(holder)) => {
+                        places.push(at);
+                        held.push((job, holder));
+                        Ok(Accepted::Existing(holder))
+                    }
                     Err(error) => Err(error),
                 },
                 Err(error) => Err(error),
             });
+        }
+        if !held.is_empty() {
+            let met = unique::meet_each(&ctx.for_process(), target(ctx, &mut transaction), held, &ours).await;
+            places.into_iter().zip(met).for_each(|(at, verdict)| verdicts[at] = verdict);
         }
         verdicts
     }
@@ -96,7 +105,7 @@ fn refusal<'a>(verdicts: impl Iterator<Item = Option<&'a Error>> + Clone, first_
     if full { Err(Error { code: Code::QueueFull, ..refusal }.retry_after(queues::FULL_FOR)) } else { Err(refusal) }
 }
 
-/// Brings those that were written before the workers.
+/// Brings those that were written before the workers, and ends those that they replace.
 pub async fn announce(ctx: &Context, verdicts: &[Result<Accepted>]) {
     let written = verdicts.iter().filter_map(|verdict| match verdict {
         Ok(Accepted::New(job)) => Some(job),
@@ -104,6 +113,7 @@ pub async fn announce(ctx: &Context, verdicts: &[Result<Accepted>]) {
     });
     let written = written.collect::<Vec<_>>();
     race::enqueue(ctx, &written).await;
+    race::cancel_replaced(ctx, &written).await;
 }
 
 /// Failures of ours concern the whole request and not one item.

@@ -149,6 +149,8 @@ pub struct Unique {
     /// Seconds from the submit, by the database's clock.
     pub ttl_s: i32,
     pub on_conflict: OnConflict,
+    /// The live job that this one took the key of, and its queue: it is cancelled once that is committed.
+    pub replaces: Option<(QueueName, JobId)>,
 }
 
 /// A job that may be written: every rule is checked and every default filled in.
@@ -237,6 +239,7 @@ impl SubmitJob {
                 key: unique.key,
                 ttl_s: unique.ttl_s.map_or(UNIQUE_TTL_S, checked_i32),
                 on_conflict: unique.on_conflict.unwrap_or_default(),
+                replaces: None,
             }),
             payload: self.payload.unwrap_or_else(empty_object),
             tags: self.tags.unwrap_or_default(),

@@ -75,7 +75,7 @@ pub async fn update(
     let mut settings = match existing {
         Some(settings) => settings,
         None => {
-            settings::create(ctx, &mut *tx, name, Creator::Operator).await?;
+            settings::create(ctx, &mut tx, name, Creator::Operator).await?;
             store::queues::lock_queue(&mut *tx, name.as_str()).await?.ok_or_else(|| settings::too_many(ctx))?
         }
     };

@@ -14,12 +14,15 @@ use super::{
     store::{self, change::Requeued, read::JobRow},
 };
 use crate::{Context, Error, Result, clock::unix_ms, ids::JobId, telemetry::metrics};
+use futures_util::{StreamExt, stream};
 use std::{collections::HashMap, time::Duration};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// Leases looked at most to list what runs.
 const RUNNING_MAX: usize = 100_000;
+/// Replaced jobs that are cancelled at the same time: a bulk may replace a thousand.
+const CANCELS_AT_ONCE: usize = 16;
 
 /// Brings committed jobs before the workers, one call per queue.
 pub(super) async fn enqueue(ctx: &Context, jobs: &[&NewJob]) {
@@ -39,6 +42,17 @@ pub(super) async fn enqueue(ctx: &Context, jobs: &[&NewJob]) {
             outage::missed(ctx, queue, ids);
         }
     }
+}
+
+/// Cancels jobs whose key others took. What does not succeed here is left to the reconciler, which reads the wish in the row.
+pub(super) async fn cancel_replaced(ctx: &Context, jobs: &[&NewJob]) {
+    let replaced = jobs.iter().filter_map(|job| job.unique.as_ref()?.replaces.clone()).collect::<Vec<_>>();
+    let cancels = replaced.into_iter().map(|(queue, id)| async move {
+        if let Err(error) = engine::end_waiting(ctx, &queue, id).await {
+            tracing::warn!(%error, %queue, job_id = %id, "a replaced job is not cancelled yet; the reconciler will");
+        }
+    });
+    stream::iter(cancels).buffer_unordered(CANCELS_AT_ONCE).collect::<()>().await;
 }
 
 /// Brings jobs of one queue that came back to life before the workers.

@@ -12,7 +12,6 @@ use super::{
 };
 use crate::{Caller, Code, Context, Result, Scope, channels::publish_job, ids::JobId};
 use sqlx::PgConnection;
-use std::collections::HashSet;
 
 /// Checks `submit` against every rule and fills its defaults in; writes nothing.
 pub async fn prepare(ctx: &Context, caller: &Caller, submit: SubmitJob, origin: Origin) -> Result<NewJob> {
@@ -75,7 +74,7 @@ async fn write_with_key(ctx: &Context, job: NewJob) -> Result<(NewJob, Written)>
 }
 
 async fn meet_holder(ctx: &Context, job: NewJob, holder: JobId) -> Result<Job> {
-    match unique::meet(ctx, Target::Pool(&ctx.pg), job, holder, &HashSet::new()).await? {
+    match unique::meet(ctx, Target::Pool(&ctx.pg), job, holder).await? {
         Accepted::New(job) => {
             announce(ctx, &[&job]).await;
             Ok(view::into_job(job))
@@ -98,13 +97,15 @@ pub async fn submit_in(ctx: &Context, transaction: &mut PgConnection, job: NewJo
         return Ok((view::into_job(job.clone()), Some(job)));
     };
     let ctx = ctx.for_process();
-    match unique::meet(&ctx, Target::Transaction(transaction), job, holder, &HashSet::new()).await? {
+    match unique::meet(&ctx, Target::Transaction(transaction), job, holder).await? {
         Accepted::New(job) => Ok((view::into_job(job.clone()), Some(job))),
         Accepted::Existing(id) => Ok((unique::existing(&ctx, id).await?, None)),
     }
 }
 
-/// Brings committed jobs before the workers. A failure is only logged: the reconciler finds the rows.
+/// Brings committed jobs before the workers, and ends those that they replace. A failure is only logged: the reconciler finds the
+/// rows.
 pub async fn announce(ctx: &Context, jobs: &[&NewJob]) {
     race::enqueue(ctx, jobs).await;
+    race::cancel_replaced(ctx, jobs).await;
 }

@@ -6,9 +6,9 @@
 
 use super::{
     Job, NewJob, QueueName,
-    engine::{self, MadeWay},
     new_job::{OnConflict, Unique},
-    read, store,
+    race, read,
+    store::{self, read::JobRow},
     write::{self, Target, Written},
 };
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
 use sqlx::PgConnection;
 use std::{
     collections::{HashMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 use uuid::Uuid;
@@ -81,44 +82,126 @@ fn unique_of(job: &NewJob) -> Option<&Unique> {
     job.unique.as_ref()
 }
 
-/// What a submit gets whose key `holder` holds. `ours` were written by the same request, and are never replaced by it.
+/// What submits get whose keys are held, each by the job beside it. `ours` were written by the same request, and are never replaced
+/// by it.
 ///
 /// `ctx` must have connections of its own beside the target's.
-pub(super) async fn meet(ctx: &Context, target: Target<'_>, job: NewJob, holder: JobId, ours: &HashSet<JobId>) -> Result<Accepted> {
-    match unique_of(&job).map(|unique| unique.on_conflict).unwrap_or_default() {
-        OnConflict::ReturnExisting => Ok(Accepted::Existing(holder)),
-        OnConflict::Reject => Err(duplicate(holder)),
-        OnConflict::Replace => replace(ctx, target, job, holder, ours).await,
+pub(super) async fn meet_each(
+    ctx: &Context,
+    mut target: Target<'_>,
+    held: Vec<(NewJob, JobId)>,
+    ours: &HashSet<JobId>,
+) -> Vec<Result<Accepted>> {
+    let mut verdicts = Vec::with_capacity(held.len());
+    let mut open = Vec::new();
+    for (at, (job, holder)) in held.into_iter().enumerate() {
+        verdicts.push(match unique_of(&job).map(|unique| unique.on_conflict).unwrap_or_default() {
+            OnConflict::Reject => Err(duplicate(holder)),
+            OnConflict::Replace if !ours.contains(&holder) => {
+                open.push(Open { at, job, holder });
+                Ok(Accepted::Existing(holder))
+            }
+            OnConflict::ReturnExisting | OnConflict::Replace => Ok(Accepted::Existing(holder)),
+        });
     }
-}
-
-async fn replace(ctx: &Context, mut target: Target<'_>, job: NewJob, mut holder: JobId, ours: &HashSet<JobId>) -> Result<Accepted> {
     for _ in 0..ROUNDS_MAX {
-        if ours.contains(&holder) {
-            return Ok(Accepted::Existing(holder));
+        if open.is_empty() {
+            break;
         }
-        match make_way(ctx, holder).await? {
-            Some(MadeWay::Ended) => {}
-            Some(MadeWay::IsRunning) => return Ok(Accepted::Existing(holder)),
-            // Deleted, unless our own transaction wrote it, which others cannot see.
-            None if matches!(target, Target::Transaction(_)) => return Ok(Accepted::Existing(holder)),
-            None => {}
-        }
-        match write::insert_replacing(&mut target, &job, holder).await? {
-            Written::New => return Ok(Accepted::New(job)),
-            Written::Held(other) => holder = other,
-        }
+        open = match replace(ctx, &mut target, open, &mut verdicts).await {
+            Ok(open) => open,
+            Err((error, failed)) => {
+                let cause = Arc::new(error);
+                failed
+                    .iter()
+                    .for_each(|at| verdicts[*at] = Err(Error::new(cause.code, cause.detail.clone()).caused_by(Arc::clone(&cause))));
+                break;
+            }
+        };
     }
-    Ok(Accepted::Existing(holder))
+    verdicts
 }
 
-/// Cancels a job that waits; `None` when there is no such job.
-async fn make_way(ctx: &Context, id: JobId) -> Result<Option<MadeWay>> {
-    let Some(row) = store::read::jobs_by_ids(&ctx.pg, &[id]).await?.pop() else { return Ok(None) };
-    if !row.is_live() {
-        return Ok(Some(MadeWay::Ended));
+/// The same of one.
+pub(super) async fn meet(ctx: &Context, target: Target<'_>, job: NewJob, holder: JobId) -> Result<Accepted> {
+    meet_each(ctx, target, vec![(job, holder)], &HashSet::new()).await.pop().expect("there is a verdict for each job")
+}
+
+/// A job that wants the key of another.
+struct Open {
+    at: usize,
+    job: NewJob,
+    holder: JobId,
+}
+
+/// Takes the keys over from jobs that no worker has, in one transaction with the wish to cancel those; they are cancelled when the
+/// new ones are announced. Returns those whose key changed hands meanwhile; what is not among them has its verdict, which says
+/// beforehand that the other stays.
+async fn replace(
+    ctx: &Context,
+    target: &mut Target<'_>,
+    open: Vec<Open>,
+    verdicts: &mut [Result<Accepted>],
+) -> std::result::Result<Vec<Open>, (Error, Vec<usize>)> {
+    let places = open.iter().map(|open| open.at).collect::<Vec<_>>();
+    let holders = open.iter().map(|open| open.holder).collect::<Vec<_>>();
+    let in_transaction = matches!(target, Target::Transaction(_));
+    let standings = standings(ctx, &holders).await.map_err(|error| (error, places.clone()))?;
+    let may_go = |open: &Open| match standings.get(&open.holder) {
+        Some(Standing::Running) => false,
+        Some(Standing::Waits(_) | Standing::Over) => true,
+        // Deleted, unless our own transaction wrote it, which others cannot see.
+        None => !in_transaction,
+    };
+    let mut taking = open.into_iter().filter(may_go).collect::<Vec<_>>();
+    if taking.is_empty() {
+        return Ok(taking);
     }
-    engine::end_waiting(ctx, &QueueName::new(&row.queue)?, id).await.map(Some)
+    let written = write::take_over(target, &taking.iter().map(|open| (&open.job, open.holder)).collect::<Vec<_>>(), ctx.clock.now()).await;
+    let written = written.map_err(|error| (error, places))?;
+    let ours =
+        taking.iter().zip(&written).filter(|(_, written)| **written == Written::New).map(|(open, _)| open.job.id).collect::<HashSet<_>>();
+    let mut again = Vec::new();
+    for (mut open, written) in taking.drain(..).zip(written) {
+        match written {
+            Written::New => {
+                if let (Some(Standing::Waits(queue)), Some(unique)) = (standings.get(&open.holder), open.job.unique.as_mut()) {
+                    unique.replaces = Some((queue.clone(), open.holder));
+                }
+                verdicts[open.at] = Ok(Accepted::New(open.job));
+            }
+            Written::Held(holder) => {
+                verdicts[open.at] = Ok(Accepted::Existing(holder));
+                if !ours.contains(&holder) {
+                    again.push(Open { holder, ..open });
+                }
+            }
+        }
+    }
+    Ok(again)
+}
+
+/// How the holder of a key stands.
+enum Standing {
+    /// On this queue.
+    Waits(QueueName),
+    Running,
+    Over,
+}
+
+async fn standings(ctx: &Context, ids: &[JobId]) -> Result<HashMap<JobId, Standing>> {
+    let rows = store::read::jobs_by_ids(&ctx.pg, ids).await?;
+    let leases = race::leases(ctx, &rows).await;
+    let standing_of = |row: JobRow| {
+        let is_running = leases.get(&row.id).is_some_and(|lease| lease.started);
+        let standing = match (row.is_live(), is_running) {
+            (false, _) => Standing::Over,
+            (true, true) => Standing::Running,
+            (true, false) => Standing::Waits(QueueName::new(&row.queue)?),
+        };
+        Ok((row.id, standing))
+    };
+    rows.into_iter().map(standing_of).collect()
 }
 
 fn duplicate(holder: JobId) -> Error {

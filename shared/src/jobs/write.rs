@@ -1,9 +1,14 @@
 //! Writes many jobs in few statements, such that a row the database refuses does not take its neighbours with it.
 
-use super::{NewJob, store::insert::insert_jobs, unique};
+use super::{
+    NewJob,
+    store::{change::request_cancels, insert::insert_jobs},
+    unique,
+};
 use crate::{Code, Error, Result, ids::JobId};
 use sqlx::{Connection, PgConnection, PgPool};
 use std::{ops::Range, sync::Arc};
+use time::OffsetDateTime;
 
 /// Where rows are written.
 #[derive(Debug)]
@@ -40,22 +45,24 @@ pub(super) async fn insert_each(mut target: Target<'_>, jobs: &[&NewJob]) -> Vec
     verdicts.into_iter().map(|(_, verdict)| verdict).collect()
 }
 
-/// Writes one job whose key `replaced` may hold.
-pub(super) async fn insert_replacing(target: &mut Target<'_>, job: &NewJob, replaced: JobId) -> Result<Written> {
-    let written = match target {
-        Target::Pool(pool) => unique::insert(&mut *pool.acquire().await?, &[job], vec![replaced.0]).await,
-        Target::Connection(connection) => unique::insert(connection, &[job], vec![replaced.0]).await,
-        Target::Transaction(transaction) => {
-            let mut savepoint = transaction.begin().await?;
-            let written = unique::insert(&mut savepoint, &[job], vec![replaced.0]).await;
-            if written.is_ok() {
-                savepoint.commit().await?;
-            }
-            written
-        }
-    };
-    let mut written = written.map_err(|error| verdict_of(&Arc::new(error)))?;
-    Ok(written.pop().expect("there is a verdict for each job"))
+/// Writes jobs whose keys those beside them may hold, and the wish to cancel each that lost its key, in one transaction.
+pub(super) async fn take_over(target: &mut Target<'_>, jobs: &[(&NewJob, JobId)], now: OffsetDateTime) -> Result<Vec<Written>> {
+    match target {
+        Target::Pool(pool) => take_over_on(&mut *pool.acquire().await?, jobs, now).await,
+        Target::Connection(connection) | Target::Transaction(connection) => take_over_on(connection, jobs, now).await,
+    }
+    .map_err(|error| verdict_of(&Arc::new(error)))
+}
+
+async fn take_over_on(connection: &mut PgConnection, jobs: &[(&NewJob, JobId)], now: OffsetDateTime) -> sqlx::Result<Vec<Written>> {
+    let (new, holders): (Vec<&NewJob>, Vec<JobId>) = jobs.iter().copied().unzip();
+    let mut tx = connection.begin().await?;
+    let written = unique::insert(&mut tx, &new, holders.iter().map(|id| id.0).collect()).await?;
+    let is_new = |(holder, written): (JobId, &Written)| (*written == Written::New).then_some(holder.0);
+    let replaced = holders.into_iter().zip(&written).filter_map(is_new).collect::<Vec<_>>();
+    request_cancels(&mut *tx, &replaced, now).await?;
+    tx.commit().await?;
+    Ok(written)
 }
 
 /// `jobs` have all a unique key, or none.

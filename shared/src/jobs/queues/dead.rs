@@ -111,7 +111,7 @@ pub struct Removed {
 
 pub async fn list_dead(ctx: &Context, caller: &Caller, name: &QueueName, query: &ListDead) -> Result<DeadLetters> {
     caller.require(Scope::QueuesAdmin)?;
-    super::settings::existing(ctx, name).await?;
+    known(ctx, name).await?;
     match (query.group, &query.error_code) {
         (Some(GroupBy::Error), Some(_)) => Err(Error::new(Code::InvalidQuery, "`error_code` excludes `group`.")),
         (Some(GroupBy::Error), None) => {
@@ -129,6 +129,12 @@ pub async fn list_dead(ctx: &Context, caller: &Caller, name: &QueueName, query: 
             Ok(DeadLetters::Jobs(Page { items, next_cursor: page.next_cursor }))
         }
     }
+}
+
+/// A queue's dead letters outlive it.
+async fn known(ctx: &Context, name: &QueueName) -> Result<()> {
+    let is_known = store::queues::has_row_or_dead(&ctx.pg, name.as_str()).await?;
+    if is_known { Ok(()) } else { Err(Error::not_found("queue")) }
 }
 
 async fn groups(ctx: &Context, name: &QueueName, request: &PageRequest<String>) -> Result<Page<DeadGroup>> {
@@ -174,7 +180,7 @@ async fn deal(
     caller.require(Scope::QueuesAdmin)?;
     which.validate()?;
     let mut selector = Selector::of(which)?;
-    super::settings::existing(ctx, name).await?;
+    known(ctx, name).await?;
     let began = Instant::now();
     let mut n_done = 0;
     let more = loop {

@@ -8,7 +8,7 @@ use crate::{
 };
 use quick_cache::sync::Cache;
 use serde::Deserialize;
-use sqlx::PgExecutor;
+use sqlx::PgConnection;
 use std::{
     sync::{
         Arc,
@@ -264,18 +264,22 @@ async fn load_or_create(ctx: &Context, name: &QueueName, creator: Creator) -> Re
     if let Some(settings) = store::queues::queue_by_name(&ctx.pg, name.as_str()).await? {
         return Ok(settings);
     }
-    create(ctx, &ctx.pg, name, creator).await?;
+    let mut tx = ctx.pg.begin().await?;
+    create(ctx, &mut tx, name, creator).await?;
+    tx.commit().await?;
     store::queues::queue_by_name(&ctx.pg, name.as_str()).await?.ok_or_else(|| too_many(ctx))
 }
 
-pub(super) async fn create(ctx: &Context, executor: impl PgExecutor<'_>, name: &QueueName, creator: Creator) -> Result<()> {
+/// Makes a queue if there is room, in the caller's transaction; others that make one wait for its end.
+pub(super) async fn create(ctx: &Context, tx: &mut PgConnection, name: &QueueName, creator: Creator) -> Result<()> {
     let created_by = match creator {
         Creator::Operator => None,
         Creator::User(id) => Some(id),
     };
     let (all, of_user) = (ctx.settings().queues_max, ctx.settings().queues_per_user_max);
     let limits = [all, of_user].map(|max| i64::try_from(max).unwrap_or(i64::MAX));
-    Ok(store::queues::create_queue(executor, name.as_str(), created_by, limits.into()).await?)
+    store::queues::lock_creation(&mut *tx).await?;
+    Ok(store::queues::create_queue(tx, name.as_str(), created_by, limits.into()).await?)
 }
 
 pub(super) fn too_many(ctx: &Context) -> Error {

@@ -21,6 +21,20 @@ pub(in crate::jobs) async fn request_cancel(executor: impl PgExecutor<'_>, id: J
     .await
 }
 
+/// [`request_cancel`] of many.
+pub(in crate::jobs) async fn request_cancels(executor: impl PgExecutor<'_>, ids: &[Uuid], now: OffsetDateTime) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE jobs
+        SET cancel_requested_at = coalesce(cancel_requested_at, $2)
+        WHERE id = ANY ($1)",
+        ids,
+        now,
+    )
+    .execute(executor)
+    .await?;
+    Ok(())
+}
+
 /// What the workers need of a job that came back to life.
 #[derive(Debug)]
 pub(in crate::jobs) struct Requeued {

@@ -86,6 +86,13 @@ pub(in crate::jobs) async fn create_queue(
     Ok(())
 }
 
+/// Lets one transaction at a time make queues: two at once would count before either has made its own.
+pub(in crate::jobs) async fn lock_creation(executor: impl PgExecutor<'_>) -> sqlx::Result<()> {
+    // The number only has to differ from other advisory locks of this database.
+    sqlx::query!("SELECT pg_advisory_xact_lock(7205761)").execute(executor).await?;
+    Ok(())
+}
+
 pub(in crate::jobs) async fn queues_page(
     executor: impl PgExecutor<'_>,
     after: Option<&str>,
@@ -147,6 +154,17 @@ pub(in crate::jobs) async fn update_queue(executor: impl PgExecutor<'_>, queue: 
     .execute(executor)
     .await?;
     Ok(())
+}
+
+/// Whether there is such a queue, or dead jobs of one that was deleted.
+pub(in crate::jobs) async fn has_row_or_dead(executor: impl PgExecutor<'_>, name: &str) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM queues WHERE name = $1)
+            OR EXISTS (SELECT FROM jobs_ended WHERE queue = $1 AND state = 'dead') AS "known!""#,
+        name,
+    )
+    .fetch_one(executor)
+    .await
 }
 
 /// Live jobs of one queue, told apart as far as PostgreSQL can; running ones are among the due.

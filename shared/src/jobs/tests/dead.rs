@@ -149,6 +149,16 @@ async fn a_selector_is_exactly_one_and_bounded() {
 }
 
 #[tokio::test]
+async fn dead_letters_outlive_their_queue() {
+    let fixture = Fixture::new().await;
+    let id = fixture.dead("x").await;
+    sqlx::query("DELETE FROM queues WHERE name = 'default'").execute(&fixture.ctx.pg).await.unwrap();
+    assert_eq!(fixture.dead_jobs(json!({})).await.0, [id]);
+    assert_eq!(fixture.requeue(json!({"all": true})).await.unwrap(), 1);
+    assert_eq!(fixture.list_dead(json!({})).await.unwrap_err().code, Code::NotFound, "nothing is left to show");
+}
+
+#[tokio::test]
 async fn dead_letters_are_for_operators_and_of_queues_that_exist() {
     let fixture = Fixture::new().await;
     let which = serde_json::from_value(json!({"all": true})).unwrap();

@@ -78,6 +78,15 @@ async fn one_user_cannot_use_up_the_queues() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn submits_at_once_make_no_more_queues_than_one_may() {
+    let fixture = Fixture::with(&[("QUEUES_PER_USER_MAX", "3")]).await;
+    let submits = (0..12).map(|n| fixture.submit(json!({"kind": "debug.echo", "queue": format!("q{n}")})));
+    let answers = futures_util::future::join_all(submits).await;
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 3);
+    assert_eq!(fixture.count("queues WHERE created_by IS NOT NULL").await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn changes_at_once_lose_nothing_of_each_other() {
     let fixture = Fixture::new().await;
     let (ctx, operator, queue) = (&fixture.ctx, caller(Role::Operator), name("reports"));

@@ -136,9 +136,43 @@ async fn in_a_transaction_the_key_stands_and_falls_with_it() {
         let mut tx = fixture.ctx.pg.begin().await.unwrap();
         let (job, made) = submitting::submit_in(&fixture.ctx, &mut tx, job).await.unwrap();
         tx.commit().await.unwrap();
+        submitting::announce(&fixture.ctx, &made.iter().collect::<Vec<_>>()).await;
         assert_eq!((job.duplicate, made.is_none()), (on_conflict == "return_existing", on_conflict == "return_existing"));
     }
     assert_eq!((state(&fixture, first.id).await, fixture.count("jobs").await), (JobState::Cancelled, 1));
+}
+
+#[tokio::test]
+async fn a_bulk_that_is_rolled_back_has_cancelled_nothing() {
+    let fixture = Fixture::new().await;
+    let first = fixture.submit(keyed("replace")).await.unwrap();
+    let mut tx = fixture.ctx.pg.begin().await.unwrap();
+    let items = vec![Ok::<_, Error>(parse(keyed("replace")))];
+    let prepared = bulk::prepare(&fixture.ctx, &fixture.user, items, &Origin::default()).await.unwrap();
+    assert!(!id_of(&prepared.write(&fixture.ctx, Some(&mut *tx)).await[0]).1, "it takes the key over");
+    tx.rollback().await.unwrap();
+    assert_eq!(state(&fixture, first.id).await, JobState::Queued);
+    assert_eq!((fixture.count("jobs WHERE cancel_requested_at IS NOT NULL").await, fixture.lease().await), (0, 1));
+}
+
+#[tokio::test]
+async fn a_bulk_replaces_many_at_once_when_it_is_committed() {
+    let fixture = Fixture::new().await;
+    let body = |n: i32| json!({"kind": "debug.echo", "unique": {"key": format!("k{n}"), "on_conflict": "replace"}});
+    let bodies = (0..30).map(body).collect::<Vec<_>>();
+    let before = bulk(&fixture, &bodies).await.iter().map(|verdict| id_of(verdict).0).collect::<Vec<_>>();
+    let items = bodies.iter().map(|body| Ok::<_, Error>(parse(body.clone()))).collect();
+    let prepared = bulk::prepare(&fixture.ctx, &fixture.user, items, &Origin::default()).await.unwrap();
+    let mut tx = fixture.ctx.pg.begin().await.unwrap();
+    let verdicts = prepared.write(&fixture.ctx, Some(&mut *tx)).await;
+    assert_eq!(state(&fixture, before[0]).await, JobState::Queued, "not before the commit");
+    tx.commit().await.unwrap();
+    assert_eq!(fixture.count("jobs WHERE cancel_requested_at IS NOT NULL").await, 30, "should we die here, it will be seen");
+    bulk::announce(&fixture.ctx, &verdicts).await;
+    for id in before {
+        assert_eq!(state(&fixture, id).await, JobState::Cancelled);
+    }
+    assert_eq!((fixture.count("jobs").await, fixture.lease().await), (30, 30));
 }
 
 #[tokio::test]
