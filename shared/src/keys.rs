@@ -1,7 +1,7 @@
 //! The name of everything kept in Redis. No other file spells a key.
 //!
 //! All keys start with `REDIS_PREFIX`. What belongs to one queue carries its name as hash tag, `{q:<queue>}`, so that a
-//! script touches one slot of a cluster; what belongs to one channel is tagged `{c:<channel>}` likewise. The `1` is the layout's version: a new layout takes a new number, and an old
+//! script touches one slot of a cluster; what belongs to one channel is tagged `{c:<channel>}` likewise, and what belongs to one user `{u:<user>}`. The `1` is the layout's version: a new layout takes a new number, and an old
 //! process beside a new one never reads what it does not know.
 
 use std::sync::Arc;
@@ -133,6 +133,22 @@ impl Keys {
     /// Stream of publications that are not in PostgreSQL yet: `o` offset, `e` epoch, and `b` and `t` as in the history.
     pub fn channel_unsaved(&self, channel: &str) -> String {
         self.channel_part(channel, "unsaved")
+    }
+
+    /// What is known of who is subscribed to a channel, in the order that its scripts take: hash of clients, `<length of the user's
+    /// id>:<user><info>`; sorted set of clients by expiry in milliseconds; hash of users by how many of the clients are theirs.
+    pub fn channel_presence(&self, channel: &str) -> [String; 3] {
+        ["presence", "presence:until", "presence:users"].map(|part| self.channel_part(channel, part))
+    }
+
+    /// Sorted set of a user's connections, over all processes, by expiry in milliseconds.
+    pub fn user_connections(&self, user: &str) -> String {
+        format!("{}:{{u:{user}}}:1:connections", self.prefix)
+    }
+
+    /// Hash of the channels that the server subscribes a user's connections to, each with what it tells them.
+    pub fn user_subscriptions(&self, user: &str) -> String {
+        format!("{}:{{u:{user}}}:1:subscriptions", self.prefix)
     }
 
     /// Pub/sub channel of orders for connections, which every process hears.

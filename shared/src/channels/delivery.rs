@@ -33,7 +33,7 @@ pub enum Delivery {
 
 /// An order for connections, wherever they are held. Every process hears all of them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "order")]
+#[serde(rename_all = "snake_case")]
 pub enum Control {
     Disconnect {
         to: Addressee,

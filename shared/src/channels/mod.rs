@@ -5,11 +5,13 @@
 //! - `publish`, `history`: the two sides of what is kept, each one script (`*.lua` beside). `recovery`: how a subscription begins without missing anything.
 //! - `link`: how a process hears of publications. `control`: how it orders connections about, wherever they are held.
 //! - [`requests`], [`administration`], [`listing`], [`publish_job`]: what is asked without a connection.
+//! - `presence`: who is subscribed. `connections`: how many a user has. `sessions`: what the server subscribes a user to.
 //! - `subject`: who holds a connection. `token`: how they prove it. `permission`: what they may.
 //!
 //! Nothing here knows a socket or the protocol: the edge in `api` maps these types to its frames and codes.
 
 pub mod administration;
+pub mod connections;
 mod control;
 mod delivery;
 mod error;
@@ -21,12 +23,14 @@ mod namespace;
 mod namespaces;
 mod permission;
 mod position;
+pub mod presence;
 mod publication;
 mod publish;
 pub mod publish_job;
 pub mod recovery;
 pub mod requests;
 mod scripts;
+pub mod sessions;
 mod subject;
 mod token;
 

@@ -1,4 +1,5 @@
-//! The scripts of a channel: what they take and return is written on top of each `.lua` file. Each touches one channel's keys.
+//! The scripts of channels: what they take and return is written on top of each `.lua` file. Each touches the keys of one channel,
+//! or of one user.
 
 use super::ChannelError;
 use crate::Context;
@@ -24,6 +25,13 @@ macro_rules! scripts {
 scripts! {
     PUBLISH = "epoch.lua" "publish.lua";
     HISTORY = "epoch.lua" "history.lua";
+    PRESENCE_JOIN = "presence/expiry.lua" "presence/join.lua";
+    PRESENCE_REFRESH = "presence/expiry.lua" "presence/refresh.lua";
+    PRESENCE_LEAVE = "presence/expiry.lua" "presence/leave.lua";
+    PRESENCE_LIST = "presence/expiry.lua" "presence/list.lua";
+    PRESENCE_STATS = "presence/expiry.lua" "presence/stats.lua";
+    CONNECTIONS_ENTER = "connections_enter.lua";
+    SESSION_REMEMBER = "session_remember.lua";
 }
 
 /// Runs `script`; `fill` adds the number of keys, the keys and the arguments. A server that does not know the script (it is new,

@@ -2,8 +2,10 @@
 
 mod history;
 mod permission;
+mod presence;
 mod publish;
 mod publish_job;
+mod sessions;
 mod token;
 
 use super::*;

@@ -1,0 +1,137 @@
+//! Who is subscribed to a channel: clients, and how many users they are. Every process refreshes its own; whoever is not refreshed
+//! is gone, and that is told like any other leave.
+
+use super::{
+    Channel, ChannelError, ClientInfo, Offer,
+    scripts::{self, PRESENCE_JOIN, PRESENCE_LEAVE, PRESENCE_LIST, PRESENCE_REFRESH, PRESENCE_STATS, Script},
+};
+use crate::{Context, Error};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use redis::{Cmd, FromRedisValue};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use std::{sync::Arc, time::Duration};
+
+/// A client that is not refreshed for so long is gone.
+pub const PRESENCE_TTL: Duration = Duration::from_secs(60);
+/// How often clients have to be refreshed, so that one call that fails takes nobody out.
+pub const PRESENCE_REFRESH_EVERY: Duration = Duration::from_secs(25);
+
+/// Longest list that is told: it has to fit into one frame. Stats are told of any number.
+pub const PRESENCE_LIST_MAX: usize = 5_000;
+/// Clients in one call, and channels whose calls are on the way at once.
+const CLIENTS_MAX: usize = 500;
+const CHANNELS_AT_ONCE: usize = 64;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct PresenceStats {
+    pub num_clients: u64,
+    pub num_users: u64,
+}
+
+/// Notes that a client is subscribed, and announces it where the namespace has joins. Nothing for namespaces without presence.
+pub async fn join(ctx: &Context, channel: &Channel, info: &ClientInfo) -> Result<(), ChannelError> {
+    if !channel.namespace.presence {
+        return Ok(());
+    }
+    join_all(ctx, channel, std::slice::from_ref(info)).await
+}
+
+/// Notes that a client is no longer subscribed, and announces it likewise.
+pub async fn leave(ctx: &Context, channel: &Channel, client: &str) -> Result<(), ChannelError> {
+    leave_all(ctx, &[(channel.clone(), vec![client.into()])]).await
+}
+
+/// The same for many, as when a process drains.
+pub async fn leave_all(ctx: &Context, gone: &[(Channel, Vec<Arc<str>>)]) -> Result<(), ChannelError> {
+    let calls = in_batches(gone).map(async |(channel, clients)| {
+        call::<()>(ctx, &PRESENCE_LEAVE, channel, |cmd| {
+            cmd.arg(&clients);
+        })
+        .await
+    });
+    calls.buffer_unordered(CHANNELS_AT_ONCE).try_collect().await
+}
+
+/// Keeps clients present. What Redis has forgotten is noted again from `info_of`; `None` for a client that has left meanwhile.
+pub async fn refresh(
+    ctx: &Context,
+    present: &[(Channel, Vec<Arc<str>>)],
+    info_of: impl Fn(&Channel, &str) -> Option<ClientInfo>,
+) -> Result<(), ChannelError> {
+    let calls = in_batches(present).map(async |(channel, clients)| {
+        let unknown: Vec<String> = call(ctx, &PRESENCE_REFRESH, channel, |cmd| {
+            cmd.arg(&clients);
+        })
+        .await?;
+        let infos: Vec<ClientInfo> = unknown.iter().filter_map(|client| info_of(channel, client)).collect();
+        if infos.is_empty() { Ok(()) } else { join_all(ctx, channel, &infos).await }
+    });
+    calls.buffer_unordered(CHANNELS_AT_ONCE).try_collect().await
+}
+
+/// Everybody who is present, as the JSON of their infos. `LimitExceeded` above [`PRESENCE_LIST_MAX`].
+pub async fn list(ctx: &Context, channel: &Channel) -> Result<Vec<PresentClient>, ChannelError> {
+    offered(channel)?;
+    let (n, infos): (usize, Vec<String>) = call(ctx, &PRESENCE_LIST, channel, |cmd| {
+        cmd.arg(PRESENCE_LIST_MAX);
+    })
+    .await?;
+    if n > PRESENCE_LIST_MAX {
+        return Err(ChannelError::LimitExceeded("More clients are present than can be listed: ask for their number."));
+    }
+    infos.into_iter().map(PresentClient::read).collect()
+}
+
+/// How many are present. Counted as they come and go, so that it costs the same in any channel.
+pub async fn stats(ctx: &Context, channel: &Channel) -> Result<PresenceStats, ChannelError> {
+    offered(channel)?;
+    let (num_clients, num_users) = call(ctx, &PRESENCE_STATS, channel, |_| ()).await?;
+    Ok(PresenceStats { num_clients, num_users })
+}
+
+/// A client that is present. Its info is passed on as it is kept.
+#[derive(Debug, Clone)]
+pub struct PresentClient {
+    pub client: Arc<str>,
+    /// [`ClientInfo`] as JSON.
+    pub info: Box<RawValue>,
+}
+
+impl PresentClient {
+    fn read(json: String) -> Result<Self, ChannelError> {
+        let info: ClientInfo = serde_json::from_str(&json).map_err(Error::internal)?;
+        Ok(Self { client: info.client, info: RawValue::from_string(json).map_err(Error::internal)? })
+    }
+}
+
+fn offered(channel: &Channel) -> Result<(), ChannelError> {
+    if channel.namespace.presence { Ok(()) } else { Err(ChannelError::NotAvailable) }
+}
+
+async fn join_all(ctx: &Context, channel: &Channel, infos: &[ClientInfo]) -> Result<(), ChannelError> {
+    call(ctx, &PRESENCE_JOIN, channel, |cmd| {
+        for info in infos {
+            cmd.arg(&*info.client).arg(format!("{}:{}{}", info.user.len(), info.user, info.to_json()));
+        }
+    })
+    .await
+}
+
+/// What one call each takes; channels without presence have none.
+fn in_batches(clients: &[(Channel, Vec<Arc<str>>)]) -> stream::Iter<impl Iterator<Item = (&Channel, Vec<&str>)>> {
+    let with_presence = clients.iter().filter(|(channel, _)| channel.namespace.presence);
+    stream::iter(with_presence.flat_map(|(channel, clients)| {
+        clients.chunks(CLIENTS_MAX).map(move |clients| (channel, clients.iter().map(|client| &**client).collect()))
+    }))
+}
+
+async fn call<T: FromRedisValue>(ctx: &Context, script: &Script, channel: &Channel, fill: impl Fn(&mut Cmd)) -> Result<T, ChannelError> {
+    let name = channel.name.as_str();
+    let told_on = if channel.namespace.join_leave == Offer::Off { String::new() } else { ctx.keys.channel(name) };
+    scripts::run(ctx, script, |cmd| {
+        cmd.arg(3).arg(&ctx.keys.channel_presence(name)).arg(&told_on).arg("PUBLISH").arg(PRESENCE_TTL.as_millis().to_string());
+        fill(cmd);
+    })
+    .await
+}
