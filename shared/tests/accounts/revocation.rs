@@ -21,7 +21,9 @@ async fn end(world: &World, session: &Session) {
 
 async fn n_listeners(world: &World) -> usize {
     let (mut redis, channel) = (world.accounts.ctx.redis.connection(), world.accounts.ctx.keys.revocations());
-    let (_, count): (String, usize) = redis::cmd("PUBSUB").arg("NUMSUB").arg(channel).query_async(&mut redis).await.unwrap();
+    // One answer from each server.
+    let counts: Vec<(String, usize)> = redis::cmd("PUBSUB").arg("NUMSUB").arg(channel).query_async(&mut redis).await.unwrap();
+    let count: usize = counts.iter().map(|(_, n)| n).sum();
     count
 }
 
