@@ -4,7 +4,7 @@
 use super::{
     JobKind, NewJob, QueueName, RetryPolicy,
     engine::{
-        self, Depths, Enqueue, IDS_MAX, Lease, Paused, QueueKeys, Standing,
+        self, Depths, Enqueue, Lease, Paused, Standing,
         rates::{self, Rates},
     },
     events,
@@ -184,35 +184,6 @@ pub(super) async fn forget_queue(ctx: &Context, queue: &QueueName) {
     if let Err(error) = engine::forget_queue(ctx, queue).await {
         tracing::warn!(%error, %queue, "a deleted queue's leftovers stay in Redis");
     }
-}
-
-/// Asks the scripts to announce what happens to these jobs, for as long as `ttl`.
-pub(super) async fn follow(ctx: &Context, queue: &QueueName, ids: &[JobId], ttl: Duration) -> Result<()> {
-    let keys = QueueKeys::new(&ctx.keys, queue);
-    let expiry = unix_ms(ctx.clock.now()) + i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
-    for ids in ids.chunks(IDS_MAX) {
-        let mut cmd = redis::cmd("ZADD");
-        cmd.arg(keys.followed());
-        for id in ids {
-            cmd.arg(expiry).arg(id.to_string());
-        }
-        cmd.exec_async(&mut ctx.redis.connection()).await?;
-    }
-    Ok(())
-}
-
-/// Announces these lines of those jobs that are followed.
-pub(super) async fn tell_followers(ctx: &Context, queue: &QueueName, lines: &[(JobId, String)]) -> Result<()> {
-    let keys = QueueKeys::new(&ctx.keys, queue);
-    for lines in lines.chunks(IDS_MAX) {
-        let mut asked = redis::cmd("ZMSCORE");
-        asked.arg(keys.followed()).arg(lines.iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>());
-        let scores: Vec<Option<f64>> = asked.query_async(&mut ctx.redis.connection()).await?;
-        for ((_, line), _) in lines.iter().zip(scores).filter(|(_, score)| score.is_some()) {
-            redis::cmd("PUBLISH").arg(keys.job_events()).arg(line).exec_async(&mut ctx.redis.connection()).await?;
-        }
-    }
-    Ok(())
 }
 
 /// Whether it is this process that tells a queue's stats now; no other will for as long as `turn`.

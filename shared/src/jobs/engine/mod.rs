@@ -2,13 +2,15 @@
 //!
 //! In reading order: [`token`] and [`copy`] (the fence, and what Redis holds of a job), [`scripts`] (the race, in Lua),
 //! [`outcome`] (what an end means), [`settle`] and `store` (the guarded statement), [`mod@cancel`] (jobs taken from outside),
-//! [`mod@leases`] (who runs what), [`salvage`] (what a process leaves that crashed), [`volatile`] (jobs without a row).
+//! [`mod@leases`] (who runs what), [`salvage`] (what a process leaves that crashed), [`volatile`] (jobs without a row),
+//! [`followers`] (jobs whose channel somebody is subscribed to).
 
 pub mod cancel;
 pub mod copy;
 pub mod discovery;
 pub mod doorbell;
 pub mod expire;
+pub mod followers;
 pub mod heartbeat;
 pub mod held;
 mod lane;

@@ -5,7 +5,7 @@ use crate::{
     Code, Context, Error, Result,
     clock::from_unix_ms,
     ids::JobId,
-    jobs::{Job, JobError, JobState, Progress, QueueName, race, read},
+    jobs::{Job, JobError, JobState, Progress, QueueName, engine::followers, read},
 };
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
@@ -156,7 +156,7 @@ async fn keep_marks(ctx: &Context) -> Result<()> {
 
 async fn mark_all(ctx: &Context) -> Result<()> {
     for (queue, ids) in ctx.jobs.follows.jobs_by_queue() {
-        race::follow(ctx, &queue, &ids, MARK_TTL).await?;
+        followers::follow(ctx, &queue, &ids, MARK_TTL).await?;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ mod stats;
 
 pub(super) use follows::Follows;
 
-use super::{QueueName, race, read};
+use super::{QueueName, engine::followers, read};
 use crate::{
     Context, Error, Result,
     channels::{Audience, Channel, NewPublication, publish},
@@ -45,7 +45,7 @@ async fn follow_job(ctx: &Context, channel: &Channel) -> Result<()> {
     let queue = read::queue_of(ctx, id).await?;
     ctx.jobs.follows.add_job(id, queue.clone());
     hearing::begin(ctx).await?;
-    race::follow(ctx, &queue, &[id], MARK_TTL).await
+    followers::follow(ctx, &queue, &[id], MARK_TTL).await
 }
 
 /// Ends what [`follow`] began; others that follow the same go on.
@@ -68,7 +68,7 @@ pub fn job_of(channel: &Channel) -> Option<JobId> {
 pub(super) async fn announce_requeued(ctx: &Context, queue: &QueueName, jobs: &[(JobId, i32)]) {
     let at_ms = unix_ms(ctx.clock.now());
     let lines = jobs.iter().map(|(id, attempt)| (*id, format!("{id} queued {attempt} {at_ms}"))).collect::<Vec<_>>();
-    if let Err(error) = race::tell_followers(ctx, queue, &lines).await {
+    if let Err(error) = followers::tell(ctx, queue, &lines).await {
         tracing::debug!(%error, %queue, "who follows requeued jobs does not hear of it");
     }
 }

@@ -5,7 +5,8 @@ use crate::{
     Code,
     channels::{Channel, Filter, history},
     jobs::{
-        engine::{IDS_MAX, QueueKeys},
+        cancel,
+        engine::{IDS_MAX, QueueKeys, expire, followers},
         events, retry,
     },
     testing::RedisServer,
@@ -156,8 +157,29 @@ async fn more_jobs_than_one_command_holds_are_marked() {
     let fixture = Fixture::new().await;
     let ids: Vec<JobId> = (0..=IDS_MAX).map(|_| JobId::new()).collect();
     let queue = "default".parse().unwrap();
-    crate::jobs::race::follow(&fixture.ctx, &queue, &ids, Duration::from_mins(1)).await.unwrap();
+    followers::follow(&fixture.ctx, &queue, &ids, Duration::from_mins(1)).await.unwrap();
     let keys = QueueKeys::new(&fixture.ctx.keys, &queue);
     let n_marked: usize = redis::cmd("ZCARD").arg(keys.followed()).query_async(&mut fixture.ctx.redis.connection()).await.unwrap();
     assert_eq!(n_marked, ids.len());
+}
+
+#[tokio::test]
+async fn a_job_that_is_cancelled_while_it_waits_tells_it() {
+    let fixture = Fixture::new().await;
+    let id = fixture.echo(json!({})).await.id;
+    let channel = follow(&fixture.ctx, id).await;
+    cancel::cancel(&fixture.ctx, &fixture.user, id).await.unwrap();
+    assert_eq!(names(&told(&fixture.ctx, &channel, 1).await), ["cancelled"]);
+}
+
+#[tokio::test]
+async fn marks_last_by_the_clock_of_redis_whatever_the_processs_own_says() {
+    let fixture = Fixture::new().await;
+    fixture.ctx.clock.advance(time::Duration::minutes(-10));
+    let id = fixture.echo(json!({})).await.id;
+    follow(&fixture.ctx, id).await;
+    let keys = QueueKeys::new(&fixture.ctx.keys, &"default".parse().unwrap());
+    expire::promote(&mut fixture.ctx.redis.connection(), &keys).await.unwrap();
+    let n_marked: usize = redis::cmd("ZCARD").arg(keys.followed()).query_async(&mut fixture.ctx.redis.connection()).await.unwrap();
+    assert_eq!(n_marked, 1);
 }
