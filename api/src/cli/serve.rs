@@ -1,7 +1,7 @@
 //! `serve`: start, run, and stop in the written order.
 //!
-//! Stop: readiness says draining and answers close their connections → `DRAIN_DELAY_S` for balancers to notice → HTTP
-//! stops, requests in flight finish → the node says goodbye and the pools close → exit 0. A second signal exits at once.
+//! Stop: readiness says draining and answers close their connections → `DRAIN_DELAY_S` for balancers to notice →
+//! sockets are closed a few at a time over `WS_DRAIN_S` → HTTP stops, requests in flight finish → the node says goodbye and the pools close → exit 0. A second signal exits at once.
 
 use crate::{server, state::AppState};
 use actix_web::dev::ServerHandle;
@@ -108,6 +108,7 @@ async fn stop(state: &AppState, handle: &ServerHandle) {
     tracing::info!(delay_s = delay.as_secs(), "draining");
     state.drain.begin();
     time::sleep(delay).await;
+    state.sockets.drain(Duration::from_secs(state.ctx.settings().ws_drain_s)).await;
     handle.stop(true).await;
     drop(nodes::leave(&state.ctx, state.node_id).await);
     state.ctx.pg.close().await;

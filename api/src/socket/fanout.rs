@@ -17,6 +17,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 use tokio::sync::mpsc;
 
@@ -50,6 +51,8 @@ pub(super) enum Broadcast {
     Control(Arc<Control>),
     /// Publications may have been missed: positions are to be compared.
     Restored,
+    /// The process stops: sockets are to be closed over this time.
+    Drain(Duration),
 }
 
 pub(super) type Batch = Vec<Broadcast>;
@@ -62,6 +65,7 @@ enum Ask {
     Register { hub: HubId, batches: mpsc::Sender<Batch> },
     Listen { hub: HubId, channel: ChannelName },
     Forget { hub: HubId, channel: ChannelName },
+    Drain(Duration),
 }
 
 /// How threads talk to the fan-out.
@@ -94,6 +98,12 @@ impl Fanout {
         // Without a fan-out, which ends with its runtime alone, there is nobody to serve.
         let _ = self.asks.try_send(Ask::Register { hub, batches });
         (hub, receiver)
+    }
+
+    /// Tells every thread to close its sockets.
+    pub(super) async fn drain(&self, window: Duration) {
+        // Without a fan-out there are no threads.
+        let _ = self.asks.send(Ask::Drain(window)).await;
     }
 
     pub(super) fn listen(&self, hub: &Hub, channel: ChannelName) -> Result<(), Busy> {
@@ -230,6 +240,7 @@ impl Task {
                     self.routes.insert(channel, Route { hubs: vec![hub], is_confirmed: false, generation });
                 }
                 Ask::Forget { hub, channel } => self.forget(hub, channel),
+                Ask::Drain(window) => put_to_all(&mut batches, &Broadcast::Drain(window)),
             }
         }
         batches

@@ -1,16 +1,21 @@
 //! What a hub counts. Counters are looked up once; what changes with every frame is counted plainly and told once per tick.
 
 use super::protocol::command::Request;
-use metrics::{Counter, Gauge, counter, gauge};
-use shared::telemetry::metrics::{WS_CLOSED, WS_COMMANDS, WS_CONNECTIONS, WS_FRAMES_SENT, WS_SUBSCRIPTIONS};
-use std::{cell::Cell, fmt};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use shared::telemetry::metrics::{
+    WS_CLOSED, WS_COMMANDS, WS_CONNECTIONS, WS_FANOUT_LAG, WS_FRAMES_SENT, WS_OUTBOX_BYTES, WS_SUBSCRIPTIONS,
+};
+use std::{cell::Cell, fmt, time::Duration};
 
 pub(super) struct Meters {
     connections: Gauge,
     commands: Vec<(&'static str, Counter)>,
     frames_sent: Counter,
     subscriptions: Gauge,
+    outbox_bytes: Gauge,
+    fanout_lag: Histogram,
     n_frames_sent: Cell<u64>,
+    n_outbox_bytes: Cell<usize>,
     n_subscriptions: Cell<u64>,
 }
 
@@ -25,10 +30,13 @@ impl Meters {
     pub(super) fn new(worker: String) -> Self {
         Self {
             connections: gauge!(WS_CONNECTIONS, "worker" => worker.clone()),
-            subscriptions: gauge!(WS_SUBSCRIPTIONS, "worker" => worker),
+            subscriptions: gauge!(WS_SUBSCRIPTIONS, "worker" => worker.clone()),
+            outbox_bytes: gauge!(WS_OUTBOX_BYTES, "worker" => worker),
+            fanout_lag: histogram!(WS_FANOUT_LAG),
             commands: Request::METHODS.iter().map(|method| (*method, counter!(WS_COMMANDS, "method" => *method))).collect(),
             frames_sent: counter!(WS_FRAMES_SENT),
             n_frames_sent: Cell::new(0),
+            n_outbox_bytes: Cell::new(0),
             n_subscriptions: Cell::new(0),
         }
     }
@@ -39,8 +47,23 @@ impl Meters {
         }
     }
 
-    pub(super) fn frame_sent(&self) {
+    pub(super) fn frame_queued(&self, bytes: usize) {
+        self.n_outbox_bytes.set(self.n_outbox_bytes.get() + bytes);
+    }
+
+    pub(super) fn frame_sent(&self, bytes: usize) {
         self.n_frames_sent.set(self.n_frames_sent.get() + 1);
+        self.frames_dropped(bytes);
+    }
+
+    /// Frames that waited and are not sent.
+    pub(super) fn frames_dropped(&self, bytes: usize) {
+        self.n_outbox_bytes.set(self.n_outbox_bytes.get() - bytes);
+    }
+
+    /// How long a publication took to this thread; told for some of them, not for all.
+    pub(super) fn fanned_out(&self, after: Duration) {
+        self.fanout_lag.record(after);
     }
 
     pub(super) fn subscribed(&self) {
@@ -59,6 +82,7 @@ impl Meters {
     pub(super) fn observe(&self, n_connections: usize) {
         self.connections.set(n_connections as f64);
         self.subscriptions.set(self.n_subscriptions.get() as f64);
+        self.outbox_bytes.set(self.n_outbox_bytes.get() as f64);
         self.frames_sent.increment(self.n_frames_sent.take());
     }
 }

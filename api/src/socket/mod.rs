@@ -4,15 +4,14 @@
 //! - [`frames`]: RFC 6455. [`protocol`]: what is said in the frames. Both are text in and text out.
 //! - [`connection`]: one connection, without I/O; [`outbox`]: what waits to be sent to it. [`body`]: its I/O.
 //! - [`hub`]: the connections of one thread, and their channels. [`meters`]: what it counts.
-//! - [`fanout`]: one per process: from Redis to the hubs. [`following`]: which jobs and queues are told about.
+//! - [`fanout`]: one per process: from Redis to the hubs. [`following`]: which jobs and queues are told about. [`drain`]: the end of all sockets.
 //!
 //! A socket has no task, no queue and no timer of its own: it lives in the task that serves its connection, is fed by the
 //! hub of its thread, and looked at by that thread's wheel. Nothing in here waits for a socket.
 
-#![expect(dead_code, reason = "channels come with the broker, in the next change")]
-
 mod body;
 mod connection;
+mod drain;
 mod fanout;
 mod following;
 mod frames;
@@ -29,7 +28,7 @@ pub use hub::Hub;
 use fanout::Fanout;
 use limits::{Door, Place};
 use shared::{Context, Result};
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicUsize};
 
 /// What the sockets of one process share. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -39,13 +38,15 @@ pub struct Sockets(Arc<Shared>);
 struct Shared {
     door: Door,
     fanout: Fanout,
+    /// What has to be done before the process may end.
+    n_farewells: Arc<AtomicUsize>,
 }
 
 impl Sockets {
     /// Begins to hear what is published, on the runtime that this is called on.
     pub fn start(ctx: &Context) -> Self {
         let door = Door::new(&ctx.settings());
-        Self(Arc::new(Shared { door, fanout: Fanout::start(ctx.clone()) }))
+        Self(Arc::new(Shared { door, fanout: Fanout::start(ctx.clone()), n_farewells: Arc::default() }))
     }
 
     /// Sockets that are open now.

@@ -48,16 +48,9 @@ impl Outbox {
         Some(frame)
     }
 
-    pub(super) fn clear(&mut self) {
-        *self = Self::default();
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.frames.is_empty()
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
+    /// Drops all that waits, and gives how many bytes that was.
+    pub(super) fn clear(&mut self) -> usize {
+        std::mem::take(self).bytes
     }
 }
 
@@ -77,7 +70,8 @@ mod tests {
         outbox.pop();
         assert!(outbox.push(Bytes::from_static(b"123456789"), LIMITS).is_err());
         assert!(outbox.push(Bytes::from_static(b"12345678"), LIMITS).is_ok());
-        assert_eq!(outbox.bytes(), 10);
+        assert_eq!(outbox.clear(), 10);
+        assert!(outbox.pop().is_none());
     }
 
     #[test]
@@ -86,6 +80,6 @@ mod tests {
         outbox.push(Bytes::from_static(b"12345678901234567890"), LIMITS).unwrap();
         assert!(outbox.push(Bytes::from_static(b"a"), LIMITS).is_err());
         assert_eq!(outbox.pop().unwrap().len(), 20);
-        assert!(outbox.is_empty());
+        assert!(outbox.pop().is_none());
     }
 }

@@ -15,6 +15,8 @@ pub(super) struct Rules {
     pub(super) outbox: OutboxLimits,
     pub(super) message_max_bytes: usize,
     pub(super) channels_max: usize,
+    /// 0 is no limit.
+    pub(super) connections_per_user: usize,
     /// Commands per second; 0 is no limit.
     pub(super) commands_per_s: u32,
     pub(super) ping_s: u64,
@@ -41,6 +43,7 @@ impl Rules {
             outbox: OutboxLimits { messages: settings.channel_layer_capacity, bytes: settings.ws_outbox_bytes.0 },
             message_max_bytes: settings.ws_frame_max_bytes.0,
             channels_max: settings.ws_channels_per_client,
+            connections_per_user: settings.ws_max_connections_per_user,
             commands_per_s: settings.ws_commands_per_s,
             ping_s: settings.ws_ping_s,
             ping_every: seconds(settings.ws_ping_s),

@@ -21,6 +21,7 @@ use std::{
     },
 };
 use time::{Duration, OffsetDateTime};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 /// Kept so much longer than what it refuses, for clocks that differ and caches that have not looked again.
@@ -78,6 +79,11 @@ pub(super) async fn record(tx: &mut PgConnection, revocations: &[Revocation]) ->
 }
 
 impl Accounts {
+    /// Changes whenever something is revoked: what was proved before is to be looked at again ([`is_revoked`](Self::is_revoked)).
+    pub fn revocation_news(&self) -> watch::Receiver<u64> {
+        self.revocations.news.subscribe()
+    }
+
     /// Applies `revocations` here and tells the other processes. Best effort: who misses the message polls the rows.
     pub(super) async fn announce(&self, revocations: &[Revocation]) {
         for revocation in revocations {
@@ -100,6 +106,8 @@ pub struct Revocations {
     complete: AtomicBool,
     count: AtomicUsize,
     shards: [RwLock<HashMap<Uuid, Mark>>; SHARDS],
+    /// Counts up when something is revoked, for those who act by what was proved a while ago.
+    news: watch::Sender<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -110,7 +118,12 @@ struct Mark {
 
 impl Default for Revocations {
     fn default() -> Self {
-        Self { complete: AtomicBool::new(false), count: AtomicUsize::new(0), shards: std::array::from_fn(|_| RwLock::default()) }
+        Self {
+            complete: AtomicBool::new(false),
+            count: AtomicUsize::new(0),
+            shards: std::array::from_fn(|_| RwLock::default()),
+            news: watch::Sender::new(0),
+        }
     }
 }
 
@@ -162,6 +175,10 @@ impl Revocations {
         news |= min_version > mark.min_version;
         mark.min_version = mark.min_version.max(min_version);
         mark.expires_at_ms = mark.expires_at_ms.max(revocation.expires_at_ms);
+        drop(shard);
+        if news {
+            self.news.send_modify(|n_revoked| *n_revoked += 1);
+        }
         news
     }
 

@@ -50,6 +50,8 @@ metrics_list! {
     counter WS_REFUSED = "ws_refused_total", "Sockets refused before the upgrade, by reason.";
     counter WS_CLOSED = "ws_closed_total", "Sockets closed by us, by code.";
     counter WS_COMMANDS = "ws_commands_total", "Commands received over sockets, by method.";
+    gauge WS_OUTBOX_BYTES = "ws_outbox_bytes", "Bytes that wait to be written to sockets, by worker thread.";
+    histogram WS_FANOUT_LAG = "ws_fanout_lag_seconds", "Time from a publication to the thread that gives it to its sockets; of some publications.";
     counter WS_FRAMES_SENT = "ws_frames_sent_total", "Frames written to sockets.";
     gauge PROCESS_RSS = "process_resident_memory_bytes", "Resident memory.";
     counter PROCESS_CPU = "process_cpu_seconds_total", "CPU time used.";

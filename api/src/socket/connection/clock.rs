@@ -16,13 +16,18 @@ pub(super) struct Clock {
     expires_at: Tick,
     /// When the first of the subscriptions expires.
     subscription_expires_at: Tick,
+    /// When the subscriptions of a closing connection end at the latest, and when it does itself.
+    part_by: Tick,
     goodbye_by: Tick,
 }
 
 impl Clock {
     fn next(&self) -> Option<Tick> {
-        let Self { connect_by, ping_at, pong_by, expires_at, subscription_expires_at, goodbye_by } = *self;
-        [connect_by, ping_at, pong_by, expires_at, subscription_expires_at, goodbye_by].into_iter().filter(|tick| *tick != NEVER).min()
+        let Self { connect_by, ping_at, pong_by, expires_at, subscription_expires_at, part_by, goodbye_by } = *self;
+        [connect_by, ping_at, pong_by, expires_at, subscription_expires_at, part_by, goodbye_by]
+            .into_iter()
+            .filter(|tick| *tick != NEVER)
+            .min()
     }
 }
 
@@ -60,8 +65,10 @@ impl Connection {
         ttl_s.map_or(NEVER, |ttl_s| self.hub.now() + ticks(Duration::from_secs(ttl_s.into())) + self.hub.rules.expiry_grace)
     }
 
+    /// The last frame is on its way; the next tick ends the subscriptions, whether it is taken or not.
     pub(super) fn expect_goodbye(&self) {
-        self.set_clock(Clock { goodbye_by: self.hub.now() + self.hub.rules.goodbye_within, ..Clock::default() });
+        let now = self.hub.now();
+        self.set_clock(Clock { part_by: now + 1, goodbye_by: now + self.hub.rules.goodbye_within, ..Clock::default() });
     }
 
     /// Whether a ping was open.
@@ -95,6 +102,10 @@ impl Connection {
         if is_due(clock.goodbye_by, now) {
             self.clock.set(Clock::default());
             self.wire.cut();
+        } else if is_due(clock.part_by, now) {
+            clock.part_by = NEVER;
+            self.clock.set(clock);
+            self.leave_all();
         } else if is_due(clock.connect_by, now) {
             self.close(close::STALE);
         } else if is_due(clock.pong_by, now) {

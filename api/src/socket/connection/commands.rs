@@ -82,9 +82,10 @@ impl Connection {
             Request::Unsubscribe(request) => self.done(id, "unsubscribe", Ok(self.unsubscribe(&request.channel))),
             Request::Publish(request) => self.owned(id, request.into_owned(), |request| Box::pin(connection.publish(id, request))),
             Request::History(request) => self.owned(id, request.into_owned(), |request| Box::pin(connection.read_history(id, request))),
-            Request::Presence(_) | Request::PresenceStats(_) | Request::Refresh(_) | Request::SubRefresh(_) => {
-                self.done(id, "", Err::<Done, _>(Refusal::NOT_AVAILABLE.into()))
-            }
+            Request::Presence(request) => Some(Box::pin(connection.read_presence(id, request.channel.into_owned()))),
+            Request::PresenceStats(request) => Some(Box::pin(connection.count_presence(id, request.channel.into_owned()))),
+            Request::Refresh(request) => Some(Box::pin(connection.refresh(id, request.token.into_owned()))),
+            Request::SubRefresh(request) => self.done(id, "sub_refresh", self.sub_refresh(&request.into_owned())),
         }
     }
 

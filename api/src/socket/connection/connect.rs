@@ -10,8 +10,11 @@ use crate::socket::protocol::{
     error::Refusal,
     reply::{self, Connected, Expiry},
 };
-use shared::channels::{self, Action, Admission, Channel, ClientInfo, Subject, TokenError};
-use std::{rc::Rc, sync::Arc};
+use shared::channels::{
+    self, Action, Admission, Channel, ClientInfo, Position, Subject, TokenError,
+    connections::{self, Entry},
+};
+use std::{collections::HashMap, rc::Rc, sync::Arc};
 
 /// What clients are told that they talk to.
 pub(super) const VERSION: &str = concat!("Millrace ", env!("CARGO_PKG_VERSION"));
@@ -27,18 +30,25 @@ pub(in crate::socket) struct Holder {
 #[derive(Debug)]
 pub(super) struct OwnedConnect {
     token: String,
+    /// Where the client stands in channels that it wants to go on in.
+    positions: HashMap<String, Position>,
 }
 
 impl Connect<'_> {
     pub(super) fn into_owned(self) -> OwnedConnect {
-        OwnedConnect { token: self.token.into_owned() }
+        let recovering = self.subs.into_iter().filter(|(_, since)| since.recover);
+        let positions = recovering.map(|(channel, since)| (channel.into_owned(), Position::new(since.offset, &since.epoch)));
+        OwnedConnect { token: self.token.into_owned(), positions: positions.collect() }
     }
 }
 
 impl Connection {
     pub(super) async fn connect(self: Rc<Self>, id: u32, request: OwnedConnect) {
         self.phase.set(Phase::Connecting);
-        if let Err(failure) = self.let_in(id, &request).await {
+        if let Err(failure) = self.let_in(id, request).await {
+            self.leave_all();
+            self.leave_user();
+            self.holder.take();
             if self.phase() == Phase::Connecting {
                 self.phase.set(Phase::Opening);
             }
@@ -46,27 +56,67 @@ impl Connection {
         }
     }
 
-    async fn let_in(self: &Rc<Self>, id: u32, request: &OwnedConnect) -> Outcome {
+    async fn let_in(self: &Rc<Self>, id: u32, request: OwnedConnect) -> Outcome {
         let admission = channels::admit(&self.hub.state.accounts, Some(&request.token)).await;
-        let Admission { subject, .. } = admission.map_err(refused_token)?;
-        let client = self.id.to_string();
-        let expiry = Expiry(self.ttl_s(subject.expires_at));
+        let Admission { subject, subscriptions } = admission.map_err(refused_token)?;
+        let expires_at = subject.expires_at;
+        let client: Arc<str> = self.id.to_string().into();
         let info = ClientInfo {
             user: Arc::clone(&subject.user),
-            client: client.as_str().into(),
+            client: Arc::clone(&client),
             conn_info: subject.conn_info.clone(),
             chan_info: None,
         };
         *self.holder.borrow_mut() = Some(Rc::new(Holder { subject, info }));
+        self.enter_user().await?;
+        let given = self.hear_given(subscriptions, request.positions).await?;
         if self.phase() != Phase::Connecting {
             return Ok(());
         }
+        let begun = given
+            .into_iter()
+            .map(|given| Ok((given.name, self.begin_following(given.hearing)?, given.data)))
+            .collect::<Result<Vec<_>, Failure>>()?;
         self.phase.set(Phase::Open);
+        let expiry = Expiry(self.ttl_s(expires_at));
         let connected = Connected { client: &client, version: VERSION, expiry, ping: self.hub.rules.ping_s, pong: true };
-        self.send(reply::connected(id, &connected, &[]));
+        let subs: Vec<_> = begun
+            .iter()
+            .map(|(name, begun, data)| (name.as_str(), begun.answer(Expiry::default(), data.as_deref()), begun.missed()))
+            .collect();
+        self.send(reply::connected(id, &connected, &subs));
+        begun.iter().for_each(|(_, begun, _)| self.release(begun));
         self.expect_pings();
         self.expect_expiry(expiry.0);
+        for (_, begun, _) in &begun {
+            self.appear(&begun.channel).await;
+        }
         Ok(())
+    }
+
+    /// Counts the connection among those of its user, where they may not have any number.
+    async fn enter_user(&self) -> Outcome {
+        let connections_max = self.hub.rules.connections_per_user;
+        let Some((user, client)) = self.user_and_client().filter(|_| connections_max > 0) else { return Ok(()) };
+        match connections::enter(&self.hub.state.ctx, &user, &client, connections_max).await? {
+            Entry::Entered => Ok(()),
+            Entry::Full => Err(Failure::Closed(close::CONNECTION_LIMIT)),
+        }
+    }
+
+    pub(super) fn leave_user(&self) {
+        if self.hub.rules.connections_per_user > 0
+            && let Some((user, client)) = self.user_and_client()
+        {
+            self.hub.counted_out(user, client);
+        }
+    }
+
+    /// Who holds the connection, and its id; `None` for nobody in particular.
+    pub(in crate::socket) fn user_and_client(&self) -> Option<(Arc<str>, Arc<str>)> {
+        let holder = self.holder.borrow();
+        let info = &holder.as_ref()?.info;
+        (!info.user.is_empty()).then(|| (Arc::clone(&info.user), Arc::clone(&info.client)))
     }
 
     /// Seconds until `expires_at`, at least one.
@@ -88,7 +138,7 @@ impl Connection {
 }
 
 /// A client with an old token is asked for a fresh one; one that proves nothing should not come back as it is.
-fn refused_token(error: TokenError) -> Failure {
+pub(super) fn refused_token(error: TokenError) -> Failure {
     match error {
         TokenError::Missing => Failure::Closed(close::BAD_REQUEST),
         TokenError::Invalid => Failure::Closed(close::INVALID_TOKEN),

@@ -10,7 +10,12 @@ use crate::socket::{
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use memchr::memchr;
-use std::{fmt, mem, rc::Rc, task::Context};
+use std::{
+    fmt, mem,
+    panic::{self, AssertUnwindSafe},
+    rc::Rc,
+    task::{Context, Poll},
+};
 
 /// A command that is being carried out.
 pub(super) type Work = LocalBoxFuture<'static, ()>;
@@ -80,8 +85,13 @@ impl Driver {
             self.connection.leave_all();
         }
         if let Some(work) = &mut self.work {
-            if work.as_mut().poll(cx).is_pending() {
-                return Step::Waiting;
+            match panic::catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
+                Ok(Poll::Pending) => return Step::Waiting,
+                Ok(Poll::Ready(())) => {}
+                Err(_) => {
+                    tracing::error!(connection = %self.connection.id, "a command panicked");
+                    self.connection.close(close::INTERNAL);
+                }
             }
             self.work = None;
             if self.connection.phase() == Phase::Opening {

@@ -48,6 +48,10 @@ pub(super) struct Joining {
 impl Connection {
     /// Adds a subscription to `channel`; publications come from here on, or are kept.
     pub(super) fn join(self: &Rc<Self>, channel: &Channel, joining: Joining) -> Result<Rc<HubChannel>, Refusal> {
+        if self.phase() == Phase::Closing {
+            // Nobody would end a subscription that began after all the others ended.
+            return Err(Refusal::INTERNAL);
+        }
         if self.is_subscribed(channel.name.as_str()) {
             return Err(Refusal::ALREADY_SUBSCRIBED);
         }
@@ -80,6 +84,17 @@ impl Connection {
 
     fn part(&self, membership: &Membership) {
         self.hub.leave(&membership.channel, membership.place);
+        if membership.is_present
+            && let Some(client) = self.client()
+        {
+            self.hub.departs(&membership.channel.channel, client);
+        }
+    }
+
+    /// The channel of this name, if the connection is subscribed to it.
+    pub(super) fn joined(&self, channel: &str) -> Option<Rc<HubChannel>> {
+        let memberships = self.memberships.borrow();
+        memberships.iter().find(|membership| membership.channel.name() == channel).map(|membership| Rc::clone(&membership.channel))
     }
 
     pub(super) fn is_subscribed(&self, channel: &str) -> bool {

@@ -4,7 +4,8 @@
 //! - [`driver`]: from received bytes to commands, one after the other. [`commands`]: from a command to what carries it out.
 //! - [`clock`]: pings, pongs and other deadlines.
 //! - [`membership`]: what it is subscribed to.
-//! - [`connect`], [`subscribe`], [`publish`], [`history`], [`rpc`]: the commands.
+//! - [`connect`], [`subscribe`], [`publish`], [`presence`], [`history`], [`refresh`], [`rpc`]: the commands. [`server_side`]:
+//!   subscriptions that no command asked for.
 
 mod clock;
 mod commands;
@@ -12,8 +13,11 @@ mod connect;
 mod driver;
 mod history;
 mod membership;
+mod presence;
 mod publish;
+mod refresh;
 mod rpc;
+mod server_side;
 mod subscribe;
 mod wire;
 
@@ -108,9 +112,13 @@ impl Connection {
         if self.phase.get() == Phase::Closing {
             return;
         }
+        let bytes = frame.len();
         let outcome = self.outbox.borrow_mut().push(frame, self.hub.rules.outbox);
         match outcome {
-            Ok(()) => self.wake_writer(),
+            Ok(()) => {
+                self.hub.meters.frame_queued(bytes);
+                self.wake_writer();
+            }
             Err(_) => self.close_at_once(close::SLOW),
         }
     }
@@ -122,7 +130,7 @@ impl Connection {
 
     /// The same with what waits thrown away: for those who do not read.
     fn close_at_once(&self, reason: CloseReason) {
-        self.outbox.borrow_mut().clear();
+        self.drop_frames();
         self.close(reason);
     }
 
@@ -131,16 +139,22 @@ impl Connection {
             return;
         }
         Meters::closed(code);
-        self.outbox.borrow_mut().push_last(frames::close(code, reason));
+        let frame = frames::close(code, reason);
+        self.hub.meters.frame_queued(frame.len());
+        self.outbox.borrow_mut().push_last(frame);
         self.expect_goodbye();
         self.wake_writer();
+    }
+
+    fn drop_frames(&self) {
+        self.hub.meters.frames_dropped(self.outbox.borrow_mut().clear());
     }
 
     /// The next frame to write.
     pub(super) fn next_frame(&self) -> Option<Bytes> {
         let frame = self.outbox.borrow_mut().pop();
-        if frame.is_some() {
-            self.hub.meters.frame_sent();
+        if let Some(frame) = &frame {
+            self.hub.meters.frame_sent(frame.len());
         }
         frame
     }
@@ -166,8 +180,9 @@ impl Connection {
     /// The transport is gone.
     pub(super) fn ended(&self) {
         self.phase.set(Phase::Closing);
-        self.outbox.borrow_mut().clear();
+        self.drop_frames();
         self.leave_all();
+        self.leave_user();
         self.hub.forget(self.key);
     }
 }

@@ -113,6 +113,7 @@ impl Connection {
         let expiry = self.expire_subscription(&begun.channel, grant.expires_at);
         self.send(reply::subscribed(id, &begun.answer(expiry, None), begun.missed()));
         self.release(&begun);
+        self.appear(&begun.channel).await;
         Ok(())
     }
 

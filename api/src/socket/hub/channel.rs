@@ -147,8 +147,14 @@ impl HubChannel {
         self.subscribers.borrow().is_empty()
     }
 
-    pub(super) fn n_subscribers(&self) -> usize {
-        self.subscribers.borrow().len()
+    /// The ids of the clients that others see here.
+    pub(super) fn present_clients(&self) -> Vec<Arc<str>> {
+        let subscribers = self.subscribers.borrow();
+        subscribers
+            .iter()
+            .filter(|subscriber| subscriber.connection.is_present_in(self))
+            .filter_map(|subscriber| subscriber.connection.client())
+            .collect()
     }
 
     /// Where those who follow stand, if there are any.

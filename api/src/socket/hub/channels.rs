@@ -10,7 +10,11 @@ use crate::socket::{
     fanout::{Batch, Broadcast},
     protocol::error::Refusal,
 };
-use shared::channels::{Channel, ChannelName};
+use actix_web::rt;
+use shared::{
+    channels::{Channel, ChannelName},
+    clock::unix_ms,
+};
 use std::{
     cell::RefCell,
     collections::{HashMap, VecDeque},
@@ -41,7 +45,10 @@ impl Hub {
         self.sockets().fanout().listen(self, channel.name.clone()).map_err(|_| Refusal::INTERNAL)?;
         let fresh = Rc::new(HubChannel::new(channel.clone()));
         by_name.insert(channel.name.clone(), Rc::clone(&fresh));
-        self.rounds.enter(self.now(), &fresh);
+        self.looks.enter(self.now(), &fresh);
+        if channel.namespace.presence {
+            self.refreshes.enter(self.now(), &fresh);
+        }
         Ok(fresh)
     }
 
@@ -89,6 +96,7 @@ impl Hub {
     pub(super) async fn hear(self: Rc<Self>, mut batches: mpsc::Receiver<Batch>) {
         let mut heard = Vec::with_capacity(BATCHES_AT_ONCE);
         while batches.recv_many(&mut heard, BATCHES_AT_ONCE).await > 0 {
+            self.observe_lag(heard.last());
             for broadcast in heard.drain(..).flatten() {
                 self.take(broadcast);
             }
@@ -96,7 +104,23 @@ impl Hub {
         }
     }
 
-    fn take(&self, broadcast: Broadcast) {
+    /// Of the last publication: those before it came with it.
+    fn observe_lag(&self, batch: Option<&Batch>) {
+        let published_at_ms = batch.into_iter().flatten().rev().find_map(|broadcast| match broadcast {
+            Broadcast::Publication { publication, .. } => Some(publication.published_at_ms),
+            Broadcast::Presence { .. }
+            | Broadcast::Listening { .. }
+            | Broadcast::Control(_)
+            | Broadcast::Restored
+            | Broadcast::Drain(_) => None,
+        });
+        if let Some(published_at_ms) = published_at_ms {
+            let lag_ms = unix_ms(self.state.ctx.clock.now()) - published_at_ms;
+            self.meters.fanned_out(Duration::from_millis(u64::try_from(lag_ms).unwrap_or_default()));
+        }
+    }
+
+    fn take(self: &Rc<Self>, broadcast: Broadcast) {
         match broadcast {
             Broadcast::Publication { channel, epoch, publication, frame } => {
                 if let Some(channel) = self.heard_channel(&channel) {
@@ -120,8 +144,9 @@ impl Hub {
                     channel.give_up();
                 }
             }
-            Broadcast::Control(_) => {}
-            Broadcast::Restored => self.rounds.hurry(),
+            Broadcast::Control(control) => self.obey(&control),
+            Broadcast::Restored => self.looks.hurry(),
+            Broadcast::Drain(window) => drop(rt::spawn(Rc::clone(self).drain(window))),
         }
     }
 

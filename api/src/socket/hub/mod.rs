@@ -1,15 +1,20 @@
 //! The sockets of one worker thread: no locks, no task and no queue per connection. In reading order:
 //!
 //! - [`registry`]: connections by key. [`wheel`]: when to look at which.
-//! - [`channels`]: the channels that they are subscribed to; [`channel`]: one of them. [`positions`]: whether one was missed.
+//! - [`channels`]: the channels that they are subscribed to; [`channel`]: one of them. [`rounds`]: whose turn it is.
+//! - [`positions`]: whether something was missed. [`presence`]: who is seen. [`control`]: orders for connections. [`drain`]: the end.
 //!
 //! What reaches a hub from outside comes in batches over one bounded queue; a batch is spread over all outboxes before any
 //! socket is written to, so that several frames leave in one write. Nothing here ever waits for a socket.
 
 mod channel;
 mod channels;
+mod control;
+mod drain;
 mod positions;
+mod presence;
 mod registry;
+mod rounds;
 mod wheel;
 
 pub(super) use channel::{Buffer, HubChannel, Standing};
@@ -27,8 +32,9 @@ use super::{
 use crate::state::AppState;
 use actix_web::{rt, web::Data};
 use channels::Channels;
-use positions::Rounds;
+use presence::Departures;
 use registry::Registry;
+use rounds::Rounds;
 use std::{cell::RefCell, rc::Rc};
 use tokio::time::{self, MissedTickBehavior};
 use wheel::{TICK, Wheel};
@@ -42,7 +48,11 @@ pub struct Hub {
     pub(super) meters: Meters,
     connections: RefCell<Registry>,
     channels: Channels,
-    rounds: Rounds,
+    /// When to look whether something of a channel was missed.
+    looks: Rounds,
+    /// When to refresh who is present in a channel.
+    refreshes: Rounds,
+    departures: Departures,
     wheel: RefCell<Wheel>,
     /// The buffer that messages are read into, lent to one connection at a time.
     scratch: RefCell<Vec<u8>>,
@@ -59,13 +69,19 @@ impl Hub {
             meters: Meters::new(worker),
             connections: RefCell::default(),
             channels: Channels::default(),
-            rounds: Rounds::default(),
+            looks: Rounds::new(positions::LOOK_EVERY),
+            refreshes: Rounds::new(presence::REFRESH_EVERY),
+            departures: Departures::default(),
             wheel: RefCell::new(Wheel::new()),
             scratch: RefCell::default(),
             state,
         });
         rt::spawn(Rc::clone(&hub).keep_time());
         rt::spawn(Rc::clone(&hub).hear(batches));
+        rt::spawn(Rc::clone(&hub).hear_revocations());
+        if hub.rules.connections_per_user > 0 {
+            rt::spawn(Rc::clone(&hub).keep_counted());
+        }
         hub
     }
 
@@ -119,6 +135,7 @@ impl Hub {
             }
             self.forget_channels();
             self.check_positions();
+            self.refresh_presence();
             self.meters.observe(self.connections.borrow().len());
         }
     }

@@ -40,7 +40,6 @@ pub(in crate::socket) struct UnsubscribeReason {
     pub(in crate::socket) text: &'static str,
 }
 
-pub(in crate::socket) const UNSUBSCRIBED_BY_SERVER: UnsubscribeReason = UnsubscribeReason { code: 2000, text: "server unsubscribe" };
 /// Publications may have been missed: whoever subscribes again is told which.
 pub(in crate::socket) const UNSUBSCRIBED_GAP: UnsubscribeReason = UnsubscribeReason { code: 2500, text: "insufficient state" };
 pub(in crate::socket) const UNSUBSCRIBED_EXPIRED: UnsubscribeReason = UnsubscribeReason { code: 2501, text: "expired" };

@@ -40,7 +40,7 @@ refusals! {
     BAD_REQUEST = 107 "bad request";
     NOT_AVAILABLE = 108 "not available";
     TOKEN_EXPIRED = 109 "token expired";
-    EXPIRED = 110 "expired";
+    // 110 is of servers whose connections expire without a token.
     TOO_MANY_REQUESTS = 111 "too many requests" temporary;
     UNRECOVERABLE_POSITION = 112 "unrecoverable position";
 }

@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::value::RawValue;
 use shared::channels::Publication;
 use std::{collections::BTreeMap, sync::Arc};
+use uuid::Uuid;
 
 /// `{"id":…,"<method>":<result>}`.
 pub(in crate::socket) fn success(id: u32, method: &'static str, result: &impl Serialize) -> Bytes {
@@ -213,7 +214,7 @@ pub(in crate::socket) struct HistoryRead<'a> {
 #[derive(Debug, Serialize)]
 pub(in crate::socket) struct PresenceRead {
     /// Clients' info by their id.
-    pub(in crate::socket) presence: BTreeMap<String, Arc<RawValue>>,
+    pub(in crate::socket) presence: BTreeMap<Arc<str>, Box<RawValue>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -228,20 +229,20 @@ pub(in crate::socket) struct RpcDone {
 }
 
 #[derive(Debug, Serialize)]
-pub(in crate::socket) struct Refreshed<'a> {
-    pub(in crate::socket) client: &'a str,
+pub(in crate::socket) struct Refreshed {
+    pub(in crate::socket) client: Uuid,
     pub(in crate::socket) version: &'static str,
     #[serde(flatten)]
     pub(in crate::socket) expiry: Expiry,
 }
 
 #[derive(Debug, Serialize)]
-pub(in crate::socket) struct Unsubscribed {
+pub(in crate::socket) struct Unsubscribed<'a> {
     pub(in crate::socket) code: u32,
-    pub(in crate::socket) reason: &'static str,
+    pub(in crate::socket) reason: &'a str,
 }
 
-impl From<UnsubscribeReason> for Unsubscribed {
+impl From<UnsubscribeReason> for Unsubscribed<'static> {
     fn from(reason: UnsubscribeReason) -> Self {
         Self { code: reason.code, reason: reason.text }
     }

@@ -1,0 +1,180 @@
+//! Tokens: those of another backend, subscription tokens, fresh ones in the place of old ones, and revoked ones.
+
+use super::client::Socket;
+use crate::{
+    auth::{register, register_admin, token},
+    support::{TestApp, send},
+};
+use jsonwebtoken::{EncodingKey, Header};
+use serde_json::{Value, json};
+
+const SECRET: &str = "a secret that is longer than 32 bytes";
+
+fn sign(claims: &Value) -> String {
+    jsonwebtoken::encode(&Header::default(), claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()
+}
+
+fn in_seconds(seconds: i64) -> i64 {
+    time::OffsetDateTime::now_utc().unix_timestamp() + seconds
+}
+
+async fn app_with_backend() -> TestApp {
+    TestApp::start_with(&[("CHANNEL_TOKEN_HMAC_SECRET", SECRET), ("WS_EXPIRY_GRACE_S", "0")]).await
+}
+
+async fn connected(app: &TestApp, claims: &Value) -> (Socket, Value) {
+    let mut socket = Socket::open(app).await;
+    let result = socket.ask("connect", json!({"token": sign(claims)})).await.unwrap();
+    (socket, result)
+}
+
+#[tokio::test]
+async fn a_token_of_another_backend_connects_and_names_its_channels() {
+    let app = app_with_backend().await;
+    let claims = json!({"sub": "42", "exp": in_seconds(60), "info": {"name": "Ada"}, "channels": ["chat:lobby"]});
+    let (mut socket, result) = connected(&app, &claims).await;
+    assert_eq!(result["expires"], true);
+    assert!((50..=60).contains(&result["ttl"].as_u64().unwrap()), "{result}");
+    assert_eq!(result["subs"]["chat:lobby"]["recoverable"], true);
+    assert_eq!(socket.ask("subscribe", json!({"channel": "chat:lobby"})).await.unwrap_err()["code"], 105);
+    socket.ask("publish", json!({"channel": "chat:lobby", "data": 1})).await.unwrap();
+    let push = socket.next_push().await;
+    assert_eq!(push["pub"]["info"]["user"], "42");
+    assert_eq!(push["pub"]["info"]["conn_info"], json!({"name": "Ada"}));
+}
+
+#[tokio::test]
+async fn server_side_subscriptions_are_recovered_with_connect() {
+    let app = app_with_backend().await;
+    let claims = json!({"sub": "42", "channels": ["chat:lobby"]});
+    let (mut socket, result) = connected(&app, &claims).await;
+    let epoch = result["subs"]["chat:lobby"]["epoch"].clone();
+    for n in 1..=3 {
+        socket.ask("publish", json!({"channel": "chat:lobby", "data": n})).await.unwrap();
+    }
+    let mut again = Socket::open(&app).await;
+    let subs = json!({"chat:lobby": {"recover": true, "offset": 1, "epoch": epoch}});
+    let result = again.ask("connect", json!({"token": sign(&claims), "subs": subs})).await.unwrap();
+    let lobby = &result["subs"]["chat:lobby"];
+    assert_eq!((&lobby["recovered"], &lobby["was_recovering"], &lobby["offset"]), (&json!(true), &json!(true), &json!(1)));
+    assert_eq!(lobby["publications"].as_array().unwrap().len(), 2);
+    socket.ask("publish", json!({"channel": "chat:lobby", "data": 4})).await.unwrap();
+    assert_eq!(again.next_push().await["pub"]["offset"], 4);
+}
+
+#[tokio::test]
+async fn a_user_of_ours_hears_the_personal_channel_unasked() {
+    let app = TestApp::start().await;
+    let session = register(&app, "ada@example.org").await;
+    let mut socket = Socket::open(&app).await;
+    let result = socket.ask("connect", json!({"token": token(&session)})).await.unwrap();
+    let ours = format!("user:#{}", session["user"]["id"].as_str().unwrap());
+    assert!(result["subs"].get(&ours).is_some(), "{result}");
+    assert_eq!(result["expires"], true);
+}
+
+#[tokio::test]
+async fn a_subscription_token_opens_its_channel_to_its_user_alone() {
+    let app = app_with_backend().await;
+    let (mut socket, _) = connected(&app, &json!({"sub": "42"})).await;
+    let token = |sub: &str, channel: &str, exp: i64| sign(&json!({"sub": sub, "channel": channel, "exp": exp, "info": {"seat": 7}}));
+    let mut subscribe = async |token: String| socket.ask("subscribe", json!({"channel": "$chat:1", "token": token})).await;
+    assert_eq!(subscribe(String::new()).await.unwrap_err()["code"], 103);
+    assert_eq!(subscribe(token("7", "$chat:1", in_seconds(60))).await.unwrap_err()["code"], 103);
+    assert_eq!(subscribe(token("42", "$chat:2", in_seconds(60))).await.unwrap_err()["code"], 103);
+    assert_eq!(subscribe("forged".to_owned()).await.unwrap_err()["code"], 103);
+    assert_eq!(subscribe(token("42", "$chat:1", in_seconds(-1))).await.unwrap_err()["code"], 109);
+    let result = subscribe(token("42", "$chat:1", in_seconds(60))).await.unwrap();
+    assert_eq!(result["expires"], true);
+    socket.ask("publish", json!({"channel": "$chat:1", "data": 1})).await.unwrap();
+    assert_eq!(socket.next_push().await["pub"]["info"]["chan_info"], json!({"seat": 7}));
+}
+
+#[tokio::test]
+async fn fresh_tokens_keep_a_connection_and_a_subscription_that_would_have_ended() {
+    let app = app_with_backend().await;
+    let (mut kept, result) = connected(&app, &json!({"sub": "42", "exp": in_seconds(2)})).await;
+    let (mut left, _) = connected(&app, &json!({"sub": "42", "exp": in_seconds(2)})).await;
+    let sub_token = |exp| sign(&json!({"sub": "42", "channel": "$chat:1", "exp": exp}));
+    kept.ask("subscribe", json!({"channel": "$chat:1", "token": sub_token(in_seconds(2))})).await.unwrap();
+    let refreshed = kept.ask("refresh", json!({"token": sign(&json!({"sub": "42", "exp": in_seconds(60)}))})).await.unwrap();
+    assert_eq!((&refreshed["client"], &refreshed["expires"]), (&result["client"], &json!(true)));
+    // Without the channel, as some clients send it.
+    let refreshed = kept.ask("sub_refresh", json!({"token": sub_token(in_seconds(60))})).await.unwrap();
+    assert_eq!(refreshed["expires"], true);
+    assert_eq!(left.closed().await, 3005);
+    kept.ask("publish", json!({"channel": "$chat:1", "data": 1})).await.unwrap();
+    assert_eq!(kept.next_push().await["pub"]["data"], 1);
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_not_refreshed_ends_with_a_push() {
+    let app = app_with_backend().await;
+    let (mut socket, _) = connected(&app, &json!({"sub": "42"})).await;
+    let token = sign(&json!({"sub": "42", "channel": "$chat:1", "exp": in_seconds(2)}));
+    socket.ask("subscribe", json!({"channel": "$chat:1", "token": token})).await.unwrap();
+    assert_eq!(socket.next_push().await, json!({"channel": "$chat:1", "unsubscribe": {"code": 2501, "reason": "expired"}}));
+}
+
+#[tokio::test]
+async fn a_connection_never_changes_hands() {
+    let app = app_with_backend().await;
+    let (mut socket, _) = connected(&app, &json!({"sub": "42", "exp": in_seconds(60)})).await;
+    socket.tell("refresh", json!({"token": sign(&json!({"sub": "7", "exp": in_seconds(60)}))})).await;
+    assert_eq!(socket.closed().await, 3500);
+}
+
+#[tokio::test]
+async fn sockets_of_a_session_that_ended_are_closed_on_every_process() {
+    let app = TestApp::start().await;
+    let twin = app.twin(&[]).await;
+    let (first, second) = (register(&app, "ada@example.org").await, register(&app, "bob@example.org").await);
+    let mut ours = Socket::signed_in(&app, token(&first)).await;
+    let mut theirs = Socket::signed_in(&twin, token(&first)).await;
+    let mut neighbour = Socket::signed_in(&app, token(&second)).await;
+    let logout = app.post("/api/v1/auth/logout").bearer_auth(token(&first)).json(&json!({"refresh_token": first["refresh_token"]}));
+    assert_eq!(send(logout).await.0, 204);
+    assert_eq!(ours.closed().await, 3503);
+    twin.state.accounts.poll_revocations().await.unwrap();
+    assert_eq!(theirs.closed().await, 3503);
+    neighbour.ask("rpc", json!({"method": "time"})).await.unwrap();
+}
+
+#[tokio::test]
+async fn sockets_of_a_user_who_is_disabled_and_of_a_revoked_key_are_closed() {
+    let app = TestApp::start().await;
+    let (admin, ada) = (register_admin(&app).await, register(&app, "ada@example.org").await);
+    let (_, key) =
+        send(app.post("/api/v1/api-keys").bearer_auth(token(&admin)).json(&json!({"name": "k", "scopes": ["channels:read"]}))).await;
+    let mut by_key = Socket::signed_in(&app, key["key"].as_str().unwrap()).await;
+    let mut by_session = Socket::signed_in(&app, token(&ada)).await;
+    let revoke = app.request(reqwest::Method::DELETE, &format!("/api/v1/api-keys/{}", key["id"].as_str().unwrap()));
+    assert!(send(revoke.bearer_auth(token(&admin))).await.0.is_success());
+    assert_eq!(by_key.closed().await, 3503);
+    let path = format!("/api/v1/users/{}", ada["user"]["id"].as_str().unwrap());
+    let disable = app.request(reqwest::Method::PATCH, &path).bearer_auth(token(&admin)).json(&json!({"disabled": true}));
+    assert_eq!(send(disable).await.0, 200);
+    assert_eq!(by_session.closed().await, 3503);
+}
+
+#[tokio::test]
+async fn a_user_has_so_many_connections_over_all_processes_and_no_more() {
+    let limit = [("CHANNEL_TOKEN_HMAC_SECRET", SECRET), ("WS_MAX_CONNECTIONS_PER_USER", "2")];
+    let app = TestApp::start_with(&limit).await;
+    let twin = app.twin(&limit).await;
+    let claims = json!({"sub": "42"});
+    let (first, _second) = (connected(&app, &claims).await.0, connected(&twin, &claims).await.0);
+    let mut third = Socket::open(&app).await;
+    third.tell("connect", json!({"token": sign(&claims)})).await;
+    assert_eq!(third.closed().await, 3504);
+    connected(&app, &json!({"sub": "7"})).await;
+    drop(first);
+    loop {
+        let mut again = Socket::open(&app).await;
+        let id = again.tell("connect", json!({"token": sign(&claims)})).await;
+        if let super::client::Received::Text(text) = again.receive().await {
+            assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["id"], id);
+            break;
+        }
+    }
+}
