@@ -266,7 +266,10 @@ impl Slot {
                     0 => self.ledger.take_unnumbered(),
                     offset => self.ledger.take(offset, Way::Push),
                 }
-                shared.delivered(self.channel, delivery);
+                // What a stuck reader finds in the end is late by its own fault.
+                if self.kind == Kind::Reader {
+                    shared.delivered(self.channel, delivery);
+                }
                 Ok(())
             }
             Line::Ping => {
