@@ -55,7 +55,7 @@ async fn main() -> std::io::Result<()> {
         let thread = Thread { own_room, rooms: Arc::clone(&rooms) };
         App::new().app_data(Data::new(thread)).route("/echo", web::get().to(echo)).route("/fanout", web::get().to(fan_out))
     });
-    let server = server.workers(args.workers).bind(("127.0.0.1", args.port))?;
+    let server = server.workers(args.workers).tcp_nodelay(true).bind(("127.0.0.1", args.port))?;
     for address in server.addrs() {
         writeln!(std::io::stdout(), "ws://{address}/echo")?;
     }

@@ -101,6 +101,8 @@ pub fn bind(state: AppState) -> io::Result<(Server, SocketAddr)> {
     .keep_alive(Duration::from_secs(settings.api_keep_alive_s))
     .client_request_timeout(Duration::from_secs(settings.api_client_timeout_s))
     .shutdown_timeout(settings.shutdown_timeout_s - settings.drain_delay_s - settings.ws_drain_s)
+    // A socket's second answer would wait for the client to acknowledge the first, which takes clients 40 ms.
+    .tcp_nodelay(true)
     .on_connect(count_connection)
     .disable_signals();
     let (host, port) = address;
