@@ -2,7 +2,7 @@
 
 use crate::{
     Result,
-    channels::Namespaces,
+    channels::{Namespaces, persist::Registered},
     clock::Clock,
     config::Settings,
     jobs::{LocalJobs, LookupBatch},
@@ -30,6 +30,8 @@ pub struct Context {
     pub namespaces: Namespaces,
     pub clock: Clock,
     pub jobs: Arc<LocalJobs>,
+    /// Persisted channels that this process has published on lately.
+    pub registered: Arc<Registered>,
     pub lookups: Arc<LookupBatch>,
 }
 
@@ -60,6 +62,7 @@ impl Context {
             namespaces,
             clock: Clock::default(),
             jobs,
+            registered: Arc::default(),
             lookups: Arc::default(),
         })
     }

@@ -114,7 +114,8 @@ impl Keys {
         pubsub_channel.strip_prefix(&*self.prefix)?.strip_prefix(":{c:")?.strip_suffix("}:1")
     }
 
-    /// Hash of a channel's position: `s` offset of its last publication, `e` epoch, `r` run_id of the Redis that counts in it.
+    /// Hash of a channel's position: `s` offset of its last publication, `e` epoch, `r` run_id of the Redis that counts in it,
+    /// `m` when the epoch's first publication that is to be saved came, in milliseconds.
     pub fn channel_meta(&self, channel: &str) -> String {
         self.channel_part(channel, "meta")
     }
@@ -130,7 +131,8 @@ impl Keys {
         self.channel_part(channel, &format!("idem:{key_hash}"))
     }
 
-    /// Stream of publications that are not in PostgreSQL yet: `o` offset, `e` epoch, and `b` and `t` as in the history.
+    /// Stream of publications that are not in PostgreSQL yet: `o` offset, `e` epoch, and `b` and `t` as in the history. The id is
+    /// `<m>-<offset>`, with `m` of the position's hash, so that offsets are found by it.
     pub fn channel_unsaved(&self, channel: &str) -> String {
         self.channel_part(channel, "unsaved")
     }
@@ -149,6 +151,11 @@ impl Keys {
     /// Hash of the channels that the server subscribes a user's connections to, each with what it tells them.
     pub fn user_subscriptions(&self, user: &str) -> String {
         format!("{}:{{u:{user}}}:1:subscriptions", self.prefix)
+    }
+
+    /// Sorted set of channels that have, or had lately, publications to be saved, by when they said so in milliseconds.
+    pub fn channels_unsaved(&self) -> String {
+        format!("{}:channels:unsaved", self.prefix)
     }
 
     /// Pub/sub channel of orders for connections, which every process hears.

@@ -1,7 +1,9 @@
-//! What one process does for all: sweeping, reconciling, rates, partitions ahead, pruning, watching. One child is elected by an
-//! advisory lock; a second one at the same time would do no harm, since everything here is guarded, but only double work.
+//! What one process does for all: sweeping, reconciling, rates, partitions ahead, pruning, watching, saving publications. One child
+//! is elected by an advisory lock; a second one at the same time would do no harm, since everything here is guarded, but only double
+//! work.
 
 mod leader;
+mod publications;
 mod reconciling;
 mod sampling;
 mod sweeping;
@@ -27,6 +29,7 @@ pub async fn run(ctx: Context) {
                     () = sampling::run(&ctx) => {}
                     () = upkeep::run(&ctx) => {}
                     () = watching::run(&ctx) => {}
+                    () = publications::run(&ctx) => {}
                 }
             }
             Err(error) => tracing::debug!(%error, "no election while PostgreSQL is away"),

@@ -1,7 +1,9 @@
 //! The leader's slowest loop: partitions ahead of time, and what is past its retention.
 
 use shared::{
-    Context, Result, accounts, idempotency,
+    Context, Result, accounts,
+    channels::persist,
+    idempotency,
     jobs::{engine::upkeep, unique},
 };
 use std::time::Duration;
@@ -26,6 +28,7 @@ pub(super) async fn run(ctx: &Context) {
 
 async fn keep(ctx: &Context) -> Result<()> {
     upkeep::add_days(ctx).await?;
+    persist::keep_house(ctx).await?;
     let n_pruned = upkeep::prune(ctx).await?;
     if n_pruned > 0 {
         tracing::info!(n_jobs = n_pruned, "ended jobs past their retention were removed");

@@ -10,6 +10,7 @@ local function position_of(meta, history, fresh)
     return tonumber(known[1]), known[2]
   end
   redis.call('DEL', history)
+  redis.call('HDEL', meta, 'm')
   redis.call('HSET', meta, 's', '0', 'e', fresh, 'r', string.match(server, 'run_id:(%x+)'))
   return 0, fresh
 end

@@ -1,7 +1,7 @@
 //! Reading what is kept of a channel, and where it stands.
 
 use super::{
-    Channel, ChannelError, Position, Publication,
+    Channel, ChannelError, Position, Publication, persist,
     scripts::{self, HISTORY},
 };
 use crate::{Context, Error};
@@ -39,10 +39,6 @@ impl Filter {
     pub fn newest(limit: u32) -> Self {
         Self { limit, since: None, direction: Direction::Reverse }
     }
-
-    pub fn after(position: Position) -> Self {
-        Self { limit: HISTORY_READ_MAX, since: Some(position), direction: Direction::Forward }
-    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,17 +48,34 @@ pub struct History {
     pub position: Position,
 }
 
-/// What is kept of a channel. `UnrecoverablePosition` when `since` is of another epoch; publications that are no longer kept
+/// What one script read.
+pub(super) struct Read {
+    pub(super) history: History,
+    /// The first part of the ids under which publications of this epoch wait to be saved.
+    pub(super) unsaved_ms: Option<u64>,
+}
+
+/// What is kept of a channel, in PostgreSQL too if it is persisted. `UnrecoverablePosition` when `since` is of another epoch; publications that are no longer kept
 /// are simply not there.
 pub async fn history(ctx: &Context, channel: &Channel, filter: &Filter) -> Result<History, ChannelError> {
     if channel.namespace.history.is_none() {
         return Err(ChannelError::NotAvailable);
     }
-    let history = read(ctx, channel, filter).await?;
-    if filter.since.as_ref().is_some_and(|since| !since.counts_in(&history.position.epoch)) {
+    let read = read(ctx, channel, filter).await?;
+    if filter.since.as_ref().is_some_and(|since| !since.counts_in(&read.history.position.epoch)) {
         return Err(ChannelError::UnrecoverablePosition);
     }
-    Ok(history)
+    Ok(if channel.namespace.persist { persist::complete(ctx, channel, filter, read).await } else { read.history })
+}
+
+/// What a subscriber that was at `since` has missed, for [`begin`](super::recovery::begin): only what Redis keeps, so that coming
+/// back costs the same in a persisted channel. In another epoch it is what there is of that one.
+pub async fn missed(ctx: &Context, channel: &Channel, since: &Position) -> Result<History, ChannelError> {
+    if channel.namespace.history.is_none() {
+        return Err(ChannelError::NotAvailable);
+    }
+    let filter = Filter { limit: HISTORY_READ_MAX, since: Some(since.clone()), direction: Direction::Forward };
+    Ok(read(ctx, channel, &filter).await?.history)
 }
 
 /// Where the channel stands.
@@ -90,7 +103,7 @@ pub async fn history_remove(ctx: &Context, channel: &Channel) -> Result<(), Chan
     Ok(cmd.exec_async(&mut ctx.redis.connection()).await?)
 }
 
-async fn read(ctx: &Context, channel: &Channel, filter: &Filter) -> Result<History, ChannelError> {
+async fn read(ctx: &Context, channel: &Channel, filter: &Filter) -> Result<Read, ChannelError> {
     let (keys, name, epoch) = (&ctx.keys, channel.name.as_str(), scripts::fresh_epoch());
     let since = filter.since.as_ref().map(|since| since.offset);
     let (command, first, last) = match (filter.direction, since) {
@@ -103,13 +116,14 @@ async fn read(ctx: &Context, channel: &Channel, filter: &Filter) -> Result<Histo
     let is_empty = (filter.direction, since) == (Direction::Reverse, Some(0));
     let limit = if is_empty { 0 } else { filter.limit.min(HISTORY_READ_MAX) };
     let meta_ttl_s = ctx.settings().channel_layer_group_expiry;
-    let (offset, epoch, entries): (u64, String, Vec<Entry>) = scripts::run(ctx, &HISTORY, |cmd| {
+    let (offset, epoch, entries, unsaved_ms): (u64, String, Vec<Entry>, Option<u64>) = scripts::run(ctx, &HISTORY, |cmd| {
         cmd.arg(2).arg(keys.channel_meta(name)).arg(keys.channel_history(name));
         cmd.arg(&epoch).arg(meta_ttl_s).arg(limit).arg(command).arg(&first).arg(last);
     })
     .await?;
     let publications = entries.into_iter().map(Entry::publication).collect::<Result<_, Error>>()?;
-    Ok(History { publications, position: Position { offset, epoch: epoch.into() } })
+    let history = History { publications, position: Position { offset, epoch: epoch.into() } };
+    Ok(Read { history, unsaved_ms })
 }
 
 /// One entry of the stream: its id, and its fields `b` and `t`.

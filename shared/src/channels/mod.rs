@@ -3,6 +3,7 @@
 //! - `name`, `namespace`, `namespaces`: a channel, and the rules it comes under.
 //! - `position`, `publication`, `delivery`: the nouns of a channel's life. `error`: why something was refused.
 //! - `publish`, `history`: the two sides of what is kept, each one script (`*.lua` beside). `recovery`: how a subscription begins without missing anything.
+//! - `persist`: what is kept beyond what Redis keeps.
 //! - `link`: how a process hears of publications. `control`: how it orders connections about, wherever they are held.
 //! - [`requests`], [`administration`], [`listing`], [`publish_job`]: what is asked without a connection.
 //! - `presence`: who is subscribed. `connections`: how many a user has. `sessions`: what the server subscribes a user to.
@@ -22,6 +23,7 @@ mod name;
 mod namespace;
 mod namespaces;
 mod permission;
+pub mod persist;
 mod position;
 pub mod presence;
 mod publication;
@@ -37,7 +39,7 @@ mod token;
 pub use control::control;
 pub use delivery::{Addressee, Control, Delivery};
 pub use error::ChannelError;
-pub use history::{Direction, Filter, HISTORY_READ_MAX, History, history, history_remove, position, positions};
+pub use history::{Direction, Filter, HISTORY_READ_MAX, History, history, history_remove, missed, position, positions};
 pub use link::Link;
 pub use name::{ChannelName, NAME_BYTES_MAX};
 pub use namespace::{Audience, Channel, HistoryRules, Namespace, Offer, Who};

@@ -107,7 +107,7 @@ fn shipped() -> [(Arc<str>, Namespace); 7] {
             join_leave: Offer::Asked,
             subscribe: Who::User,
             publish: Who::Subscriber,
-            persist: false,
+            persist: true,
             ..blank("chat")
         },
         Namespace { history: keeps(100, 1), recovery: forced, audience: Audience::Job, subscribe: Who::User, ..blank("job") },

@@ -28,7 +28,13 @@ if size > 0 then
   redis.call('XADD', KEYS[2], 'MAXLEN', '=', size, offset .. '-0', 'b', ARGV[3], 't', ARGV[4])
   redis.call('EXPIRE', KEYS[2], ARGV[6])
   if unsaved_max > 0 then
-    redis.call('XADD', KEYS[4], '*', 'o', offset, 'e', epoch, 'b', ARGV[3], 't', ARGV[4])
+    redis.call('HSETNX', KEYS[1], 'm', ARGV[4])
+    local id = redis.call('HGET', KEYS[1], 'm') .. '-' .. offset
+    local fields = { 'o', offset, 'e', epoch, 'b', ARGV[3], 't', ARGV[4] }
+    -- After a clock went back the id of a new epoch may be below that of an old one: then any will do.
+    if redis.pcall('XADD', KEYS[4], id, unpack(fields)).err then
+      redis.call('XADD', KEYS[4], '*', unpack(fields))
+    end
   end
 end
 if key_ttl > 0 then

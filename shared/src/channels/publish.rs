@@ -3,6 +3,7 @@
 use super::{
     Channel, ChannelError, NewPublication, Position,
     namespace::HistoryRules,
+    persist,
     scripts::{self, PUBLISH},
 };
 use crate::{Context, clock::unix_ms};
@@ -29,6 +30,9 @@ pub async fn publish(ctx: &Context, channel: &Channel, new: &NewPublication<'_>)
     };
     if publication.history.is_none() && publication.key_hash.is_none() {
         return send(ctx, channel, &publication).await;
+    }
+    if publication.history.is_some() && channel.namespace.persist {
+        persist::register(ctx, &channel.name).await?;
     }
     keep_and_send(ctx, channel, &publication).await
 }

@@ -34,7 +34,7 @@ pub struct Beginning {
 pub struct Gap;
 
 /// Begins a subscription. `asked` is the position that the client wants to go on from, with which `history` was read
-/// ([`Filter::after`](super::Filter::after)); without one the history need only hold the position.
+/// ([`missed`](super::missed)); without one the history need only hold the position.
 pub fn begin(asked: Option<&Position>, history: History, buffered: Vec<Buffered>) -> Result<Beginning, Gap> {
     let History { publications, position } = history;
     let (live, top) = lead_on(&position, buffered)?;

@@ -234,6 +234,8 @@ settings! {
     CHANNEL_API_KEY channel_api_key: Option<SecretString> = "";
     /// Seconds that a channel's position is remembered after its last use; the longest that its history may be kept.
     CHANNEL_LAYER_GROUP_EXPIRY channel_layer_group_expiry: u64 = "86400" in 60..=31_536_000;
+    /// Days that publications of persisted channels are kept in PostgreSQL; whole months go.
+    CHANNEL_HISTORY_RETENTION_DAYS channel_history_retention_days: u32 = "365" in 1..=3_650;
     /// Seconds that a user's server-side subscriptions are remembered without a connection.
     CHANNEL_SESSION_TTL channel_session_ttl: u64 = "86400" in 1..=31_536_000;
 

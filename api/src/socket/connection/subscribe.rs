@@ -21,7 +21,7 @@ use crate::socket::{
 use serde_json::value::RawValue;
 use shared::{
     channels::{
-        self, Action, Channel, ChannelError, EPOCH_BYTES_MAX, Filter, History, Offer, Position, Publication, SubscriptionGrant, TokenError,
+        self, Action, Channel, EPOCH_BYTES_MAX, History, Offer, Position, Publication, SubscriptionGrant, TokenError,
         recovery::{self, Beginning},
     },
     telemetry::metrics::WS_RECOVERIES,
@@ -157,11 +157,7 @@ impl Connection {
         }
         let ctx = &self.hub.state.ctx;
         if let Some(since) = since {
-            match channels::history(ctx, &channel.channel, &Filter::after(since.clone())).await {
-                // Another epoch: what was missed is not known, but where the channel stands is.
-                Err(ChannelError::UnrecoverablePosition) => {}
-                history => return Ok(Some(history?)),
-            }
+            return Ok(Some(channels::missed(ctx, &channel.channel, since).await?));
         }
         let position = channels::position(ctx, &channel.channel).await?;
         Ok(Some(History { publications: Vec::new(), position }))

@@ -44,6 +44,7 @@ pub(super) fn with_namespaces(mut ctx: Context) -> Context {
         ("kept", "history_size = 5\nrecovery = \"forced\"\npresence = true\njoin_leave = true"),
         ("long", "history_size = 1000\nrecovery = \"forced\""),
         ("live", "presence = true"),
+        ("saved", "history_size = 3\npersist = true"),
     ]
     .map(|(name, toml)| (name.to_owned(), table(toml)))
     .into();
@@ -61,7 +62,7 @@ pub(super) fn json(text: &str) -> Box<RawValue> {
     RawValue::from_string(text.to_owned()).expect("a test publishes JSON")
 }
 
-fn offsets(publications: &[Publication]) -> Vec<u64> {
+pub(super) fn offsets(publications: &[Publication]) -> Vec<u64> {
     publications.iter().map(|publication| publication.offset).collect()
 }
 
