@@ -35,7 +35,7 @@ use utoipa::{
         queues::purge_queue, queues::list_dead_jobs, queues::delete_dead_jobs, queues::requeue_dead_jobs,
         workers::list_workers, workers::get_worker,
         channels::publications::create_publication, channels::publications::list_publications, channels::publications::delete_publications,
-        channels::list_channels, channels::broadcasts::create_broadcast,
+        channels::get_presence, channels::get_presence_stats, channels::list_channels, channels::broadcasts::create_broadcast,
         channels::connections::close_connection, channels::connections::close_connections, system::send_system_message,
         server_api::call_server_api, upgrade::open_socket),
     components(schemas(crate::error::Problem<'_>, shared::Code)),

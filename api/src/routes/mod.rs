@@ -69,6 +69,8 @@ pub fn versioned() -> Vec<Entry> {
         POST "/channels/{channel}/publications" Write Scoped(Scope::ChannelsPublish) => channels::publications::create_publication;
         GET "/channels/{channel}/publications" Read Scoped(Scope::ChannelsRead) => channels::publications::list_publications;
         DELETE "/channels/{channel}/publications" Write Operator(Scope::ChannelsPublish) => channels::publications::delete_publications;
+        GET "/channels/{channel}/presence" Read Scoped(Scope::ChannelsRead) => channels::get_presence;
+        GET "/channels/{channel}/presence-stats" Read Scoped(Scope::ChannelsRead) => channels::get_presence_stats;
         POST "/broadcasts" Bulk Scoped(Scope::ChannelsPublish) => channels::broadcasts::create_broadcast;
         GET "/channels" Read Operator(Scope::ChannelsRead) => channels::list_channels;
         POST "/connections/{client}/disconnect" Write Operator(Scope::ChannelsPublish) => channels::connections::close_connection;

@@ -45,7 +45,8 @@ pub struct ServerError {
     message: String,
 }
 
-/// Does what another backend asks: `publish`, `broadcast`, `subscribe`, `unsubscribe`, `disconnect`, `history`, `history_remove`, `refresh`, `channels`, `info`, or a `batch` of them, in the shapes of Centrifugo's server API. The
+/// Does what another backend asks: `publish`, `broadcast`, `subscribe`, `unsubscribe`, `disconnect`, `presence`, `presence_stats`,
+/// `history`, `history_remove`, `refresh`, `channels`, `info`, or a `batch` of them, in the shapes of Centrifugo's server API. The
 /// key is `CHANNEL_API_KEY`, which may do everything, or an API key of ours, which may what its user may; it is sent as `X-API-Key`,
 /// or as `Authorization: apikey <key>`.
 #[utoipa::path(post, path = "/api/{method}", tag = "channels", operation_id = "call_server_api",

@@ -10,6 +10,7 @@ use crate::{
 };
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
+use shared::channels::presence;
 
 /// A server, a user and an admin.
 struct World {
@@ -121,6 +122,8 @@ async fn namespaces_say_who_may_publish_and_read() {
     let read = |channel: &str| world.get(&world.ada, &format!("/channels/{channel}/publications"));
     assert_eq!(send(read(&own)).await.0, 200);
     assert_eq!(send_for_problem(read(&others)).await, (403, "forbidden".to_owned()));
+    assert_eq!(send_for_problem(world.get(&world.ada, "/channels/track:7/presence")).await, (403, "forbidden".to_owned()));
+    assert_eq!(send_for_problem(world.get(&world.admin, "/channels/track:7/presence")).await, (409, "conflict".to_owned()));
 }
 
 #[tokio::test]
@@ -184,8 +187,23 @@ async fn operators_list_the_channels_that_somebody_is_subscribed_to() {
     }
     assert_eq!(send_for_problem(world.get(&world.ada, "/channels")).await, (403, "forbidden".to_owned()));
     let (_, first) = send(world.get(&world.admin, "/channels?limit=2")).await;
-    assert_eq!(first["items"], json!([{"name": "chat:a", "num_clients": null}, {"name": "chat:b", "num_clients": null}]));
+    assert_eq!(first["items"], json!([{"name": "chat:a", "num_clients": 0}, {"name": "chat:b", "num_clients": 0}]));
     let next = first["next_cursor"].as_str().unwrap();
     let (_, last) = send(world.get(&world.admin, &format!("/channels?cursor={next}"))).await;
     assert_eq!(last, json!({"items": [{"name": "public:c", "num_clients": null}], "next_cursor": null}));
+}
+
+#[tokio::test]
+async fn who_is_subscribed_is_listed_and_counted() {
+    let world = World::new().await;
+    let (ctx, channel) = (&world.app.state.ctx, world.app.state.ctx.namespaces.resolve("chat:lobby").unwrap());
+    for (client, user) in [("c1", "7"), ("c2", "7"), ("c3", "")] {
+        let info = serde_json::from_value(json!({"user": user, "client": client, "chan_info": {"n": client}})).unwrap();
+        presence::join(ctx, &channel, &info).await.unwrap();
+    }
+    let (_, listed) = send(world.get(&world.ada, "/channels/chat:lobby/presence")).await;
+    assert_eq!(listed["presence"].as_object().unwrap().len(), 3);
+    assert_eq!(listed["presence"]["c2"], json!({"user": "7", "client": "c2", "chan_info": {"n": "c2"}}));
+    let (_, stats) = send(world.get(&world.ada, "/channels/chat:lobby/presence-stats")).await;
+    assert_eq!(stats, json!({"num_clients": 3, "num_users": 2}));
 }

@@ -3,6 +3,7 @@
 
 use super::{
     Action, Authority, Channel, ChannelError, ClientInfo, Filter, History, Membership, NewPublication, Position, Subject, history, may,
+    presence::{self, PresenceStats, PresentClient},
     publish,
 };
 use crate::{Caller, Context, Scope, accounts::Proof, ids::UserId};
@@ -110,4 +111,15 @@ pub async fn broadcast_for(
 pub async fn history_for(ctx: &Context, requester: Requester<'_>, channel: &Channel, filter: &Filter) -> Result<History, ChannelError> {
     requester.require(ctx, channel, Action::ReadHistory).await?;
     history(ctx, channel, filter).await
+}
+
+/// Who is subscribed now.
+pub async fn presence_for(ctx: &Context, requester: Requester<'_>, channel: &Channel) -> Result<Vec<PresentClient>, ChannelError> {
+    requester.require(ctx, channel, Action::ReadPresence).await?;
+    presence::list(ctx, channel).await
+}
+
+pub async fn presence_stats_for(ctx: &Context, requester: Requester<'_>, channel: &Channel) -> Result<PresenceStats, ChannelError> {
+    requester.require(ctx, channel, Action::ReadPresence).await?;
+    presence::stats(ctx, channel).await
 }

@@ -96,7 +96,7 @@ pub struct PublicationView {
     data: Box<RawValue>,
     /// Who published it; absent for a server.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>, nullable = false)]
+    #[schema(value_type = Option<super::Present>, nullable = false)]
     info: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<BTreeMap<String, String>>, nullable = false)]

@@ -11,10 +11,11 @@ use serde_json::{
 use shared::{
     Context, Role, Scope,
     channels::{
-        Addressee, ChannelName, Control, Direction, Filter, HISTORY_READ_MAX, NewPublication, Position, Publication,
+        Addressee, ChannelName, Control, Direction, Filter, HISTORY_READ_MAX, NewPublication, Position, Publication, ServerSubscription,
         administration::Parting,
         control, history_remove, listing,
         requests::{self, BROADCAST_CHANNELS_MAX, Requester},
+        sessions,
     },
     jobs::raw_json,
     nodes,
@@ -52,6 +53,8 @@ methods! {
     Unsubscribe = "unsubscribe" => unsubscribe;
     Disconnect = "disconnect" => disconnect;
     Refresh = "refresh" => refresh;
+    Presence = "presence" => presence;
+    PresenceStats = "presence_stats" => presence_stats;
     History = "history" => history;
     HistoryRemove = "history_remove" => remove_history;
     Channels = "channels" => channels;
@@ -198,7 +201,8 @@ async fn subscribe(ctx: &Context, requester: Requester<'_>, params: &str) -> Ans
     let channel = ctx.namespaces.resolve(&options.channel)?.name;
     let chan_info = either(options.info, options.b64info.as_deref())?;
     let data = either(options.data, options.b64data.as_deref())?;
-    order(ctx, &Control::Subscribe { to: to.addressee()?, channel, chan_info, data }).await
+    sessions::subscribe(ctx, to.addressee()?, &ServerSubscription { channel, chan_info, data }).await?;
+    answer(&json!({}))
 }
 
 fn either(json: Option<Box<RawValue>>, base64: Option<&str>) -> Result<Option<Arc<RawValue>>, Refusal> {
@@ -213,7 +217,8 @@ async fn unsubscribe(ctx: &Context, requester: Requester<'_>, params: &str) -> A
     let (to, from): (Whose, OneChannel) = (parse(params)?, parse(params)?);
     let channel: ChannelName = ctx.namespaces.resolve(&from.channel)?.name;
     let (code, reason) = (2_000, "server unsubscribe".to_owned());
-    order(ctx, &Control::Unsubscribe { to: to.addressee()?, channel, code, reason }).await
+    sessions::unsubscribe(ctx, to.addressee()?, channel, code, reason).await?;
+    answer(&json!({}))
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -261,6 +266,22 @@ async fn refresh(ctx: &Context, requester: Requester<'_>, params: &str) -> Answe
 async fn order(ctx: &Context, order: &Control) -> Answer {
     control(ctx, order).await?;
     answer(&json!({}))
+}
+
+async fn presence(ctx: &Context, requester: Requester<'_>, params: &str) -> Answer {
+    #[derive(Serialize)]
+    struct Presence {
+        presence: BTreeMap<Arc<str>, Box<RawValue>>,
+    }
+    let channel = ctx.namespaces.resolve(&parse::<OneChannel>(params)?.channel)?;
+    let present = requests::presence_for(ctx, requester, &channel).await?;
+    answer(&Presence { presence: present.into_iter().map(|present| (present.client, present.info)).collect() })
+}
+
+async fn presence_stats(ctx: &Context, requester: Requester<'_>, params: &str) -> Answer {
+    let channel = ctx.namespaces.resolve(&parse::<OneChannel>(params)?.channel)?;
+    let stats = requests::presence_stats_for(ctx, requester, &channel).await?;
+    answer(&json!({"num_clients": stats.num_clients, "num_users": stats.num_users}))
 }
 
 #[derive(Debug, Deserialize)]

@@ -27,11 +27,11 @@ async fn operators_close_one_connection_or_all_of_a_user() {
     assert_eq!(send_for_problem(world.post(&world.ada, one, &json!({}))).await, (403, "forbidden".to_owned()));
     assert_eq!(send(world.post(&world.admin, one, &json!({}))).await.0, 204);
     let client = json!({"client": "0197a1b2-0000-7000-8000-000000000000"});
-    assert_eq!(next_order().await, json!({"order": "disconnect", "to": client, "code": 3503, "reason": "force disconnect"}));
+    assert_eq!(next_order().await, json!({"disconnect": {"to": client, "code": 3503, "reason": "force disconnect"}}));
     let all = format!("/api/v1/users/{}/disconnect", user_id(&world.ada));
     assert_eq!(send(world.post(&world.admin, &all, &json!({"code": 4000, "reason": "come again"}))).await.0, 204);
     let user = json!({"user": user_id(&world.ada)});
-    assert_eq!(next_order().await, json!({"order": "disconnect", "to": user, "code": 4000, "reason": "come again"}));
+    assert_eq!(next_order().await, json!({"disconnect": {"to": user, "code": 4000, "reason": "come again"}}));
     let (_, log) = send(world.get(&world.admin, "/audit?limit=2")).await;
     assert_eq!((&log["items"][0]["action"], &log["items"][0]["subject_id"]), (&json!("connections_closed"), &world.ada["user"]["id"]));
     assert_eq!((&log["items"][1]["subject_kind"], &log["items"][1]["detail"]["client"]), (&json!("connection"), &client["client"]));

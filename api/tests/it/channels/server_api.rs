@@ -4,6 +4,7 @@ use super::{World, connections::orders};
 use crate::support::{send, send_for_problem};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
+use shared::channels::{presence, sessions};
 
 const KEY: &str = "a-key-of-another-backend";
 
@@ -82,6 +83,7 @@ async fn what_cannot_be_done_has_the_code_that_the_libraries_know() {
     assert_eq!(error(&world, "publish", json!({"channel": "chat:a", "b64data": "//"})).await, 107);
     assert_eq!(error(&world, "publish", json!({"channel": 1, "data": 1})).await, 107);
     assert_eq!(error(&world, "dance", json!({})).await, 104);
+    assert_eq!(error(&world, "presence", json!({"channel": "public:a"})).await, 108);
     assert_eq!(error(&world, "history", json!({"channel": "chat:a", "since": {"offset": 1, "epoch": "x"}})).await, 112);
     assert_eq!(error(&world, "disconnect", json!({"user": "1", "session": "s"})).await, 108);
     let garbage = world.app.post("/api/publish").header("x-api-key", KEY).body("{");
@@ -94,16 +96,16 @@ async fn orders_reach_every_process() {
     let mut next_order = orders(&world).await;
     let to = json!({"user": "7", "client": "c"});
     result(&world, "subscribe", json!({"user": "7", "client": "c", "channel": "chat:a", "info": {"i": 1}, "data": {"d": 1}})).await;
-    let subscribe = json!({"order": "subscribe", "to": to, "channel": "chat:a", "chan_info": {"i": 1}, "data": {"d": 1}});
+    let subscribe = json!({"subscribe": {"to": to, "channel": "chat:a", "chan_info": {"i": 1}, "data": {"d": 1}}});
     assert_eq!(next_order().await, subscribe);
     result(&world, "unsubscribe", json!({"user": "7", "client": "c", "channel": "chat:a"})).await;
-    let unsubscribe = json!({"order": "unsubscribe", "to": to, "channel": "chat:a", "code": 2000, "reason": "server unsubscribe"});
+    let unsubscribe = json!({"unsubscribe": {"to": to, "channel": "chat:a", "code": 2000, "reason": "server unsubscribe"}});
     assert_eq!(next_order().await, unsubscribe);
     result(&world, "disconnect", json!({"user": "7", "whitelist": ["c"], "disconnect": {"code": 4501, "reason": "bye"}})).await;
-    let disconnect = json!({"order": "disconnect", "to": {"user": "7"}, "code": 4501, "reason": "bye", "except": ["c"]});
+    let disconnect = json!({"disconnect": {"to": {"user": "7"}, "code": 4501, "reason": "bye", "except": ["c"]}});
     assert_eq!(next_order().await, disconnect);
     result(&world, "refresh", json!({"user": "7", "expire_at": 1_900_000_000})).await;
-    assert_eq!(next_order().await, json!({"order": "refresh", "to": {"user": "7"}, "expired": false, "expires_at": 1_900_000_000}));
+    assert_eq!(next_order().await, json!({"refresh": {"to": {"user": "7"}, "expired": false, "expires_at": 1_900_000_000}}));
 }
 
 #[tokio::test]
@@ -150,4 +152,27 @@ async fn an_api_key_of_ours_may_what_its_user_may() {
     assert_eq!(call(&admins, "disconnect", json!({"user": "7"})).await, Value::Null);
     let reader = world.key(&world.admin, &["channels:read"]).await;
     assert_eq!(call(&reader, "publish", publish("chat:a")).await, 103);
+}
+
+#[tokio::test]
+async fn who_is_subscribed_is_told_as_the_libraries_read_it() {
+    let world = world().await;
+    let ctx = &world.app.state.ctx;
+    let info = serde_json::from_value(json!({"user": "7", "client": "c1", "conn_info": {"name": "Ada"}})).unwrap();
+    presence::join(ctx, &ctx.namespaces.resolve("chat:a").unwrap(), &info).await.unwrap();
+    let listed = result(&world, "presence", json!({"channel": "chat:a"})).await;
+    assert_eq!(listed, json!({"presence": {"c1": {"user": "7", "client": "c1", "conn_info": {"name": "Ada"}}}}));
+    assert_eq!(result(&world, "presence_stats", json!({"channel": "chat:a"})).await, json!({"num_clients": 1, "num_users": 1}));
+}
+
+#[tokio::test]
+async fn a_users_later_connections_are_subscribed_too_until_that_is_taken_back() {
+    let world = world().await;
+    let remembered = async || sessions::remembered(&world.app.state.ctx, "7").await.unwrap();
+    result(&world, "subscribe", json!({"user": "7", "channel": "chat:a"})).await;
+    result(&world, "subscribe", json!({"user": "7", "client": "c", "channel": "chat:b"})).await;
+    let channels: Vec<String> = remembered().await.iter().map(|subscription| subscription.channel.to_string()).collect();
+    assert_eq!(channels, ["chat:a"], "one connection's are its own");
+    result(&world, "unsubscribe", json!({"user": "7", "channel": "chat:a"})).await;
+    assert_eq!(remembered().await.len(), 0);
 }
