@@ -1,9 +1,6 @@
 // A headless Chromium with one page, spoken to by its DevTools protocol.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as pause } from 'node:timers/promises';
 import WebSocket from 'ws';
@@ -14,10 +11,9 @@ export class Browser {
   #lastId = 0;
   #calls = new Map();
 
-  static async start(program) {
+  static async start(program, directory) {
     const browser = new Browser();
-    browser.profile = mkdtempSync(join(tmpdir(), 'millrace-chromium-'));
-    const options = ['--headless', '--no-first-run', '--disable-gpu', '--remote-debugging-port=0', `--user-data-dir=${browser.profile}`];
+    const options = ['--headless', '--no-first-run', '--disable-gpu', '--remote-debugging-port=0', `--user-data-dir=${directory}`];
     // Chromium's sandbox refuses root.
     if (process.getuid() === 0) options.push('--no-sandbox');
     browser.child = spawn(program, [...options, 'about:blank'], { stdio: ['ignore', 'ignore', 'pipe'] });
@@ -67,10 +63,9 @@ export class Browser {
 
   async end() {
     const ended = once(this.child, 'exit');
-    this.socket?.close();
-    this.child.kill();
+    // Asked to, it ends the processes that it started before it ends itself.
+    this.call('Browser.close').catch(() => {});
     await ended;
-    rmSync(this.profile, { recursive: true, force: true, maxRetries: 5 });
   }
 
   #take({ id, result, error, method, params }) {

@@ -5,7 +5,7 @@ import { Browser } from './browser.mjs';
 import { connect, subscribe } from './client.mjs';
 
 const CHANNEL = 'chat:page';
-const stateIs = (state) => `document.getElementById('state').textContent === '${state}'`;
+const stateIs = (state) => `(document.getElementById('state').textContent === '${state}')`;
 const shows = (text, kind = 'li') => `[...document.querySelectorAll('#messages ${kind}')].some((line) => line.textContent.includes('${text}'))`;
 
 async function talks(browser, api, account, friend) {
@@ -63,7 +63,7 @@ try {
   const [account, other] = [await api.account(), await api.account()];
   const scope = { api: neighbour, onEnd: (cleanup) => cleanups.push(cleanup) };
   const friend = await subscribe(await connect(scope, { token: other.token }), CHANNEL);
-  browser = await Browser.start(process.argv[2]);
+  browser = await Browser.start(process.argv[2], `${process.env.INTEROP_DIR}/chromium`);
   await talks(browser, api, account, friend);
   await recovers(browser, api, friend);
   await showsHistory(browser, api, account);

@@ -14,12 +14,13 @@ import traceback
 import raw
 import recovery
 import refusals
+import server_api
 import talking
 import tokens
 from api import Api
 
 DEADLINE_S = 20
-ROOMS = [talking, tokens, refusals, recovery, raw]
+ROOMS = [talking, tokens, refusals, recovery, server_api, raw]
 
 
 class Scope:

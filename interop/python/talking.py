@@ -83,7 +83,7 @@ async def unsubscribes(scope):
     """unsubscribe ends publications and presence, and may be followed by subscribe"""
     account = await scope.api.account()
     channel = f"chat:{scope.tag}"
-    staying = await subscribe(await connect(scope, token=account["token"]), channel)
+    staying = await subscribe(await connect(scope, token=account["token"]), channel, join_leave=True)
     leaver = await connect(scope, token=account["token"])
     leaving = await subscribe(leaver, channel)
     await leaving.unsubscribe()
@@ -91,6 +91,7 @@ async def unsubscribes(scope):
     await leaver.rpc("time", {})
     await staying.publish({"number": 1})
     await staying.events.next("publication")
+    await staying.events.next("leave", lambda context: context.info.client == leaver.id)
     assert (await staying.presence_stats()).num_clients == 1
     assert leaving.events.all("publication") == []
     await leaving.subscribe()

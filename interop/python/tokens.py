@@ -2,6 +2,8 @@
 
 import asyncio
 
+from centrifuge import SubscriptionState
+
 from client import connect, in_seconds, new_client, new_subscription, signed, subscribe
 
 
@@ -67,6 +69,7 @@ async def refreshes_subscriptions(scope):
     subscription = await subscribe(client, f"gated:{scope.tag}", get_token=get_token)
     await subscription.events.none("subscribing", lambda context: context.code != 0)
     assert asked == [f"gated:{scope.tag}"] * 2
+    assert subscription.state == SubscriptionState.SUBSCRIBED
 
 
 async def refuses_foreign_subscription_tokens(scope):

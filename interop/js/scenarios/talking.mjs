@@ -94,13 +94,14 @@ export const talking = {
     const { token } = await scope.api.account();
     const channel = `chat:${scope.tag}`;
     const [watcher, leaver] = [await connect(scope, { token }), await connect(scope, { token })];
-    const [staying, leaving] = [await subscribe(watcher, channel), await subscribe(leaver, channel)];
+    const [staying, leaving] = [await subscribe(watcher, channel, { joinLeave: true }), await subscribe(leaver, channel)];
     leaving.unsubscribe();
     assert.equal((await leaving.events.next('unsubscribed')).code, 0);
     // Commands are answered in order: what follows the unsubscribe sees it done.
     await leaver.rpc('time', {});
     await staying.publish({ number: 1 });
     await staying.events.next('publication');
+    await staying.events.next('leave', ({ info }) => info.client === leaver.id);
     assert.equal((await staying.presenceStats()).numClients, 1);
     assert.equal(leaving.events.count('publication'), 0);
     leaving.subscribe();
