@@ -5,28 +5,32 @@ use nix::sys::signal::Signal;
 use shared::{Context, testing::server_of};
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
+use tokio::sync::Notify;
 
 const QUEUE: &str = "default";
 /// A failover that takes longer is none.
 const LIMIT: Duration = Duration::from_secs(30);
 
-pub(crate) async fn kill_master(ctx: &Context) {
-    let (master, struck) = strike(ctx, Signal::SIGKILL).await;
+pub(crate) async fn kill_master(ctx: &Context, told: &Notify) {
+    let (master, struck) = strike(ctx, Signal::SIGKILL, told).await;
     until_replaced(ctx, master).await;
     until_consumed(ctx, "killed", struck).await;
 }
 
-pub(crate) async fn stop_master(ctx: &Context) {
-    let (master, struck) = strike(ctx, Signal::SIGSTOP).await;
+pub(crate) async fn stop_master(ctx: &Context, told: &Notify) {
+    let (master, struck) = strike(ctx, Signal::SIGSTOP, told).await;
     until_replaced(ctx, master).await;
     until_consumed(ctx, "stopped", struck).await;
     processes::send(master, Signal::SIGCONT);
 }
 
-async fn strike(ctx: &Context, signal: Signal) -> (i32, (Instant, OffsetDateTime)) {
+/// Tells when it is done, so that jobs are submitted after it.
+async fn strike(ctx: &Context, signal: Signal, told: &Notify) -> (i32, (Instant, OffsetDateTime)) {
     let master = master(ctx).await.expect("the queue has a master");
     processes::send(master, signal);
-    (master, (Instant::now(), OffsetDateTime::now_utc()))
+    let struck = (Instant::now(), OffsetDateTime::now_utc());
+    told.notify_one();
+    (master, struck)
 }
 
 /// The process that takes the queue's writes.

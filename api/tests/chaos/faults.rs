@@ -11,7 +11,8 @@ use shared::{
     Context,
     testing::{RedisTopology, TestStores},
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::Notify;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -84,6 +85,7 @@ pub(crate) struct World {
     pub(crate) programs: Programs,
     api: Program,
     workers: [Program; 2],
+    struck: Arc<Notify>,
     _stores: TestStores,
 }
 
@@ -104,7 +106,7 @@ impl World {
         let api = programs.api();
         let workers = [programs.worker(), programs.worker()];
         let client = Client::sign_in(programs.port).await;
-        Self { ctx: stores.context(&[]), client, servers, topology, programs, api, workers, _stores: stores }
+        Self { ctx: stores.context(&[]), client, servers, topology, programs, api, workers, struck: Arc::default(), _stores: stores }
     }
 
     /// Waits for `is_middle`, and for work that is under way; returns how many jobs are pending then.
@@ -138,6 +140,11 @@ impl World {
         }
     }
 
+    /// Tells when a master's fault has begun.
+    pub(crate) fn struck(&self) -> Arc<Notify> {
+        Arc::clone(&self.struck)
+    }
+
     /// Does it, and brings back what it took.
     pub(crate) async fn strike(&mut self, fault: Fault) {
         match fault {
@@ -156,8 +163,8 @@ impl World {
             }
             Fault::RedisRolledBack => self.servers.roll_redis_back().await,
             Fault::EverythingKilled => self.kill_everything().await,
-            Fault::MasterKilled => failover::kill_master(&self.ctx).await,
-            Fault::MasterStopped => failover::stop_master(&self.ctx).await,
+            Fault::MasterKilled => failover::kill_master(&self.ctx, &self.struck).await,
+            Fault::MasterStopped => failover::stop_master(&self.ctx, &self.struck).await,
         }
         if let Some(topology) = &self.topology {
             topology.revive();

@@ -34,6 +34,8 @@ use submitter::Accepted;
 const N_JOBS: usize = 20_000;
 /// Jobs of a run on several Redis servers.
 const N_JOBS_FAILED_OVER: usize = 6_000;
+/// Batches of such a run's stage that are submitted once the fault has struck, whatever is done with the others by then.
+const LATE: usize = 2;
 /// What is not over by then hangs.
 const LIMIT: Duration = Duration::from_secs(90);
 
@@ -77,14 +79,19 @@ async fn run(world: &mut World, accepted: &Arc<Accepted>, n_jobs: usize, faults:
         if fault.strikes_a_backlog() {
             world.hold_jobs().await;
         }
-        let submitting = submitter::submit(world.client.clone(), Arc::clone(accepted), stage.to_vec());
+        let (at_once, late) = stage.split_at(stage.len() - if fault.strikes_a_backlog() { LATE } else { 0 });
+        let submit = |batches: &[usize], start| submitter::submit(world.client.clone(), Arc::clone(accepted), batches.to_vec(), start);
+        let submitting = submit(at_once, None);
         let n_middle = stage.len() * mixture::BATCH * if fault.strikes_a_backlog() { 2 } else { 1 } / 3;
         let mut n_pending = world.until_in_the_middle(|| accepted.len() - n_before > n_middle).await;
         if fault.strikes_a_backlog() {
             n_pending = world.release_jobs().await;
         }
+        let after = submit(late, Some(world.struck()));
         world.strike(*fault).await;
-        submitting.await.unwrap();
+        for submitting in [submitting, after] {
+            submitting.await.unwrap();
+        }
         struck.push(Struck { fault: *fault, n_pending, took: since.elapsed() });
     }
     ledger::until_drained(world).await;

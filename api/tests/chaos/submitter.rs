@@ -15,7 +15,7 @@ use std::{
     },
 };
 use time::OffsetDateTime;
-use tokio::task::JoinHandle;
+use tokio::{sync::Notify, task::JoinHandle};
 
 /// Batches on their way at once.
 const AT_ONCE: usize = 4;
@@ -47,9 +47,13 @@ impl Accepted {
     }
 }
 
-/// Ends when every job of the batches is accepted, and every cancel asked for.
-pub(crate) fn submit(client: Client, accepted: Arc<Accepted>, batches: Vec<usize>) -> JoinHandle<()> {
+/// Begins when it is told to, if `start` is there to tell it, and ends when every job of the batches is accepted, and every
+/// cancel asked for.
+pub(crate) fn submit(client: Client, accepted: Arc<Accepted>, batches: Vec<usize>, start: Option<Arc<Notify>>) -> JoinHandle<()> {
     tokio::spawn(async move {
+        if let Some(start) = start.filter(|_| !batches.is_empty()) {
+            start.notified().await;
+        }
         let work = |batch| submit_batch(&client, &accepted, batch);
         stream::iter(batches).for_each_concurrent(AT_ONCE, work).await;
     })
