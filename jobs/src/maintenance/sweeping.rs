@@ -1,6 +1,7 @@
 //! The leader's fast loop: due jobs become ready, expired leases are dealt with, and a Redis that restarted or was emptied
 //! is noticed and filled again.
 
+use futures_util::future::join_all;
 use shared::redis::Connection;
 use shared::{
     Context, Result,
@@ -19,13 +20,27 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, Semaphore, watch},
     time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::task::AbortOnDropHandle;
 
 /// After an outage expired leases are left alone for so long: workers that lived through it try every half second to extend them.
 const HEARTBEATS_BACK: Duration = Duration::from_secs(3);
+
+/// A queue at rest is swept again after so long, although its doorbell did not ring: a ring may be lost.
+const REST: Duration = Duration::from_secs(1);
+/// Queues swept at once.
+const SWEEPS_AT_ONCE: usize = 32;
+/// Queues loaded into Redis at once, each by statements and scripts of a thousand jobs.
+const REBUILDS_AT_ONCE: usize = 4;
+
+/// Whether this Redis knew the queues that were looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Known {
+    Yes,
+    No,
+}
 
 /// What becomes of leases that have expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,18 +61,26 @@ pub(super) async fn run(ctx: &Context) {
     );
 }
 
-/// A queue, and its rebuild while one is under way.
+/// A queue, when it is looked at next, and its rebuild while one is under way.
 struct Swept {
     row: QueueRow,
     keys: QueueKeys,
+    due_at: Instant,
     rebuild: Option<AbortOnDropHandle<()>>,
 }
 
+struct Sweeper<'a> {
+    ctx: &'a Context,
+    connection: Connection,
+    rebuilds: Arc<Semaphore>,
+}
+
 async fn sweep(ctx: &Context, mut rows: watch::Receiver<Vec<QueueRow>>, bell: &Bell, unknown_queue: &Notify) {
-    let mut connection = match ctx.redis.own_connection(&ctx.settings()) {
+    let connection = match ctx.redis.own_connection(&ctx.settings()) {
         Ok(connection) => connection,
         Err(error) => return tracing::error!(%error, "the sweep has no connection"),
     };
+    let sweeper = Sweeper { ctx, connection, rebuilds: Arc::new(Semaphore::new(REBUILDS_AT_ONCE)) };
     let mut ticks = interval(Duration::from_millis(ctx.settings().worker_sweep_ms));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut queues: HashMap<QueueName, Swept> = HashMap::new();
@@ -68,16 +91,19 @@ async fn sweep(ctx: &Context, mut rows: watch::Receiver<Vec<QueueRow>>, bell: &B
             _ = ticks.tick() => {}
             Ok(()) = rows.changed() => {}
             () = bell.rung() => {
-                // Known queues are the workers' business; a new one waits for us to let it be leased from.
-                if bell.take().iter().any(|name| !queues.contains_key(name)) {
-                    unknown_queue.notify_one();
+                // What rang is the workers' business, and at rest no more; a new one waits for us to let it be leased from.
+                for name in bell.take() {
+                    match queues.get_mut(&name) {
+                        Some(queue) => queue.due_at = Instant::now(),
+                        None => unknown_queue.notify_one(),
+                    }
                 }
                 continue;
             }
         }
         take_rows(ctx, &mut queues, &rows.borrow_and_update());
         let leases = if Instant::now() < spared_until { Leases::Spared } else { Leases::Returned };
-        let result = sweep_all(ctx, &mut connection, &mut queues, leases).await;
+        let result = sweeper.sweep_all(&mut queues, leases).await;
         match &result {
             Ok(()) if !was_swept => tracing::info!("sweeps succeed again"),
             Err(error) if was_swept => tracing::warn!(%error, "a sweep failed; it is tried again until it succeeds"),
@@ -90,17 +116,6 @@ async fn sweep(ctx: &Context, mut rows: watch::Receiver<Vec<QueueRow>>, bell: &B
     }
 }
 
-/// Sweeps every queue, although one may fail; returns the last failure.
-async fn sweep_all(ctx: &Context, connection: &mut Connection, queues: &mut HashMap<QueueName, Swept>, leases: Leases) -> Result<()> {
-    let mut result = Ok(());
-    for queue in queues.values_mut() {
-        if let Err(error) = sweep_queue(ctx, connection, queue, leases).await {
-            result = Err(error);
-        }
-    }
-    result
-}
-
 fn take_rows(ctx: &Context, queues: &mut HashMap<QueueName, Swept>, rows: &[QueueRow]) {
     if queues.len() > rows.len() {
         let names = rows.iter().map(|row| &row.name).collect::<HashSet<_>>();
@@ -110,41 +125,71 @@ fn take_rows(ctx: &Context, queues: &mut HashMap<QueueName, Swept>, rows: &[Queu
         let queue = queues.entry(row.name.clone()).or_insert_with(|| Swept {
             row: row.clone(),
             keys: QueueKeys::new(&ctx.keys, &row.name),
+            due_at: Instant::now(),
             rebuild: None,
         });
         queue.row = row.clone();
     }
 }
 
-async fn sweep_queue(ctx: &Context, connection: &mut Connection, queue: &mut Swept, leases: Leases) -> Result<()> {
-    loop {
-        let swept = match leases {
-            Leases::Returned => expire::sweep(ctx, connection, &queue.keys).await?,
-            Leases::Spared => expire::promote(connection, &queue.keys).await?,
-        };
-        if !swept.is_known {
-            reconcile::restore(ctx, &queue.row).await?;
-            rebuild(ctx, queue);
-        } else if swept.is_rebuilding && queue.rebuild.is_none() {
-            // Whoever led before was lost in the middle of it.
-            rebuild(ctx, queue);
+impl Sweeper<'_> {
+    /// Sweeps every queue that is due, although one may fail; returns the last failure.
+    async fn sweep_all(&self, queues: &mut HashMap<QueueName, Swept>, leases: Leases) -> Result<()> {
+        let now = Instant::now();
+        let mut due: Vec<_> = queues.values_mut().filter(|queue| queue.due_at <= now).collect();
+        let mut outcome = Ok(Known::Yes);
+        for some in due.chunks_mut(SWEEPS_AT_ONCE) {
+            // One connection: the calls of all these queues leave together.
+            let mut sweeps = Vec::with_capacity(some.len());
+            for queue in some {
+                sweeps.push(self.sweep_queue(queue, leases));
+            }
+            for swept in join_all(sweeps).await {
+                outcome = outcome.and_then(|all| swept.map(|one| all.max(one)));
+            }
         }
-        if !swept.has_more {
-            return Ok(());
+        // A Redis that does not know one queue hardly knows the others.
+        if outcome.as_ref().map_or(true, |known| *known == Known::No) {
+            queues.values_mut().for_each(|queue| queue.due_at = now);
+        }
+        outcome.map(drop)
+    }
+
+    async fn sweep_queue(&self, queue: &mut Swept, leases: Leases) -> Result<Known> {
+        let mut known = Known::Yes;
+        let mut connection = self.connection.clone();
+        loop {
+            let swept = match leases {
+                Leases::Returned => expire::sweep(self.ctx, &mut connection, &queue.keys).await?,
+                Leases::Spared => expire::promote(&mut connection, &queue.keys).await?,
+            };
+            if !swept.is_known {
+                known = Known::No;
+                reconcile::restore(self.ctx, &queue.row).await?;
+                self.rebuild(queue);
+            } else if swept.is_rebuilding && queue.rebuild.is_none() {
+                // Whoever led before was lost in the middle of it.
+                self.rebuild(queue);
+            }
+            if !swept.has_more {
+                queue.due_at = Instant::now() + if swept.is_known && swept.is_at_rest { REST } else { Duration::ZERO };
+                return Ok(known);
+            }
         }
     }
-}
 
-/// Rebuilds a queue that is open for leasing already; a rebuild under way starts over.
-fn rebuild(ctx: &Context, queue: &mut Swept) {
-    let (ctx, name) = (ctx.clone(), queue.row.name.clone());
-    queue.rebuild = Some(AbortOnDropHandle::new(tokio::spawn(async move {
-        loop {
-            match reconcile::rebuild(&ctx, &name).await {
-                Ok(n_jobs) => return tracing::info!(queue = %name, n_jobs, "the queue was loaded into Redis"),
-                Err(error) => tracing::warn!(%error, queue = %name, "a rebuild failed; it starts over"),
+    /// Rebuilds a queue that is open for leasing already; a rebuild under way starts over.
+    fn rebuild(&self, queue: &mut Swept) {
+        let (ctx, name, rebuilds) = (self.ctx.clone(), queue.row.name.clone(), Arc::clone(&self.rebuilds));
+        queue.rebuild = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            let Ok(_turn) = rebuilds.acquire().await else { return };
+            loop {
+                match reconcile::rebuild(&ctx, &name).await {
+                    Ok(n_jobs) => return tracing::info!(queue = %name, n_jobs, "the queue was loaded into Redis"),
+                    Err(error) => tracing::warn!(%error, queue = %name, "a rebuild failed; it starts over"),
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
             }
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-    })));
+        })));
+    }
 }

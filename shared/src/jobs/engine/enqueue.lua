@@ -101,6 +101,8 @@ if #undelayed > 0 then
   redis.call('ZREM', delayed, unpack(undelayed))
 end
 if #delays > 0 then
+  -- The leader looks at a queue at rest more rarely.
+  rings = rings or redis.call('EXISTS', delayed) == 0
   redis.call('ZADD', delayed, unpack(delays))
 end
 for list, pushed in pairs(pushes) do

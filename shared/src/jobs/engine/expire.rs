@@ -23,24 +23,27 @@ pub struct Swept {
     pub is_known: bool,
     /// Whether its rebuild has not come to its end; whose leader is gone must be made anew.
     pub is_rebuilding: bool,
+    /// Nothing is leased or delayed: time changes nothing until the doorbell rings.
+    pub is_at_rest: bool,
     pub has_more: bool,
 }
 
 /// Makes due jobs ready, and leaves expired leases alone: after an outage, their holders get to extend them first.
 pub async fn promote(connection: &mut Connection, keys: &QueueKeys) -> Result<Swept> {
     let swept = scripts::sweep(connection, keys, SWEEP_LIMIT).await?;
-    Ok(Swept { is_known: swept.known, is_rebuilding: swept.rebuilding, has_more: swept.n_promoted >= SWEEP_LIMIT })
+    let has_more = swept.n_promoted >= SWEEP_LIMIT;
+    Ok(Swept { is_known: swept.known, is_rebuilding: swept.rebuilding, is_at_rest: swept.at_rest, has_more })
 }
 
 /// Makes due jobs ready, and deals with expired leases.
 pub async fn sweep(ctx: &Context, connection: &mut Connection, keys: &QueueKeys) -> Result<Swept> {
     let swept = scripts::sweep(connection, keys, SWEEP_LIMIT).await?;
-    let (is_known, is_rebuilding) = (swept.known, swept.rebuilding);
+    let (is_known, is_rebuilding, is_at_rest) = (swept.known, swept.rebuilding, swept.at_rest);
     let has_more = swept.n_promoted >= SWEEP_LIMIT || swept.expired.len() >= SWEEP_LIMIT;
     if !swept.expired.is_empty() {
         return_expired(ctx, keys, swept.expired).await?;
     }
-    Ok(Swept { is_known, is_rebuilding, has_more })
+    Ok(Swept { is_known, is_rebuilding, is_at_rest, has_more })
 }
 
 /// Ends expired leases as their rows say.

@@ -317,6 +317,8 @@ pub struct Swept {
     pub known: bool,
     /// Whether what it holds is not complete yet.
     pub rebuilding: bool,
+    /// Nothing is leased or delayed.
+    pub at_rest: bool,
     pub n_promoted: usize,
     pub expired: Vec<Expired>,
 }
@@ -324,7 +326,7 @@ pub struct Swept {
 pub async fn sweep(connection: &mut Connection, keys: &QueueKeys, limit: usize) -> Result<Swept> {
     let mut cmd = keys.call(&SWEEP);
     cmd.arg(limit.min(IDS_MAX)).arg(&keys.doorbell).arg(keys.queue.as_str());
-    let (known, n_promoted, flat, rebuilding): (i64, usize, Vec<String>, i64) = run(connection, &SWEEP, &cmd).await?;
+    let (known, n_promoted, flat, rebuilding, at_rest): (i64, usize, Vec<String>, i64, i64) = run(connection, &SWEEP, &cmd).await?;
     let expired = flat.chunks_exact(3).map(|parts| {
         let lease = super::leases::LeaseText::parse(&parts[1])?;
         Ok(Expired {
@@ -335,7 +337,8 @@ pub async fn sweep(connection: &mut Connection, keys: &QueueKeys, limit: usize) 
             standing: parts[2].parse()?,
         })
     });
-    Ok(Swept { known: known == 1, rebuilding: rebuilding == 1, n_promoted, expired: expired.collect::<Result<_>>()? })
+    let expired = expired.collect::<Result<_>>()?;
+    Ok(Swept { known: known == 1, rebuilding: rebuilding == 1, at_rest: at_rest == 1, n_promoted, expired })
 }
 
 /// What [`take`] found.

@@ -2,9 +2,10 @@
 --
 -- KEYS  every key of the queue, see `Keys::queue_scripts`
 -- ARGV  limit, doorbell channel, queue name
--- Returns {known, n_promoted, expired × (id, lease, standing), rebuilding}
+-- Returns {known, n_promoted, expired × (id, lease, standing), rebuilding, at_rest}
 --       known = 1 when this Redis is the one that the queue was loaded into; both lists are cut at `limit`
 --       rebuilding = 1 while what it holds is not complete yet
+--       at_rest = 1 while nothing is leased or delayed: until the doorbell rings, time changes nothing here
 local cfg, att, tok, leased, delayed, watched = KEYS[1], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local READY, QUARANTINE = 8, 18
 
@@ -68,4 +69,5 @@ if #late > 0 then
 end
 redis.call('ZREMRANGEBYSCORE', watched, '-inf', now)
 redis.call('ZREMRANGEBYSCORE', KEYS[19], '-inf', now)
-return { known, #due, expired, rebuilding }
+local at_rest = redis.call('EXISTS', leased, delayed) == 0 and 1 or 0
+return { known, #due, expired, rebuilding, at_rest }

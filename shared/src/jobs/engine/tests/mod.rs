@@ -11,6 +11,7 @@ mod leaser;
 mod machine;
 mod quarantine;
 mod reconcile;
+mod rest;
 mod salvage;
 mod settle;
 mod states;
