@@ -6,7 +6,7 @@ use super::{
     scripts::{self, PRESENCE_JOIN, PRESENCE_LEAVE, PRESENCE_LIST, PRESENCE_REFRESH, PRESENCE_STATS, Script},
 };
 use crate::{Context, Error};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, TryStreamExt as _, future, stream};
 use redis::{Cmd, FromRedisValue};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -31,43 +31,45 @@ pub struct PresenceStats {
 
 /// Notes that a client is subscribed, and announces it where the namespace has joins. Nothing for namespaces without presence.
 pub async fn join(ctx: &Context, channel: &Channel, info: &ClientInfo) -> Result<(), ChannelError> {
-    if !channel.namespace.presence {
-        return Ok(());
-    }
     join_all(ctx, channel, std::slice::from_ref(info)).await
+}
+
+/// The same for many.
+pub async fn join_all(ctx: &Context, channel: &Channel, infos: &[ClientInfo]) -> Result<(), ChannelError> {
+    for infos in infos.chunks(CLIENTS_MAX).filter(|_| channel.namespace.presence) {
+        call::<()>(ctx, &PRESENCE_JOIN, channel, |cmd| {
+            for info in infos {
+                cmd.arg(&*info.client).arg(format!("{}:{}{}", info.user.len(), info.user, info.to_json()));
+            }
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 /// Notes that a client is no longer subscribed, and announces it likewise.
 pub async fn leave(ctx: &Context, channel: &Channel, client: &str) -> Result<(), ChannelError> {
-    leave_all(ctx, &[(channel.clone(), vec![client.into()])]).await
+    leave_all(ctx, channel, &[client.into()]).await
 }
 
 /// The same for many, as when a process drains.
-pub async fn leave_all(ctx: &Context, gone: &[(Channel, Vec<Arc<str>>)]) -> Result<(), ChannelError> {
-    let calls = in_batches(gone).map(async |(channel, clients)| {
-        call::<()>(ctx, &PRESENCE_LEAVE, channel, |cmd| {
-            cmd.arg(&clients);
-        })
-        .await
-    });
-    calls.buffer_unordered(CHANNELS_AT_ONCE).try_collect().await
+pub async fn leave_all(ctx: &Context, channel: &Channel, clients: &[Arc<str>]) -> Result<(), ChannelError> {
+    for clients in clients.chunks(CLIENTS_MAX).filter(|_| channel.namespace.presence) {
+        call::<()>(ctx, &PRESENCE_LEAVE, channel, |cmd| with_clients(cmd, clients)).await?;
+    }
+    Ok(())
 }
 
-/// Keeps clients present. What Redis has forgotten is noted again from `info_of`; `None` for a client that has left meanwhile.
-pub async fn refresh(
-    ctx: &Context,
-    present: &[(Channel, Vec<Arc<str>>)],
-    info_of: impl Fn(&Channel, &str) -> Option<ClientInfo>,
-) -> Result<(), ChannelError> {
-    let calls = in_batches(present).map(async |(channel, clients)| {
-        let unknown: Vec<String> = call(ctx, &PRESENCE_REFRESH, channel, |cmd| {
-            cmd.arg(&clients);
-        })
-        .await?;
-        let infos: Vec<ClientInfo> = unknown.iter().filter_map(|client| info_of(channel, client)).collect();
-        if infos.is_empty() { Ok(()) } else { join_all(ctx, channel, &infos).await }
+/// Keeps clients present. Gives those that Redis has forgotten: they have to join again, unless they have left meanwhile.
+pub async fn refresh(ctx: &Context, present: &[(Channel, Vec<Arc<str>>)]) -> Result<Vec<(Channel, Vec<String>)>, ChannelError> {
+    let with_presence = present.iter().filter(|(channel, _)| channel.namespace.presence);
+    let batches = with_presence.flat_map(|(channel, clients)| clients.chunks(CLIENTS_MAX).map(move |clients| (channel, clients)));
+    let calls = stream::iter(batches).map(async |(channel, clients)| {
+        let forgotten: Vec<String> = call(ctx, &PRESENCE_REFRESH, channel, |cmd| with_clients(cmd, clients)).await?;
+        Ok((channel.clone(), forgotten))
     });
-    calls.buffer_unordered(CHANNELS_AT_ONCE).try_collect().await
+    let forgotten = calls.buffer_unordered(CHANNELS_AT_ONCE).try_filter(|(_, clients)| future::ready(!clients.is_empty()));
+    forgotten.try_collect().await
 }
 
 /// Everybody who is present, as the JSON of their infos. `LimitExceeded` above [`PRESENCE_LIST_MAX`].
@@ -109,21 +111,10 @@ fn offered(channel: &Channel) -> Result<(), ChannelError> {
     if channel.namespace.presence { Ok(()) } else { Err(ChannelError::NotAvailable) }
 }
 
-async fn join_all(ctx: &Context, channel: &Channel, infos: &[ClientInfo]) -> Result<(), ChannelError> {
-    call(ctx, &PRESENCE_JOIN, channel, |cmd| {
-        for info in infos {
-            cmd.arg(&*info.client).arg(format!("{}:{}{}", info.user.len(), info.user, info.to_json()));
-        }
-    })
-    .await
-}
-
-/// What one call each takes; channels without presence have none.
-fn in_batches(clients: &[(Channel, Vec<Arc<str>>)]) -> stream::Iter<impl Iterator<Item = (&Channel, Vec<&str>)>> {
-    let with_presence = clients.iter().filter(|(channel, _)| channel.namespace.presence);
-    stream::iter(with_presence.flat_map(|(channel, clients)| {
-        clients.chunks(CLIENTS_MAX).map(move |clients| (channel, clients.iter().map(|client| &**client).collect()))
-    }))
+fn with_clients(cmd: &mut Cmd, clients: &[Arc<str>]) {
+    for client in clients {
+        cmd.arg(&**client);
+    }
 }
 
 async fn call<T: FromRedisValue>(ctx: &Context, script: &Script, channel: &Channel, fill: impl Fn(&mut Cmd)) -> Result<T, ChannelError> {

@@ -79,7 +79,7 @@ impl Connection {
                 Err(failure) => self.done(id, "rpc", Err::<Done, _>(failure)),
             },
             Request::Subscribe(request) => Some(Box::pin(connection.subscribe(id, request.into_owned()))),
-            Request::Unsubscribe(request) => self.done(id, "unsubscribe", Ok(self.unsubscribe(&request.channel))),
+            Request::Unsubscribe(request) => self.unsubscribe(id, &request.channel),
             Request::Publish(request) => self.owned(id, request.into_owned(), |request| Box::pin(connection.publish(id, request))),
             Request::History(request) => self.owned(id, request.into_owned(), |request| Box::pin(connection.read_history(id, request))),
             Request::Presence(request) => Some(Box::pin(connection.read_presence(id, request.channel.into_owned()))),
@@ -101,7 +101,7 @@ impl Connection {
     }
 
     /// Answers a command that ended where it began.
-    fn done<T: Serialize>(&self, id: u32, method: &'static str, outcome: Result<T, Failure>) -> Option<Work> {
+    pub(super) fn done<T: Serialize>(&self, id: u32, method: &'static str, outcome: Result<T, Failure>) -> Option<Work> {
         self.answer(id, method, outcome);
         None
     }

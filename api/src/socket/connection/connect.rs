@@ -10,10 +10,7 @@ use crate::socket::protocol::{
     error::Refusal,
     reply::{self, Connected, Expiry},
 };
-use shared::channels::{
-    self, Action, Admission, Channel, ClientInfo, Position, Subject, TokenError,
-    connections::{self, Entry},
-};
+use shared::channels::{self, Action, Admission, Channel, ClientInfo, Position, Subject, TokenError, connections::Entry};
 use std::{collections::HashMap, rc::Rc, sync::Arc};
 
 /// What clients are told that they talk to.
@@ -96,9 +93,9 @@ impl Connection {
 
     /// Counts the connection among those of its user, where they may not have any number.
     async fn enter_user(&self) -> Outcome {
-        let connections_max = self.hub.rules.connections_per_user;
-        let Some((user, client)) = self.user_and_client().filter(|_| connections_max > 0) else { return Ok(()) };
-        match connections::enter(&self.hub.state.ctx, &user, &client, connections_max).await? {
+        let is_limited = self.hub.rules.connections_per_user > 0;
+        let Some((user, client)) = self.user_and_client().filter(|_| is_limited) else { return Ok(()) };
+        match self.hub.count_in(&user, &client).await? {
             Entry::Entered => Ok(()),
             Entry::Full => Err(Failure::Closed(close::CONNECTION_LIMIT)),
         }
@@ -108,7 +105,7 @@ impl Connection {
         if self.hub.rules.connections_per_user > 0
             && let Some((user, client)) = self.user_and_client()
         {
-            self.hub.counted_out(user, client);
+            self.hub.count_out(user, client);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Connection, Phase};
 use crate::socket::{
-    hub::{HubChannel, NEVER, Standing, Tick},
+    hub::{Granted, HubChannel, NEVER, Standing, Tick},
     protocol::{
         close::{self, UnsubscribeReason},
         error::Refusal,
@@ -36,6 +36,16 @@ pub(super) enum Side {
     Server,
 }
 
+/// How a subscription ended. Nobody has to wait for what others see.
+#[derive(Debug)]
+pub(super) enum Left {
+    WasNotIn,
+    /// Nobody saw it.
+    Silently,
+    /// Others see it no more when this ends.
+    Unseen(Granted),
+}
+
 /// What a subscription begins with.
 #[derive(Debug)]
 pub(super) struct Joining {
@@ -66,14 +76,13 @@ impl Connection {
     }
 
     /// Ends the subscription to `channel`, if there is one.
-    pub(super) fn leave(&self, channel: &str) -> bool {
+    pub(super) fn leave(&self, channel: &str) -> Left {
         let membership = {
             let mut memberships = self.memberships.borrow_mut();
-            let Some(index) = memberships.iter().position(|membership| membership.channel.name() == channel) else { return false };
+            let Some(index) = memberships.iter().position(|membership| membership.channel.name() == channel) else { return Left::WasNotIn };
             memberships.swap_remove(index)
         };
-        self.part(&membership);
-        true
+        self.part(&membership)
     }
 
     pub(super) fn leave_all(&self) {
@@ -82,12 +91,11 @@ impl Connection {
         }
     }
 
-    fn part(&self, membership: &Membership) {
+    fn part(&self, membership: &Membership) -> Left {
         self.hub.leave(&membership.channel, membership.place);
-        if membership.is_present
-            && let Some(client) = self.client()
-        {
-            self.hub.departs(&membership.channel.channel, client);
+        match self.client().filter(|_| membership.is_present) {
+            Some(client) => Left::Unseen(self.hub.departs(&membership.channel.channel, client)),
+            None => Left::Silently,
         }
     }
 

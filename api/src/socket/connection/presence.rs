@@ -46,11 +46,8 @@ impl Connection {
         if self.with_membership(channel, |membership| membership.is_present = true).is_none() {
             return;
         }
-        let info = self.info_in(channel.name());
-        if let Err(error) = presence::join(&self.hub.state.ctx, &channel.channel, &info).await {
-            // The next refresh finds that it is not there, and does it.
-            tracing::debug!(%error, "a subscriber is not seen yet");
-        }
+        // Ends in any case: the hub's task outlives its connections.
+        let _ = self.hub.appears(&channel.channel, self.info_in(channel.name())).await;
     }
 
     pub(in crate::socket) fn is_present_in(&self, channel: &HubChannel) -> bool {
@@ -58,8 +55,8 @@ impl Connection {
     }
 
     /// How others see the connection in the channel, if they do.
-    pub(in crate::socket) fn present_info(&self, channel: &str) -> Option<ClientInfo> {
-        self.is_subscribed(channel).then(|| self.info_in(channel))
+    pub(in crate::socket) fn present_info(&self, channel: &HubChannel) -> Option<ClientInfo> {
+        self.is_present_in(channel).then(|| self.info_in(channel.name()))
     }
 
     /// Its id as others see it, once somebody holds it.

@@ -3,7 +3,7 @@
 use super::{
     Connection, Phase,
     commands::Failure,
-    membership::Side,
+    membership::{Left, Side},
     subscribe::{Hearing, Wanted},
 };
 use crate::socket::protocol::{
@@ -84,7 +84,7 @@ impl Connection {
 
     /// An order: ends a subscription of whichever side, and tells the client.
     pub(in crate::socket) fn unsubscribed_by_server(&self, channel: &str, code: u32, reason: &str) {
-        if self.phase() == Phase::Open && self.leave(channel) {
+        if self.phase() == Phase::Open && !matches!(self.leave(channel), Left::WasNotIn) {
             self.send(reply::push(channel, "unsubscribe", &Unsubscribed { code, reason }));
         }
     }

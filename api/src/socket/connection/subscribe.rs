@@ -7,7 +7,8 @@ use super::{
     Connection,
     commands::{Failure, Outcome},
     connect::Holder,
-    membership::{Joining, Side},
+    driver::Work,
+    membership::{Joining, Left, Side},
 };
 use crate::socket::{
     hub::{Buffer, HubChannel, Standing},
@@ -189,10 +190,19 @@ impl Connection {
         self.stands(&begun.channel, Standing::Following(beginning.top));
     }
 
-    pub(super) fn unsubscribe(&self, channel: &str) -> Done {
+    /// The answer comes when others see the client no more, and at once where nobody did.
+    pub(super) fn unsubscribe(self: &Rc<Self>, id: u32, channel: &str) -> Option<Work> {
         // The client may not have heard yet that the subscription is over.
-        self.leave(channel);
-        Done {}
+        match self.leave(channel) {
+            Left::Unseen(granted) => {
+                let connection = Rc::clone(self);
+                Some(Box::pin(async move {
+                    let _ = granted.await;
+                    connection.answer(id, "unsubscribe", Ok(Done {}));
+                }))
+            }
+            Left::WasNotIn | Left::Silently => self.done(id, "unsubscribe", Ok(Done {})),
+        }
     }
 
     async fn permit_subscribe(&self, channel: &Channel, token: &str) -> Result<Grant, Failure> {

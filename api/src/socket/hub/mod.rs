@@ -2,7 +2,8 @@
 //!
 //! - [`registry`]: connections by key. [`wheel`]: when to look at which.
 //! - [`channels`]: the channels that they are subscribed to; [`channel`]: one of them. [`rounds`]: whose turn it is.
-//! - [`positions`]: whether something was missed. [`presence`]: who is seen. [`control`]: orders for connections. [`drain`]: the end.
+//! - [`positions`]: whether something was missed. [`presence`]: who is seen. [`counting`]: how many connections a user has.
+//! - [`control`]: orders for connections. [`drain`]: the end.
 //!
 //! What reaches a hub from outside comes in batches over one bounded queue; a batch is spread over all outboxes before any
 //! socket is written to, so that several frames leave in one write. Nothing here ever waits for a socket.
@@ -10,6 +11,7 @@
 mod channel;
 mod channels;
 mod control;
+mod counting;
 mod drain;
 mod positions;
 mod presence;
@@ -18,6 +20,7 @@ mod rounds;
 mod wheel;
 
 pub(super) use channel::{Buffer, HubChannel, Standing};
+pub(super) use presence::Granted;
 pub(super) use registry::Key;
 pub(super) use wheel::{NEVER, Tick, ticks};
 
@@ -32,7 +35,8 @@ use super::{
 use crate::state::AppState;
 use actix_web::{rt, web::Data};
 use channels::Channels;
-use presence::Departures;
+use counting::Ended;
+use presence::Changes;
 use registry::Registry;
 use rounds::Rounds;
 use std::{cell::RefCell, rc::Rc};
@@ -52,7 +56,9 @@ pub struct Hub {
     looks: Rounds,
     /// When to refresh who is present in a channel.
     refreshes: Rounds,
-    departures: Departures,
+    /// What presence is to become.
+    changes: Changes,
+    ended: Ended,
     wheel: RefCell<Wheel>,
     /// The buffer that messages are read into, lent to one connection at a time.
     scratch: RefCell<Vec<u8>>,
@@ -71,7 +77,8 @@ impl Hub {
             channels: Channels::default(),
             looks: Rounds::new(positions::LOOK_EVERY),
             refreshes: Rounds::new(presence::REFRESH_EVERY),
-            departures: Departures::default(),
+            changes: Changes::default(),
+            ended: Ended::default(),
             wheel: RefCell::new(Wheel::new()),
             scratch: RefCell::default(),
             state,

@@ -1,69 +1,114 @@
-//! Presence as a thread keeps it: its subscribers are refreshed in batches, and those who left are taken out together.
+//! Presence as a thread keeps it: what its clients want of it is made so in the order in which they want it, in batches, and
+//! those who are seen are refreshed.
+//!
+//! One change of a channel is under way at a time, and only the last wish of a client goes into the next. So a client that
+//! leaves and comes straight back is not taken out by its own late departure.
 
-use super::Hub;
+use super::{Hub, channel::HubChannel};
 use crate::socket::connection::Connection;
 use actix_web::rt;
-use shared::channels::{Channel, ChannelName, connections, presence};
-use std::{
-    cell::{Cell, OnceCell, RefCell},
-    collections::HashMap,
-    rc::Rc,
-    sync::Arc,
-    time::Duration,
-};
-use tokio::time::{self, MissedTickBehavior};
+use shared::channels::{Channel, ChannelName, ClientInfo, presence};
+use std::{cell::RefCell, collections::HashMap, mem, rc::Rc, sync::Arc, time::Duration};
+use tokio::sync::{Semaphore, oneshot};
 
 pub(super) const REFRESH_EVERY: Duration = presence::PRESENCE_REFRESH_EVERY;
 
-/// A channel, and the ids of clients in it.
-type Clients = (Channel, Vec<Arc<str>>);
+/// Channels whose changes are under way at once; the others collect theirs meanwhile.
+const CHANNELS_AT_ONCE: usize = 64;
 
-/// Who left, and has not been taken out.
+/// What a client wants of presence in a channel.
+#[derive(Debug)]
+enum Wish {
+    Seen(ClientInfo),
+    Gone,
+}
+
+/// Ends when a wish has been dealt with, or a later one of the same client has.
+pub(in crate::socket) type Granted = oneshot::Receiver<()>;
+
+/// What comes after the change of a channel that is under way.
 #[derive(Debug, Default)]
-pub(super) struct Departures {
-    of_channels: RefCell<HashMap<ChannelName, Clients>>,
-    of_users: RefCell<Vec<(Arc<str>, Arc<str>)>>,
-    is_under_way: Cell<bool>,
+struct Next {
+    wishes: HashMap<Arc<str>, Wish>,
+    waiting: Vec<oneshot::Sender<()>>,
+}
+
+/// The changes of a thread's channels. A channel is here while one of its changes is under way.
+#[derive(Debug)]
+pub(super) struct Changes {
+    of_channels: RefCell<HashMap<ChannelName, Next>>,
+    turns: Semaphore,
+}
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self { of_channels: RefCell::default(), turns: Semaphore::new(CHANNELS_AT_ONCE) }
+    }
+}
+
+impl Changes {
+    /// What is to be done next in the channel; with `None` it is at rest.
+    fn next(&self, channel: &ChannelName) -> Option<Next> {
+        let mut of_channels = self.of_channels.borrow_mut();
+        let next = of_channels.get_mut(channel).map(mem::take).filter(|next| !next.wishes.is_empty());
+        if next.is_none() {
+            of_channels.remove(channel);
+        }
+        next
+    }
 }
 
 impl Hub {
-    /// Takes the client out of the channel's presence, together with others who leave now.
-    pub(in crate::socket) fn departs(self: &Rc<Self>, channel: &Channel, client: Arc<str>) {
-        let mut of_channels = self.departures.of_channels.borrow_mut();
-        let (_, clients) = of_channels.entry(channel.name.clone()).or_insert_with(|| (channel.clone(), Vec::new()));
-        clients.push(client);
-        self.take_out();
+    /// Lets others see a client in the channel.
+    pub(in crate::socket) fn appears(self: &Rc<Self>, channel: &Channel, info: ClientInfo) -> Granted {
+        self.wish(channel, Arc::clone(&info.client), Wish::Seen(info))
     }
 
-    /// Counts a connection out of those of its user.
-    pub(in crate::socket) fn counted_out(self: &Rc<Self>, user: Arc<str>, client: Arc<str>) {
-        self.departures.of_users.borrow_mut().push((user, client));
-        self.take_out();
+    /// Takes a client out of the channel's presence.
+    pub(in crate::socket) fn departs(self: &Rc<Self>, channel: &Channel, client: Arc<str>) -> Granted {
+        self.wish(channel, client, Wish::Gone)
     }
 
-    /// Begins to take out whoever leaves in this turn of the thread. The process does not end before it is done.
-    fn take_out(self: &Rc<Self>) {
-        if self.departures.is_under_way.replace(true) {
-            return;
+    fn wish(self: &Rc<Self>, channel: &Channel, client: Arc<str>, wish: Wish) -> Granted {
+        let (granted, waiting) = oneshot::channel();
+        let mut of_channels = self.changes.of_channels.borrow_mut();
+        let is_at_rest = !of_channels.contains_key(&channel.name);
+        let next = of_channels.entry(channel.name.clone()).or_default();
+        next.wishes.insert(client, wish);
+        next.waiting.push(granted);
+        drop(of_channels);
+        if is_at_rest {
+            rt::spawn(Rc::clone(self).change_presence(channel.clone()));
         }
-        let (hub, farewell) = (Rc::clone(self), self.sockets().farewell());
-        rt::spawn(async move {
-            loop {
-                let of_channels: Vec<_> = hub.departures.of_channels.take().into_values().collect();
-                let of_users = hub.departures.of_users.take();
-                if of_channels.is_empty() && of_users.is_empty() {
-                    break;
-                }
-                let ctx = &hub.state.ctx;
-                // Who cannot be taken out now is gone when it has not been refreshed for a while.
-                let outcome = presence::leave_all(ctx, &of_channels).await.and(connections::leave(ctx, &of_users).await);
-                if let Err(error) = outcome {
-                    tracing::debug!(%error, "clients that left are not taken out of presence");
+        waiting
+    }
+
+    /// Makes the changes of a channel, one batch after the other. The process does not end before they are made.
+    async fn change_presence(self: Rc<Self>, channel: Channel) {
+        let _farewell = self.sockets().farewell();
+        loop {
+            let turn = self.changes.turns.acquire().await;
+            let Some(Next { wishes, waiting }) = self.changes.next(&channel.name) else { return };
+            let (mut seen, mut gone) = (Vec::new(), Vec::new());
+            for (client, wish) in wishes {
+                match wish {
+                    Wish::Seen(info) => seen.push(info),
+                    Wish::Gone => gone.push(client),
                 }
             }
-            hub.departures.is_under_way.set(false);
-            drop(farewell);
-        });
+            let ctx = &self.state.ctx;
+            // Who cannot be taken out now is gone when it has not been refreshed for a while; who is not seen yet is found
+            // missing by the next refresh.
+            let outcomes = [presence::leave_all(ctx, &channel, &gone).await, presence::join_all(ctx, &channel, &seen).await];
+            for error in outcomes.into_iter().filter_map(Result::err) {
+                tracing::debug!(%error, channel = %channel.name, "presence is not changed");
+            }
+            drop(turn);
+            for granted in waiting {
+                // It may have gone away.
+                let _ = granted.send(());
+            }
+        }
     }
 
     /// Refreshes the subscribers of the channels whose turn it is.
@@ -72,38 +117,39 @@ impl Hub {
         let hub = Rc::clone(self);
         rt::spawn(async move {
             let present: Vec<_> = due.iter().map(|channel| (channel.channel.clone(), channel.present_clients())).collect();
-            let by_client = OnceCell::new();
-            let outcome = presence::refresh(&hub.state.ctx, &present, |channel, client| {
-                let by_client = by_client.get_or_init(|| hub.by_client());
-                by_client.get(client)?.present_info(channel.name.as_str())
-            });
-            let outcome = outcome.await;
+            let outcome = presence::refresh(&hub.state.ctx, &present).await;
             for channel in &due {
                 match &outcome {
-                    Ok(()) => hub.refreshes.enter(hub.now(), channel),
+                    Ok(_) => hub.refreshes.enter(hub.now(), channel),
                     Err(_) => hub.refreshes.retry(hub.now(), channel),
                 }
+            }
+            if let Ok(forgotten) = outcome
+                && !forgotten.is_empty()
+            {
+                hub.see_again(&due, &forgotten);
             }
             hub.refreshes.end();
         });
     }
 
-    /// Every open connection by its client's id: only made when Redis has forgotten who was there.
+    /// Has those seen again that Redis has forgotten, and who have not left meanwhile.
+    fn see_again(self: &Rc<Self>, channels: &[Rc<HubChannel>], forgotten: &[(Channel, Vec<String>)]) {
+        let by_client = self.by_client();
+        let by_name: HashMap<_, _> = channels.iter().map(|channel| (&channel.channel.name, channel)).collect();
+        for (channel, clients) in forgotten {
+            let here = by_name.get(&channel.name).into_iter().flat_map(|here| clients.iter().map(move |client| (here, client)));
+            for (here, client) in here {
+                if let Some(info) = by_client.get(client.as_str()).and_then(|connection| connection.present_info(here)) {
+                    drop(self.appears(channel, info));
+                }
+            }
+        }
+    }
+
+    /// Every open connection by its client's id.
     fn by_client(&self) -> HashMap<Arc<str>, Rc<Connection>> {
         let connections = self.connections.borrow();
         connections.iter().filter_map(|connection| Some((connection.client()?, Rc::clone(connection)))).collect()
-    }
-
-    /// Keeps the connections of users counted, for ever.
-    pub(super) async fn keep_counted(self: Rc<Self>) {
-        let mut rounds = time::interval(connections::CONNECTION_REFRESH_EVERY);
-        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            rounds.tick().await;
-            let counted: Vec<_> = self.connections.borrow().iter().filter_map(|connection| connection.user_and_client()).collect();
-            if let Err(error) = connections::refresh(&self.state.ctx, &counted).await {
-                tracing::debug!(%error, "the connections of users are not refreshed");
-            }
-        }
     }
 }

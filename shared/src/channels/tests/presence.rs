@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::channels::{Delivery, Link, presence::*};
-use futures_util::future::join_all;
+use futures_util::future;
 use proptest::prelude::*;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::{sync::mpsc, time::timeout};
@@ -61,9 +61,12 @@ async fn who_is_not_refreshed_is_gone_and_who_is_forgotten_comes_back() {
     channels.let_expire(&kept, &["a"]).await;
     assert_eq!((channels.counted(&kept).await, channels.listed(&kept).await), ((1, 1), vec!["b".to_owned()]));
     let present = [(kept.clone(), ["a", "b", "left"].map(Arc::from).to_vec()), (channels.channel("public:1"), vec!["a".into()])];
-    let info_of = |_: &Channel, id: &str| (id != "left").then(|| client("7", id));
-    refresh(&channels.ctx, &present, info_of).await.unwrap();
+    let forgotten = refresh(&channels.ctx, &present).await.unwrap();
+    let forgotten: Vec<_> = forgotten.into_iter().map(|(channel, clients)| (channel.name, clients)).collect();
+    assert_eq!(forgotten, [(kept.name.clone(), vec!["a".to_owned(), "left".to_owned()])]);
+    join_all(&channels.ctx, &kept, &[client("7", "a")]).await.unwrap();
     assert_eq!((channels.counted(&kept).await, channels.listed(&kept).await), ((2, 1), vec!["a".to_owned(), "b".to_owned()]));
+    assert!(refresh(&channels.ctx, &present[1..]).await.unwrap().is_empty());
 }
 
 async fn told(deliveries: &mut mpsc::Receiver<Vec<Delivery>>, n: usize) -> Vec<String> {
@@ -115,12 +118,11 @@ async fn many_clients_are_counted_and_refused_as_a_list() {
     let channels = Channels::open().await;
     let live = channels.channel("live:1");
     let ids: Vec<String> = (0..=PRESENCE_LIST_MAX).map(|n| n.to_string()).collect();
-    let clients = ids.iter().map(|id| Arc::from(id.as_str())).collect::<Vec<_>>();
-    let present = [(live.clone(), clients)];
-    refresh(&channels.ctx, &present, |_, id| Some(client(&format!("u{}", id.len()), id))).await.unwrap();
+    let clients = ids.iter().map(|id| client(&format!("u{}", id.len()), id)).collect::<Vec<_>>();
+    join_all(&channels.ctx, &live, &clients).await.unwrap();
     assert_eq!(channels.counted(&live).await, (5_001, 4));
     assert!(matches!(list(&channels.ctx, &live).await, Err(ChannelError::LimitExceeded(_))));
-    leave_all(&channels.ctx, &present).await.unwrap();
+    leave_all(&channels.ctx, &live, &clients.into_iter().map(|info| info.client).collect::<Vec<_>>()).await.unwrap();
     assert_eq!(channels.counted(&live).await, (0, 0));
 }
 
@@ -162,6 +164,6 @@ async fn those_who_come_at_once_are_all_counted() {
     let channels = Channels::open().await;
     let live = channels.channel("live:1");
     let clients: Vec<_> = (0..200).map(|n| client(&format!("u{}", n % 7), &format!("c{n}"))).collect();
-    join_all(clients.iter().map(|info| join(&channels.ctx, &live, info))).await;
+    future::join_all(clients.iter().map(|info| join(&channels.ctx, &live, info))).await;
     assert_eq!(channels.counted(&live).await, (200, 7));
 }
