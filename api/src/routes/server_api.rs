@@ -4,7 +4,7 @@
 mod commands;
 mod refusal;
 
-use crate::{error::ApiResult, extract, gate::TrustedBackend, state::AppState};
+use crate::{error::ApiResult, extract, gate::TrustedBackend, socket, state::AppState};
 use actix_web::{
     HttpMessage, HttpRequest, HttpResponse,
     web::{Data, Path, Payload},
@@ -91,13 +91,13 @@ impl Asking {
 
 /// No body is no parameters.
 fn checked(body: &[u8]) -> Result<&str, Refusal> {
-    let json = std::str::from_utf8(body).map_err(|_| Refusal::BAD_REQUEST)?.trim();
-    text::check_json_text(json.as_bytes()).map_err(|_| Refusal::BAD_REQUEST)?;
+    let json = std::str::from_utf8(body).map_err(|_| socket::Refusal::BAD_REQUEST)?.trim();
+    text::check_json_text(json.as_bytes()).map_err(|_| socket::Refusal::BAD_REQUEST)?;
     Ok(if json.is_empty() { "{}" } else { json })
 }
 
 async fn call(ctx: &Context, asking: &Asking, method: &str, params: &str) -> Result<Box<RawValue>, Refusal> {
-    let method = Method::named(method).ok_or(Refusal::METHOD_NOT_FOUND)?;
+    let method = Method::named(method).ok_or(socket::Refusal::METHOD_NOT_FOUND)?;
     method.call(ctx, asking.requester(), params).await
 }
 
@@ -112,14 +112,14 @@ struct Batch {
 async fn batch(ctx: &Context, asking: &Asking, params: &str) -> String {
     let batch = match serde_json::from_str::<Batch>(params) {
         Ok(batch) if batch.commands.len() <= BATCH_MAX => batch,
-        Ok(_) | Err(_) => return Reply::of(Err(Refusal::BAD_REQUEST)).to_json(),
+        Ok(_) | Err(_) => return Reply::of(Err(socket::Refusal::BAD_REQUEST.into())).to_json(),
     };
     let each = stream::iter(&batch.commands).map(async |command| match command.iter().next() {
         Some((method, params)) if command.len() == 1 => match call(ctx, asking, method, params.get()).await {
             Ok(result) => format!("{{\"{method}\":{}}}", result.get()),
             Err(refusal) => Reply::of(Err(refusal)).to_json(),
         },
-        Some(_) | None => Reply::of(Err(Refusal::BAD_REQUEST)).to_json(),
+        Some(_) | None => Reply::of(Err(socket::Refusal::BAD_REQUEST.into())).to_json(),
     });
     let replies: Vec<String> = each.buffered(if batch.parallel { AT_ONCE } else { 1 }).collect().await;
     format!("{{\"replies\":[{}]}}", replies.join(","))

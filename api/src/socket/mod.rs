@@ -24,6 +24,7 @@ mod rules;
 pub mod upgrade;
 
 pub use hub::Hub;
+pub(crate) use protocol::error::Refusal;
 
 use fanout::Fanout;
 use limits::{Door, Place};

@@ -2,6 +2,7 @@
 //! offer are refused.
 
 use super::refusal::Refusal;
+use crate::socket;
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{
@@ -62,11 +63,11 @@ methods! {
 }
 
 fn parse<T: DeserializeOwned>(params: &str) -> Result<T, Refusal> {
-    serde_json::from_str(params).map_err(|_| Refusal::BAD_REQUEST)
+    Ok(serde_json::from_str(params).map_err(|_| socket::Refusal::BAD_REQUEST)?)
 }
 
 fn answer(result: &impl Serialize) -> Answer {
-    to_raw_value(result).map_err(|_| Refusal::INTERNAL)
+    Ok(to_raw_value(result).map_err(|_| socket::Refusal::INTERNAL)?)
 }
 
 /// Orders for connections of others are for operators, and for backends.
@@ -95,7 +96,7 @@ impl Content {
         let data = match (self.data.take(), self.b64data.as_deref().filter(|text| !text.is_empty())) {
             (_, Some(text)) => json_of_base64(text)?,
             (Some(data), None) => data,
-            (None, None) => return Err(Refusal::BAD_REQUEST),
+            (None, None) => return Err(socket::Refusal::BAD_REQUEST.into()),
         };
         raw_json::check(data.get(), "data", usize::MAX)?;
         Ok(data)
@@ -113,9 +114,9 @@ impl Content {
 
 /// Clients speak JSON: other bytes would reach nobody.
 fn json_of_base64(text: &str) -> Result<Box<RawValue>, Refusal> {
-    let bytes = BASE64.decode(text).map_err(|_| Refusal::BAD_REQUEST)?;
-    let json = String::from_utf8(bytes).map_err(|_| Refusal::BAD_REQUEST)?;
-    RawValue::from_string(json).map_err(|_| Refusal::BAD_REQUEST)
+    let bytes = BASE64.decode(text).map_err(|_| socket::Refusal::BAD_REQUEST)?;
+    let json = String::from_utf8(bytes).map_err(|_| socket::Refusal::BAD_REQUEST)?;
+    Ok(RawValue::from_string(json).map_err(|_| socket::Refusal::BAD_REQUEST)?)
 }
 
 /// Parsed beside [`Content`] from the same parameters: raw JSON cannot be read through a flattened field.
@@ -140,7 +141,7 @@ async fn broadcast(ctx: &Context, requester: Requester<'_>, params: &str) -> Ans
     let (to, mut content): (ManyChannels, Content) = (parse(params)?, parse(params)?);
     let data = content.take_data()?;
     if to.channels.len() > BROADCAST_CHANNELS_MAX {
-        return Err(Refusal::LIMIT_EXCEEDED);
+        return Err(socket::Refusal::LIMIT_EXCEEDED.into());
     }
     let verdicts = requests::broadcast_for(ctx, requester, &to.channels, &content.with(&data)).await;
     let responses = verdicts.into_iter().map(|verdict| match verdict {
@@ -179,8 +180,8 @@ impl Whose {
         let is_given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
         match () {
             // A connection is all the session that there is here.
-            () if is_given(&self.session) => Err(Refusal::NOT_AVAILABLE),
-            () if self.user.is_empty() && !is_given(&self.client) => Err(Refusal::BAD_REQUEST),
+            () if is_given(&self.session) => Err(socket::Refusal::NOT_AVAILABLE.into()),
+            () if self.user.is_empty() && !is_given(&self.client) => Err(socket::Refusal::BAD_REQUEST.into()),
             () => Ok(Addressee { user: Some(self.user), client: self.client.filter(|client| !client.is_empty()) }),
         }
     }
@@ -244,7 +245,7 @@ async fn disconnect(ctx: &Context, requester: Requester<'_>, params: &str) -> An
         // 0 is how the libraries write that nothing is said.
         Some(CodeAndReason { code: 0, .. }) | None => default,
         Some(CodeAndReason { code: code @ 3_000..=4_999, reason }) if reason.len() <= 123 => Parting { code, reason },
-        Some(_) => return Err(Refusal::BAD_REQUEST),
+        Some(_) => return Err(socket::Refusal::BAD_REQUEST.into()),
     };
     order(ctx, &Control::Disconnect { to: to.addressee()?, code, reason, except: options.whitelist }).await
 }
@@ -324,9 +325,9 @@ async fn history(ctx: &Context, requester: Requester<'_>, params: &str) -> Answe
 
 /// The publication as clients of the protocol get it: the offset goes before the members of the body.
 fn with_offset(publication: &Publication) -> Result<Box<RawValue>, Refusal> {
-    let body = std::str::from_utf8(&publication.body).map_err(|_| Refusal::INTERNAL)?;
-    let members = body.strip_prefix('{').ok_or(Refusal::INTERNAL)?;
-    RawValue::from_string(format!("{{\"offset\":{},{members}", publication.offset)).map_err(|_| Refusal::INTERNAL)
+    let body = std::str::from_utf8(&publication.body).map_err(|_| socket::Refusal::INTERNAL)?;
+    let members = body.strip_prefix('{').ok_or(socket::Refusal::INTERNAL)?;
+    Ok(RawValue::from_string(format!("{{\"offset\":{},{members}", publication.offset)).map_err(|_| socket::Refusal::INTERNAL)?)
 }
 
 async fn remove_history(ctx: &Context, requester: Requester<'_>, params: &str) -> Answer {

@@ -1,6 +1,6 @@
 //! Why a command of a backend was refused, in the codes that its library knows.
 
-use crate::problems;
+use crate::{problems, socket};
 use serde::Serialize;
 use shared::{Code, Error, channels::ChannelError};
 use std::borrow::Cow;
@@ -11,37 +11,26 @@ pub(super) struct Refusal {
     pub(super) message: Cow<'static, str>,
 }
 
-macro_rules! refusals {
-    ($($name:ident = $code:literal $message:literal;)*) => {
-        impl Refusal {
-            $(pub(super) const $name: Self = Self { code: $code, message: Cow::Borrowed($message) };)*
-        }
-    };
+/// The protocol's codes as they are; only sockets are told which commands may pass a little later.
+impl From<socket::Refusal> for Refusal {
+    fn from(refusal: socket::Refusal) -> Self {
+        Self { code: refusal.code, message: refusal.message }
+    }
 }
 
-refusals! {
-    INTERNAL = 100 "internal server error";
-    UNKNOWN_CHANNEL = 102 "unknown channel";
-    PERMISSION_DENIED = 103 "permission denied";
-    METHOD_NOT_FOUND = 104 "method not found";
-    LIMIT_EXCEEDED = 106 "limit exceeded";
-    BAD_REQUEST = 107 "bad request";
-    NOT_AVAILABLE = 108 "not available";
-    TOKEN_EXPIRED = 109 "token expired";
-    UNRECOVERABLE_POSITION = 112 "unrecoverable position";
-}
-
+/// Unlike sockets, backends are told in detail.
 impl From<ChannelError> for Refusal {
     fn from(error: ChannelError) -> Self {
         match error {
-            ChannelError::Unknown => Self::UNKNOWN_CHANNEL,
-            ChannelError::PermissionDenied => Self::PERMISSION_DENIED,
-            ChannelError::BadRequest(detail) => Self { message: detail.into(), ..Self::BAD_REQUEST },
-            ChannelError::LimitExceeded(detail) => Self { message: detail.into(), ..Self::LIMIT_EXCEEDED },
-            ChannelError::NotAvailable => Self::NOT_AVAILABLE,
-            ChannelError::UnrecoverablePosition => Self::UNRECOVERABLE_POSITION,
-            ChannelError::TokenExpired => Self::TOKEN_EXPIRED,
             ChannelError::Failed(error) => error.into(),
+            ChannelError::BadRequest(detail) | ChannelError::LimitExceeded(detail) => {
+                Self { message: detail.into(), ..socket::Refusal::from(error).into() }
+            }
+            ChannelError::Unknown
+            | ChannelError::PermissionDenied
+            | ChannelError::NotAvailable
+            | ChannelError::UnrecoverablePosition
+            | ChannelError::TokenExpired => socket::Refusal::from(error).into(),
         }
     }
 }
@@ -50,13 +39,13 @@ impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         if problems::row(error.code).status.is_server_error() {
             tracing::warn!(%error, "a command of a backend failed");
-            return Self::INTERNAL;
+            return socket::Refusal::INTERNAL.into();
         }
         if error.code == Code::NotFound {
-            return Self::UNKNOWN_CHANNEL;
+            return socket::Refusal::UNKNOWN_CHANNEL.into();
         }
         let is_forbidden = [Code::Forbidden, Code::InsufficientScope].contains(&error.code);
-        let refusal = if is_forbidden { Self::PERMISSION_DENIED } else { Self::BAD_REQUEST };
-        Self { message: error.detail, ..refusal }
+        let refusal = if is_forbidden { socket::Refusal::PERMISSION_DENIED } else { socket::Refusal::BAD_REQUEST };
+        Self { code: refusal.code, message: error.detail }
     }
 }

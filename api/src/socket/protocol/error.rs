@@ -1,4 +1,4 @@
-//! Why a command was refused: the protocol's codes, and how our own errors map to them.
+//! Why a command was refused: the protocol's codes, which the server API shares, and how our own errors map to them.
 
 use crate::problems;
 use serde::Serialize;
@@ -7,18 +7,18 @@ use std::borrow::Cow;
 
 /// The `error` of a reply. The connection goes on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(in crate::socket) struct Refusal {
-    pub(in crate::socket) code: u32,
-    pub(in crate::socket) message: Cow<'static, str>,
+pub(crate) struct Refusal {
+    pub(crate) code: u32,
+    pub(crate) message: Cow<'static, str>,
     /// Whether the same command may pass a little later.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub(in crate::socket) temporary: bool,
+    pub(crate) temporary: bool,
 }
 
 macro_rules! refusals {
     ($($(#[$doc:meta])* $name:ident = $code:literal $message:literal $($temporary:ident)?;)*) => {
         impl Refusal {
-            $($(#[$doc])* pub(in crate::socket) const $name: Self = Self {
+            $($(#[$doc])* pub(crate) const $name: Self = Self {
                 code: $code,
                 message: Cow::Borrowed($message),
                 temporary: refusals!(@temporary $($temporary)?),
