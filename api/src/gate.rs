@@ -17,6 +17,7 @@ use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 use shared::{
     Caller, Code, Error as DomainError, Result, Role, Scope,
+    jobs::remote,
     limits::{Class, Principal, Verdict},
     telemetry::metrics::HTTP_DURATION,
 };
@@ -215,7 +216,10 @@ where
         let http_request = request.request().clone();
         let deadline = Duration::from_millis(state.ctx.settings().request_timeout_ms);
         // A caller that asks to wait gets the wait on top.
-        let waits = wait_of(&http_request).ok().flatten().unwrap_or_default();
+        let waits = match self.gate.class {
+            Some(Class::Work) => remote::lease::WAIT_MAX,
+            Some(_) | None => wait_of(&http_request).ok().flatten().unwrap_or_default(),
+        };
         let handled = AssertUnwindSafe(self.service.call(request)).catch_unwind();
         let error = match timeout(deadline + waits, handled).await {
             Ok(Ok(response)) => return response,

@@ -6,7 +6,7 @@ mod links;
 mod problems;
 
 use crate::{
-    routes::{self, api_keys, audit, auth, channels, jobs, jwks, probes, queues, server_api, system, users, workers},
+    routes::{self, api_keys, audit, auth, channels, jobs, jwks, leases, probes, queues, server_api, system, users, workers},
     socket::upgrade,
 };
 use headers::Headers;
@@ -34,6 +34,7 @@ use utoipa::{
         jobs::delete_job, queues::list_queues, queues::get_queue, queues::update_queue, queues::delete_queue, queues::pause_queue, queues::resume_queue,
         queues::purge_queue, queues::list_dead_jobs, queues::delete_dead_jobs, queues::requeue_dead_jobs,
         workers::list_workers, workers::get_worker,
+        leases::open_worker_session, leases::lease_jobs, leases::settle_leases, leases::extend_leases,
         channels::publications::create_publication, channels::publications::list_publications, channels::publications::delete_publications,
         channels::get_presence, channels::get_presence_stats, channels::list_channels, channels::broadcasts::create_broadcast,
         channels::connections::close_connection, channels::connections::close_connections, system::send_system_message,

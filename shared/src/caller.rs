@@ -45,7 +45,7 @@ impl Role {
         let user = user.into_iter().collect::<Scopes>();
         match self {
             Self::User => user,
-            Self::Operator => user.with(Scope::QueuesAdmin).with(Scope::Workers),
+            Self::Operator => user.with(Scope::QueuesAdmin).with(Scope::Workers).with(Scope::JobsWork),
             Self::Admin => Scope::ALL.iter().copied().collect(),
         }
     }
@@ -82,6 +82,7 @@ macro_rules! scopes {
 scopes! {
     JobsRead = "jobs:read",
     JobsWrite = "jobs:write",
+    JobsWork = "jobs:work",
     QueuesAdmin = "queues:admin",
     Workers = "workers",
     ChannelsPublish = "channels:publish",

@@ -14,8 +14,8 @@ use arc_swap::{ArcSwap, Guard};
 use sqlx::PgPool;
 use std::sync::Arc;
 
-/// Redis connections of a process that are no worker thread's: the shared one, two that listen, and a spare for probes.
-const CONNECTIONS_BESIDE: usize = 4;
+/// Redis connections of a process that are no worker thread's: the shared one, three that listen, and a spare for probes.
+const CONNECTIONS_BESIDE: usize = 5;
 /// PostgreSQL connections of a process that does no jobs and answers no requests, at most.
 const SPARE_CONNECTIONS: u32 = 2;
 

@@ -177,6 +177,16 @@ impl Keys {
         format!("{}:worker:{worker_id}", self.prefix)
     }
 
+    /// List of what worker `worker_id` was told and has not heard yet.
+    pub fn worker_orders(&self, worker_id: &str) -> String {
+        format!("{}:worker:{worker_id}:orders", self.prefix)
+    }
+
+    /// Session of the remote worker `worker_id`, as JSON; expires unless it is heard of.
+    pub fn worker_session(&self, worker_id: &str) -> String {
+        format!("{}:worker:{worker_id}:session", self.prefix)
+    }
+
     /// Sorted set of worker ids by last heartbeat.
     pub fn workers(&self) -> String {
         format!("{}:workers", self.prefix)

@@ -39,6 +39,37 @@ impl<T: DeserializeOwned + Validate + 'static> FromRequest for Body<T> {
     }
 }
 
+/// A JSON body whose text is not looked over: for lists whose items are judged one by one.
+#[derive(Debug)]
+pub struct RawBody {
+    bytes: Bytes,
+    _reservation: Reservation,
+}
+
+impl RawBody {
+    pub fn parse<T: DeserializeOwned + Validate>(&self) -> Result<T> {
+        refuse_list(&self.bytes)?;
+        let value: T = serde_json::from_slice(&self.bytes).map_err(|error| json_error(&error))?;
+        value.validate().map_err(Error::from)?;
+        Ok(value)
+    }
+}
+
+impl FromRequest for RawBody {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, std::result::Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (request, payload) = (request.clone(), payload.take());
+        Box::pin(async move {
+            check_content_type(&request)?;
+            refuse_encoding(&request)?;
+            let (bytes, reservation) = read(&request, payload).await?;
+            Ok(Self { bytes, _reservation: reservation })
+        })
+    }
+}
+
 fn check_content_type(request: &HttpRequest) -> Result<()> {
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -63,7 +94,7 @@ pub(crate) async fn read(request: &HttpRequest, mut payload: Payload) -> Result<
     let state = request.app_data::<Data<AppState>>().expect("the server registers its state");
     let (limit, patience) = {
         let settings = state.ctx.settings();
-        let is_bulk = gate_of(request).is_some_and(|gate| gate.class == Some(Class::Bulk));
+        let is_bulk = gate_of(request).is_some_and(|gate| matches!(gate.class, Some(Class::Bulk | Class::Work)));
         let limit = if is_bulk { settings.max_bulk_bytes.0 } else { settings.max_body_bytes.0 };
         (limit, Duration::from_secs(settings.api_client_timeout_s))
     };

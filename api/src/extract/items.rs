@@ -112,7 +112,7 @@ impl Items {
         if !(1..=JSON_ITEMS_MAX).contains(&envelope.jobs.len()) {
             return Err(Error::invalid("/jobs", "length", format!("must hold 1 to {JSON_ITEMS_MAX} jobs")));
         }
-        Ok(envelope.jobs.into_iter().map(|item| parse(item.get().as_bytes())).collect())
+        Ok(envelope.jobs.into_iter().map(|item| parse_item(item.get().as_bytes())).collect())
     }
 
     async fn lines<T: DeserializeOwned>(&mut self, n_max: usize) -> Result<Vec<Result<T>>> {
@@ -133,7 +133,7 @@ impl Items {
                     return Err(Error::new(Code::BodyTooLarge, format!("A body may have {LINES_MAX} lines.")));
                 }
                 self.n_lines += 1;
-                items.push(parse(&line));
+                items.push(parse_item(&line));
             }
         }
         Ok(items)
@@ -159,7 +159,8 @@ impl Items {
     }
 }
 
-fn parse<T: DeserializeOwned>(item: &[u8]) -> Result<T> {
+/// One item of a list, which is judged on its own.
+pub(crate) fn parse_item<T: DeserializeOwned>(item: &[u8]) -> Result<T> {
     text::check_json_text(item)?;
     refuse_list(item)?;
     serde_json::from_slice(item).map_err(|error| json_error(&error))

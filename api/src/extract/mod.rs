@@ -10,12 +10,13 @@ mod path;
 mod prefer;
 mod query;
 
-pub use body::Body;
+pub use body::{Body, RawBody};
 pub(crate) use body::{parse, read};
 pub use budget::BodyBudget;
 pub use caller::{CallerOf, Meta};
 pub use channel::ChannelOf;
 pub use conditional::{answer_with_etag, answer_with_etag_of, check_if_match};
+pub(crate) use items::parse_item;
 pub use items::{Items, JSON_ITEMS_MAX};
 pub use path::Id;
 pub(crate) use prefer::wait_of;

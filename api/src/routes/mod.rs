@@ -11,6 +11,7 @@ pub mod docs;
 pub mod examples;
 pub mod jobs;
 pub mod jwks;
+pub mod leases;
 pub mod probes;
 pub mod queues;
 pub mod server_api;
@@ -66,6 +67,10 @@ pub fn versioned() -> Vec<Entry> {
         GET "/jobs/{id}/attempts" Read Scoped(Scope::JobsRead) => jobs::list_job_attempts;
         POST "/jobs/{id}/cancel" Write Scoped(Scope::JobsWrite) => jobs::cancel_job;
         POST "/jobs/{id}/retry" Write Scoped(Scope::JobsWrite) => jobs::retry_job;
+        POST "/leases" Work Scoped(Scope::JobsWork) => leases::lease_jobs;
+        POST "/leases/settle" Work Scoped(Scope::JobsWork) => leases::settle_leases;
+        POST "/leases/heartbeat" Work Scoped(Scope::JobsWork) => leases::extend_leases;
+        POST "/worker-sessions" Work Scoped(Scope::JobsWork) => leases::open_worker_session;
         POST "/channels/{channel}/publications" Write Scoped(Scope::ChannelsPublish) => channels::publications::create_publication;
         GET "/channels/{channel}/publications" Read Scoped(Scope::ChannelsRead) => channels::publications::list_publications;
         DELETE "/channels/{channel}/publications" Write Operator(Scope::ChannelsPublish) => channels::publications::delete_publications;

@@ -13,6 +13,7 @@ mod openapi;
 mod process;
 mod queues;
 mod redis_away;
+mod remote;
 mod socket;
 mod support;
 mod system;

@@ -6,7 +6,7 @@ use shared::{
     ids::WorkerId,
     jobs::{
         engine::{held::Held, leaser::Mode},
-        workers::{self, ActiveJob, ChildReport, ReservedJob, WorkerInstance, WorkerState},
+        workers::{self, ActiveJob, ChildReport, ReservedJob, WorkerInstance, WorkerKind, WorkerState},
     },
     telemetry::{
         metrics::{JOB_RESERVED, JOB_RUNNING},
@@ -85,6 +85,7 @@ fn instance(ctx: &Context, assignment: &Assignment, mode: Mode, started_at: Offs
     let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
     WorkerInstance {
         id: assignment.worker_id,
+        kind: WorkerKind::Process,
         name: format!("{host}-{}", assignment.supervisor_pid),
         host,
         pid: assignment.supervisor_pid,

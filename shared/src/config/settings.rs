@@ -79,7 +79,7 @@ settings! {
     API_CLIENT_TIMEOUT_S api_client_timeout_s: u64 = "10" in 1..=600;
     /// Requests in flight per worker; more wait shortly, then get 503.
     API_CONCURRENCY_LIMIT api_concurrency_limit: usize = "1000" in 1..=100_000;
-    /// Requests that may wait with `Prefer: wait`, per process.
+    /// Requests that may wait with `Prefer: wait`, or for jobs to lease, per process.
     WAIT_MAX wait_max: usize = "1000" in 0..=100_000;
     /// Threads for password hashing and other blocking work, per process; auto = min(32, cores + 4).
     BLOCKING_THREADS blocking_threads: Auto<usize> = "auto";
@@ -123,7 +123,7 @@ settings! {
     // Redis.
     /// Redis as a URL: redis, rediss or redis+unix; redis+sentinel://host,host/master or redis+cluster://host,host for several servers.
     REDIS_URL redis_url: SecretString = "";
-    /// Most connections of one process; below API_WORKERS + 4 the worker threads share one.
+    /// Most connections of one process; below API_WORKERS + 5 the worker threads share one.
     REDIS_MAX_CONNECTIONS redis_max_connections: usize = "50" in 4..=10_000;
     /// Milliseconds a caller waits for Redis to answer.
     REDIS_ACQUIRE_TIMEOUT_MS redis_acquire_timeout_ms: u64 = "500" in 10..=60_000;
@@ -178,6 +178,8 @@ settings! {
     RATE_LIMIT_READ rate_limit_read: Rate = "3000/m";
     /// Bulk requests per caller.
     RATE_LIMIT_BULK rate_limit_bulk: Rate = "120/m";
+    /// Requests of remote workers per caller.
+    RATE_LIMIT_WORK rate_limit_work: Rate = "60000/m";
 
     // Jobs.
     /// Queues a worker consumes; empty = all.

@@ -1,7 +1,8 @@
 //! What one process keeps of jobs between requests. Nothing here is the truth: all of it may vanish at any moment.
 
 use super::{
-    coalesce::Coalescer, events::Follows, lookup::Lookups, outage::Outage, queues::QueueCache, volatile::VolatileQueues, wait::Waiters,
+    coalesce::Coalescer, engine::remote::desk::Desk, events::Follows, lookup::Lookups, outage::Outage, queues::QueueCache,
+    volatile::VolatileQueues, wait::Waiters,
 };
 use crate::{config::Settings, redis::Redis};
 use sqlx::PgPool;
@@ -17,6 +18,7 @@ pub struct LocalJobs {
     pub(super) follows: Follows,
     pub(super) outage: Outage,
     pub(super) lookups: Lookups,
+    pub(super) desk: Desk,
     /// Where work goes on that must outlive the request, and the server thread, that began it.
     pub(super) runtime: Handle,
     pg: PgPool,
@@ -35,6 +37,7 @@ impl LocalJobs {
             follows: Follows::default(),
             outage: Outage::default(),
             lookups: Lookups::default(),
+            desk: Desk::default(),
             runtime: Handle::current(),
             pg: pg.clone(),
             redis: redis.clone(),

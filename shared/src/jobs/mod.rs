@@ -2,7 +2,8 @@
 //!
 //! In reading order: [`names`] and [`kinds`] (what a job may be called), [`raw_json`] (what a payload may hold),
 //! [`new_job`] (a submit, checked), then one file per operation; `store` holds the SQL, `race` what is asked of Redis, `volatile` what Redis alone holds,
-//! and [`engine`] runs the jobs. [`events`] tells what becomes of them.
+//! and [`engine`] runs the jobs. [`events`] tells what becomes of them, [`remote`] lets
+//! workers outside this platform take them.
 
 pub mod attempts;
 pub mod backend;
@@ -23,6 +24,7 @@ pub mod queues;
 mod race;
 pub mod raw_json;
 pub mod read;
+pub mod remote;
 pub mod retry;
 mod store;
 pub mod submit;

@@ -150,6 +150,11 @@ pub async fn delete(ctx: &Context, caller: &Caller, name: &QueueName, origin: &O
     Ok(())
 }
 
+/// The settings of a queue that there is, as they are now.
+pub(super) async fn existing(ctx: &Context, name: &QueueName) -> Result<QueueSettings> {
+    settings::existing(ctx, name).await
+}
+
 /// The settings that a submit needs, at most a second or so old; makes the queue on first use.
 ///
 /// Reads on the connections of the process: the caller may hold one of its worker thread's in a transaction, and as many

@@ -92,7 +92,7 @@ pub(super) async fn find(ctx: &Context, id: JobId) -> Result<Look> {
     Ok(Look::Found(row))
 }
 
-fn row_of(id: JobId, Live { record, standing, run_at }: Live) -> JobRow {
+pub(super) fn row_of(id: JobId, Live { record, standing, run_at }: Live) -> JobRow {
     let Record { owner_id, kind, queue, payload, expires_at, retry, tags, request_id, created_at, .. } = record;
     JobRow {
         id,

@@ -40,6 +40,11 @@ impl Waiters {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A place among those who may wait; `None` when all are taken.
+    pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.permits).try_acquire_owned().ok()
+    }
+
     #[cfg(test)]
     pub(super) fn n_waiting(&self) -> usize {
         self.lock().len()
@@ -64,7 +69,7 @@ pub struct Waiter {
 impl Waiter {
     /// `None` when as many wait already as may (`WAIT_MAX`): the caller is then answered at once.
     pub async fn begin(ctx: &Context, job: &NewJob) -> Option<Self> {
-        let permit = Arc::clone(&ctx.jobs.waiters.permits).try_acquire_owned().ok()?;
+        let permit = ctx.jobs.waiters.place()?;
         let ended = Arc::new(Notify::new());
         ctx.jobs.waiters.lock().insert(job.id, Arc::clone(&ended));
         let waiter = Self { ctx: ctx.clone(), id: job.id, ended, _permit: permit };

@@ -5,7 +5,7 @@
 use super::Progress;
 use crate::{
     Caller, Context, Error, Result, Scope,
-    clock::unix_ms,
+    clock::{from_unix_ms, unix_ms},
     ids::{JobId, WorkerId},
     page::{Page, PageRequest},
 };
@@ -24,11 +24,15 @@ const WORKERS_MAX: isize = 10_000;
 
 const INSTANCE_FIELD: &str = "instance";
 const CHILD_FIELD: &str = "child:";
+/// When a remote worker last asked for anything, in milliseconds since 1970.
+pub(super) const HEARD_FIELD: &str = "heard";
 
 /// What does not change while a worker runs, and what it is doing as a whole.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct WorkerInstance {
     pub id: WorkerId,
+    #[serde(default)]
+    pub kind: WorkerKind,
     pub name: String,
     pub host: String,
     pub pid: u32,
@@ -69,6 +73,16 @@ pub enum WorkerState {
     Lost,
 }
 
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum WorkerKind {
+    /// One of ours.
+    #[default]
+    Process,
+    /// A program that leases over HTTP; it has no children, no host and no pid here.
+    Remote,
+}
+
 /// A process that runs jobs, with its children.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Worker {
@@ -77,9 +91,7 @@ pub struct Worker {
     pub host: String,
     pub pid: u32,
     pub version: String,
-    /// `process`: one of ours.
-    #[schema(example = "process")]
-    pub kind: &'static str,
+    pub kind: WorkerKind,
     pub queues: Vec<String>,
     pub concurrency: usize,
     pub prefetch: usize,
@@ -219,7 +231,8 @@ fn detail(hash: &HashMap<String, String>, now: OffsetDateTime) -> Option<WorkerD
     let is_child = |(field, _): &(&String, &String)| field.starts_with(CHILD_FIELD);
     let reports = hash.iter().filter(is_child).filter_map(|(_, text)| serde_json::from_str(text).ok());
     let mut reports: Vec<ChildReport> = reports.collect();
-    let heartbeat_at = reports.iter().map(|report| report.heartbeat_at).max().unwrap_or(instance.started_at);
+    let heard_at = hash.get(HEARD_FIELD).and_then(|ms| from_unix_ms(ms.parse().ok()?));
+    let heartbeat_at = reports.iter().map(|report| report.heartbeat_at).chain(heard_at).max().unwrap_or(instance.started_at);
     // A child that was killed reports no more, while its siblings go on.
     reports.retain(|report| heartbeat_at - report.heartbeat_at < LOST_AFTER);
     reports.sort_unstable_by_key(|report| report.pid);
@@ -229,7 +242,7 @@ fn detail(hash: &HashMap<String, String>, now: OffsetDateTime) -> Option<WorkerD
         done: reports.iter().map(|report| report.tasks_done).sum(),
         failed: reports.iter().map(|report| report.tasks_failed).sum(),
     };
-    let children = reports.iter().map(|report| WorkerChild {
+    let children = reports.iter().filter(|_| instance.kind == WorkerKind::Process).map(|report| WorkerChild {
         pid: report.pid,
         tasks_done: report.tasks_done + report.tasks_failed,
         rss_kb: report.rss_kb,
@@ -241,7 +254,7 @@ fn detail(hash: &HashMap<String, String>, now: OffsetDateTime) -> Option<WorkerD
         host: instance.host,
         pid: instance.pid,
         version: instance.version,
-        kind: "process",
+        kind: instance.kind,
         queues: instance.queues,
         concurrency: instance.concurrency,
         prefetch: instance.prefetch,

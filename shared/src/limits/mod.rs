@@ -29,6 +29,8 @@ pub enum Class {
     Write,
     Read,
     Bulk,
+    /// What remote workers ask.
+    Work,
 }
 
 impl Class {
@@ -39,6 +41,7 @@ impl Class {
             Self::Write => "write",
             Self::Read => "read",
             Self::Bulk => "bulk",
+            Self::Work => "work",
         }
     }
 
@@ -49,6 +52,7 @@ impl Class {
             Self::Write => settings.rate_limit_write,
             Self::Read => settings.rate_limit_read,
             Self::Bulk => settings.rate_limit_bulk,
+            Self::Work => settings.rate_limit_work,
         }
     }
 }

@@ -111,6 +111,11 @@ pub(super) fn inline(payload: &RawValue) -> Option<Box<RawValue>> {
     (payload.get().len() <= INLINE_PAYLOAD_BYTES).then(|| payload.to_owned())
 }
 
+/// The kind of the job that this envelope is of.
+pub(super) fn kind_of(envelope: &[u8]) -> Option<String> {
+    serde_json::from_slice::<Envelope<'_>>(envelope).ok().map(|envelope| envelope.kind.into_owned())
+}
+
 /// The envelope in Redis. Short names: it is written and read once per job.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Envelope<'a> {

@@ -32,12 +32,12 @@ pub(super) struct Draft {
     owner_id: UserId,
     payload: Option<Box<RawValue>>,
     pub(super) run_at: OffsetDateTime,
-    expires_at: Option<OffsetDateTime>,
+    pub(super) expires_at: Option<OffsetDateTime>,
     timeout: Option<Duration>,
     request_id: Option<String>,
     traceparent: Option<String>,
     verify: bool,
-    record: Option<Arc<Record>>,
+    pub(super) record: Option<Arc<Record>>,
 }
 
 impl Draft {

@@ -3,7 +3,7 @@
 //! In reading order: [`token`] and [`copy`] (the fence, and what Redis holds of a job), [`scripts`] (the race, in Lua),
 //! [`outcome`] (what an end means), [`settle`] and `store` (the guarded statement), [`mod@cancel`] (jobs taken from outside),
 //! [`mod@leases`] (who runs what), [`salvage`] (what a process leaves that crashed), [`volatile`] (jobs without a row),
-//! [`followers`] (jobs whose channel somebody is subscribed to).
+//! [`followers`] (jobs whose channel somebody is subscribed to), [`remote`] (workers outside this platform).
 
 pub mod cancel;
 pub mod copy;
@@ -22,6 +22,7 @@ pub mod outcome;
 pub mod progress;
 pub mod rates;
 pub mod reconcile;
+pub mod remote;
 pub mod salvage;
 pub mod scripts;
 mod settle;

@@ -113,6 +113,20 @@ pub(super) async fn write_patiently(
     finished
 }
 
+/// Writes without waiting for servers that are away; what is refused for its data is dead. After an error some may be written.
+pub(super) async fn write_once(ctx: &Context, conclusions: Vec<Conclusion>) -> sqlx::Result<Vec<Settled>> {
+    let mut settled = Vec::with_capacity(conclusions.len());
+    let mut batches = vec![conclusions];
+    while let Some(batch) = batches.pop() {
+        match write(ctx, &batch).await {
+            Ok(written) => settled.extend(written),
+            Err(error) if is_about_data(&error) => batches.extend(without_the_bad(ctx, batch, &error)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(settled)
+}
+
 /// Two halves; or, of a batch of one, the same job dead with `result_rejected`.
 fn without_the_bad(ctx: &Context, mut batch: Vec<Conclusion>, error: &sqlx::Error) -> Vec<Vec<Conclusion>> {
     if batch.len() > 1 {

@@ -72,6 +72,24 @@ pub(in crate::jobs) async fn jobs_by_ids(executor: impl PgExecutor<'_>, ids: &[J
     .await
 }
 
+/// Those of `ids` that have not ended.
+pub(in crate::jobs) async fn live_jobs_by_ids(executor: impl PgExecutor<'_>, ids: &[JobId]) -> sqlx::Result<Vec<JobRow>> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    sqlx::query_as!(
+        JobRow,
+        r#"SELECT
+            id AS "id: JobId", owner_id AS "owner_id: UserId", kind, queue, state, priority, payload AS "payload: Json<Box<RawValue>>",
+            run_at, expires_at, max_attempts, attempt, failures, error_code, error_message, unique_key, tags, request_id, created_at,
+            NULL::json AS "result: Json<Box<RawValue>>", NULL::text AS worker_id, NULL::timestamptz AS started_at,
+            NULL::timestamptz AS finished_at
+        FROM jobs
+        WHERE id = ANY ($1)"#,
+        &ids,
+    )
+    .fetch_all(executor)
+    .await
+}
+
 /// Jobs from the newest to the oldest, as they come from the server.
 pub(in crate::jobs) fn jobs_page<'a>(
     executor: impl PgExecutor<'a> + 'a,

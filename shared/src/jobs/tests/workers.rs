@@ -4,13 +4,14 @@ use super::*;
 use crate::{
     Code,
     ids::WorkerId,
-    jobs::workers::{self, ActiveJob, ChildReport, ReservedJob, WorkerInstance, WorkerState},
+    jobs::workers::{self, ActiveJob, ChildReport, ReservedJob, WorkerInstance, WorkerKind, WorkerState},
     page::PageRequest,
 };
 use time::Duration;
 
 fn instance(fixture: &Fixture) -> WorkerInstance {
     WorkerInstance {
+        kind: WorkerKind::Process,
         id: WorkerId::new(),
         name: "worker".to_owned(),
         host: "here".to_owned(),

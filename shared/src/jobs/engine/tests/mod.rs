@@ -2,6 +2,7 @@
 //! Each rule of the protocol between Redis and PostgreSQL has tests that fail without it: docs/protocol.md names them.
 
 mod cancel;
+mod desk;
 mod enqueue;
 mod expiry;
 mod fencing;

@@ -1,0 +1,56 @@
+#!/bin/sh
+# A Millrace worker for any command, with curl alone: worker.sh URL QUEUE COMMAND…
+# COMMAND gets the leased job as JSON on its standard input and prints the result as JSON; a status other than 0 is a failure.
+# MILLRACE_KEY holds an API key with the scope jobs:work. TERM finishes what runs. See docs/guides/remote-workers.md.
+set -u
+url=$1/api/v1 queue=$2
+shift 2
+files=$(mktemp -d) || exit
+trap 'rm -rf "$files"' EXIT
+stopping=''
+trap 'stopping=yes' TERM INT
+# A header on the command line could be read by everybody on this machine.
+(umask 077 && printf 'X-API-Key: %s\n' "$MILLRACE_KEY" >"$files/key")
+
+# call PATH: posts standard input, and asks again for half a minute while the platform cannot answer.
+call() {
+  curl -sS -f --max-time 60 --retry 10 --retry-delay 3 --retry-connrefused \
+    -H "@$files/key" -H 'Content-Type: application/json' --data-binary @- "$url/$1"
+}
+# field NAME: the last value of that name; payloads come before what is ours.
+field() { sed -n "s/.*\"$1\":\"\{0,1\}\([^\",}]*\).*/\1/p"; }
+quoted() { tr -d '\000-\037\177"\\' | cut -c 1-1000; }
+
+session=$(printf '{"name":"%s-%s","queues":["%s"],"concurrency":1}' "$(uname -n)" $$ "$queue" | call worker-sessions) || exit
+beat_s=$(($(printf %s "$session" | field heartbeat_ms) / 1000))
+id=$(printf %s "$session" | field session_id)
+
+# beat TOKEN PID: keeps the lease while the command runs, and ends it when it should stop.
+beat() {
+  while sleep "$((beat_s > 0 ? beat_s : 1))" && kill -0 "$2" 2>/dev/null; do
+    news=$(printf '{"session_id":"%s","leases":[{"lease_token":"%s"}]}' "$id" "$1" | call leases/heartbeat) || continue
+    case $news in *'"lost":["'* | *'"cancel":["'*) kill "$2" 2>/dev/null ;; esac
+  done
+}
+
+while [ -z "$stopping" ]; do
+  leased=$(printf '{"session_id":"%s","max":1,"wait_ms":10000}' "$id" | call leases) || exit
+  token=$(printf %s "$leased" | field lease_token)
+  [ -n "$token" ] || continue
+  printf %s "$leased" >"$files/job"
+  "$@" <"$files/job" >"$files/result" 2>"$files/error" &
+  work=$!
+  beat "$token" "$work" &
+  beating=$!
+  wait "$work"
+  status=$?
+  # Interrupted by a signal to us: the command goes on.
+  while kill -0 "$work" 2>/dev/null; do wait "$work" && status=$? || status=$?; done
+  kill "$beating" 2>/dev/null
+  if [ "$status" = 0 ]; then
+    outcome="\"outcome\":\"ok\",\"result\":$(cat "$files/result")"
+  else
+    outcome="\"outcome\":\"fail\",\"error\":{\"code\":\"exit_$status\",\"message\":\"$(quoted <"$files/error")\"}"
+  fi
+  printf '{"session_id":"%s","settle":[{"lease_token":"%s",%s}]}' "$id" "$token" "$outcome" | call leases/settle >/dev/null || exit
+done

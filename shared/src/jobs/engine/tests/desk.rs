@@ -1,0 +1,53 @@
+//! The desk where remote workers wait.
+
+use super::{Fixture, worker};
+use crate::jobs::engine::remote::desk::Desk;
+use crate::testing::{RedisServer, TestStores};
+use futures_util::future::join_all;
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+
+#[tokio::test]
+async fn a_crowd_that_waits_costs_redis_what_one_does() {
+    let mut stores = TestStores::create().await;
+    let redis = RedisServer::start().await;
+    stores.use_redis(&redis);
+    let ctx = stores.context(&[("WORKER_POLL_MS", "100")]);
+    let (desk, runtime) = (Desk::default(), Handle::current());
+    let began = Instant::now();
+    let waits = (0..200).map(|_| {
+        let (desk, ctx, runtime) = (&desk, &ctx, &runtime);
+        async move {
+            let wish = (vec!["q".parse().unwrap()], 1);
+            desk.wait(ctx, runtime, &worker(), wish, Instant::now() + Duration::from_millis(500)).await
+        }
+    });
+    assert!(join_all(waits).await.iter().all(Option::is_none));
+    let stats: String = redis::cmd("INFO").arg("commandstats").query_async(&mut ctx.redis.connection()).await.unwrap();
+    let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls=")?.split(',').next()?.parse::<u128>().ok());
+    let polls_max = began.elapsed().as_millis() / 100 + 2;
+    assert!(calls.unwrap() <= polls_max, "{calls:?} calls for at most {polls_max} polls");
+}
+
+#[tokio::test]
+async fn jobs_go_to_who_has_waited_longest_and_back_unspent_when_nobody_takes_them() {
+    let fixture = Fixture::new().await;
+    let (desk, runtime) = (Desk::default(), Handle::current());
+    let soon = || Instant::now() + Duration::from_secs(10);
+    let wish = || (vec![fixture.queue.clone()], 5);
+    let (first, second) = (worker(), worker());
+    let waits = async {
+        let one = desk.wait(&fixture.ctx, &runtime, &first, wish(), soon());
+        let other = desk.wait(&fixture.ctx, &runtime, &second, wish(), Instant::now() + Duration::from_millis(50));
+        tokio::join!(one, other)
+    };
+    let ((served, unserved), job) = tokio::join!(waits, fixture.job());
+    assert!(unserved.is_none());
+    let batch = served.unwrap();
+    assert_eq!((batch.holder.nonce, batch.leased()[0].id), (first.nonce, job.id));
+    drop(batch);
+    let again = desk.wait(&fixture.ctx, &runtime, &second, wish(), soon()).await.unwrap();
+    assert_eq!((again.leased()[0].id, again.leased()[0].standing.attempt), (job.id, 1), "it was not counted");
+    again.hand_over();
+    assert_eq!(fixture.copy(job.id).await.unwrap(), "l4:1:0:0:0:0");
+}
