@@ -1,10 +1,10 @@
-//! The leader's slow loop: recent rows every few seconds, a rolling scan of all rows and all copies beside it.
+//! The leader's slow loop: pauses and recent rows every few seconds, a rolling scan of all rows and all copies beside them.
 
 use shared::{
     Context, Result,
     jobs::{
         QueueName,
-        engine::{reconcile, upkeep},
+        engine::{QueueRow, reconcile, upkeep},
     },
 };
 use std::{collections::HashMap, time::Duration};
@@ -44,9 +44,11 @@ pub(super) async fn run(ctx: &Context) {
 }
 
 async fn pass(ctx: &Context, scans: &mut Scans) -> Result<()> {
+    let queues = upkeep::queues(ctx).await?;
+    reconcile::repair_pauses(ctx, &queues).await?;
     recent(ctx, scans).await?;
     rolling(ctx, scans).await?;
-    copies(ctx, scans).await
+    copies(ctx, scans, queues).await
 }
 
 async fn recent(ctx: &Context, scans: &mut Scans) -> Result<()> {
@@ -83,8 +85,8 @@ async fn rolling(ctx: &Context, scans: &mut Scans) -> Result<()> {
     Ok(())
 }
 
-async fn copies(ctx: &Context, scans: &mut Scans) -> Result<()> {
-    for row in upkeep::queues(ctx).await? {
+async fn copies(ctx: &Context, scans: &mut Scans, queues: Vec<QueueRow>) -> Result<()> {
+    for row in queues {
         let cursor = scans.copies.entry(row.name.clone()).or_insert(0);
         for _ in 0..ROLLING_PAGES {
             *cursor = reconcile::repair_copies(ctx, &row.name, *cursor).await?;

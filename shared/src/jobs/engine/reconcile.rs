@@ -4,6 +4,7 @@
 use super::{
     Outcome,
     cancel::take_and_conclude,
+    leases::{Paused, set_paused},
     scripts::{self, IDS_MAX, Places, QueueKeys, id_of},
     store::{self, PendingRow, QueueRow},
     volatile,
@@ -74,6 +75,40 @@ async fn mend_leases(ctx: &Context, keys: &QueueKeys) -> Result<()> {
             return Ok(());
         }
     }
+}
+
+/// Tells Redis of each pause and resume that it has not heard of: it was away when that was made, or a queue was restored by a
+/// list that was read before it. A queue that is not restored yet will be as its row says.
+pub async fn repair_pauses(ctx: &Context, queues: &[QueueRow]) -> Result<()> {
+    let mut suspects = HashMap::new();
+    for queues in queues.chunks(IDS_MAX) {
+        for (queue, flag) in queues.iter().zip(pause_flags(ctx, queues).await?) {
+            if let Some(flag) = flag.filter(|flag| *flag != queue.is_paused) {
+                suspects.insert(&queue.name, flag);
+            }
+        }
+    }
+    if suspects.is_empty() {
+        return Ok(());
+    }
+    // Rows that were read before Redis was asked may be older than what it says.
+    for queue in store::queues(&ctx.pg).await? {
+        if suspects.get(&queue.name).is_some_and(|flag| *flag != queue.is_paused) {
+            set_paused(ctx, &queue.name, if queue.is_paused { Paused::Yes } else { Paused::No }).await?;
+            count("paused", 1);
+        }
+    }
+    Ok(())
+}
+
+/// Whether Redis takes each queue for paused.
+async fn pause_flags(ctx: &Context, queues: &[QueueRow]) -> Result<Vec<Option<bool>>> {
+    let mut pipe = redis::pipe();
+    for queue in queues {
+        pipe.hget(QueueKeys::new(&ctx.keys, &queue.name).cfg(), "paused");
+    }
+    let flags: Vec<Option<String>> = pipe.query_async(&mut ctx.redis.connection()).await?;
+    Ok(flags.into_iter().map(|flag| flag.map(|flag| flag == "1")).collect())
 }
 
 /// Compares one page of rows from `after` to `until` with Redis and repairs; returns where the next page starts, `None` at the end.

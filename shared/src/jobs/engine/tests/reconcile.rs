@@ -3,8 +3,8 @@
 use super::*;
 use crate::jobs::engine::{
     load::{Draft, load},
-    reconcile::{rebuild, repair_copies, repair_rows},
-    upkeep::{candidate, try_lead},
+    reconcile::{rebuild, repair_copies, repair_pauses, repair_rows},
+    upkeep::{candidate, queues, try_lead},
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -22,6 +22,21 @@ async fn a_row_that_redis_lacks_is_enqueued_and_must_be_verified() {
     let leased = fixture.lease(&worker(), 1).await;
     assert_eq!(leased[0].id, job.id);
     assert!(String::from_utf8_lossy(&leased[0].envelope).contains(r#""v":true"#));
+}
+
+/// As when Redis was away when a queue was resumed, or another took over and was told what held before.
+#[tokio::test]
+async fn a_pause_or_resume_that_redis_has_not_heard_of_is_told_to_it() {
+    let fixture = Fixture::new().await;
+    fixture.job().await;
+    for (is_paused, n_leased) in [(true, 0), (false, 1)] {
+        for name in [fixture.queue.as_str(), "not-restored-yet"] {
+            let query = "INSERT INTO queues (name, paused) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET paused = $2";
+            sqlx::query(query).bind(name).bind(is_paused).execute(&fixture.ctx.pg).await.unwrap();
+        }
+        repair_pauses(&fixture.ctx, &queues(&fixture.ctx).await.unwrap()).await.unwrap();
+        assert_eq!(fixture.lease(&worker(), 1).await.len(), n_leased);
+    }
 }
 
 #[tokio::test]
