@@ -52,8 +52,15 @@ impl World {
     }
 }
 
+/// A server that changes its role hangs up on those who come at that moment.
 pub(crate) async fn open(url: &str) -> MultiplexedConnection {
-    redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap()
+    let (client, mut opened) = (redis::Client::open(url).unwrap(), None);
+    until("the server lets us in", async || {
+        opened = client.get_multiplexed_async_connection().await.ok();
+        opened.is_some()
+    })
+    .await;
+    opened.unwrap()
 }
 
 pub(crate) async fn ask<T: FromRedisValue>(connection: &mut impl redis::aio::ConnectionLike, words: &str) -> RedisResult<T> {
