@@ -15,6 +15,8 @@ mod queues;
 mod redis_away;
 mod remote;
 mod socket;
+#[path = "../sockets/mod.rs"]
+mod sockets;
 mod support;
 mod system;
 mod users;

@@ -4,7 +4,7 @@ use crate::{auth::credentials, support::TestApp};
 use nix::{sys::signal::Signal, unistd::Pid};
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
-use std::{process::Stdio, time::Duration};
+use std::{net::SocketAddr, process::Stdio, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
@@ -16,7 +16,8 @@ const N_JOBS: usize = 200;
 
 /// `millrace-api serve` on the stores of `app`.
 pub(crate) struct ApiProcess {
-    child: Child,
+    pub(crate) child: Child,
+    pub(crate) address: SocketAddr,
     pub(crate) url: String,
 }
 
@@ -49,7 +50,7 @@ impl ApiProcess {
         let address = timeout(Duration::from_secs(30), listening).await.expect("the process comes up");
         // Somebody has to go on reading, or the process would block on its log.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Self { child, url: format!("http://{address}/api/v1") }
+        Self { child, address: address.parse().expect("it listens on an address"), url: format!("http://{address}/api/v1") }
     }
 
     pub(crate) async fn token(&self, client: &Client) -> String {
@@ -58,7 +59,7 @@ impl ApiProcess {
         session["access_token"].as_str().expect("signed in").to_owned()
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id().expect("the process runs")).expect("a pid fits");
         nix::sys::signal::kill(Pid::from_raw(pid), signal).expect("the process is ours");
     }

@@ -12,4 +12,5 @@ mod presence;
 mod recovery;
 mod rpc;
 mod tokens;
+mod two_processes;
 mod upgrade;
