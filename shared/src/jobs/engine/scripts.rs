@@ -10,8 +10,7 @@ use super::{
     copy::{Enqueue, Standing},
     token::{Nonce, Token},
 };
-use crate::redis::Connection;
-use crate::{Context, Error, Result, clock::unix_ms, ids::JobId, jobs::QueueName, keys::Keys};
+use crate::{Context, Error, Result, clock::unix_ms, ids::JobId, jobs::QueueName, keys::Keys, redis::Connection};
 use redis::{Cmd, FromRedisValue, Script};
 use std::{sync::LazyLock, time::Duration};
 use time::OffsetDateTime;
