@@ -9,38 +9,42 @@ use tokio::sync::Notify;
 
 const QUEUE: &str = "default";
 /// A failover that takes longer is none.
-const LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
 pub(crate) async fn kill_master(ctx: &Context, told: &Notify) {
     let (master, struck) = strike(ctx, Signal::SIGKILL, told).await;
-    until_replaced(ctx, master).await;
+    until_replaced(ctx, &queue_key(ctx), master).await;
     until_consumed(ctx, "killed", struck).await;
 }
 
 pub(crate) async fn stop_master(ctx: &Context, told: &Notify) {
     let (master, struck) = strike(ctx, Signal::SIGSTOP, told).await;
-    until_replaced(ctx, master).await;
+    until_replaced(ctx, &queue_key(ctx), master).await;
     until_consumed(ctx, "stopped", struck).await;
     processes::send(master, Signal::SIGCONT);
 }
 
 /// Tells when it is done, so that jobs are submitted after it.
 async fn strike(ctx: &Context, signal: Signal, told: &Notify) -> (i32, (Instant, OffsetDateTime)) {
-    let master = master(ctx).await.expect("the queue has a master");
+    let master = master(ctx, &queue_key(ctx)).await.expect("the queue has a master");
     processes::send(master, signal);
     let struck = (Instant::now(), OffsetDateTime::now_utc());
     told.notify_one();
     (master, struck)
 }
 
-/// The process that takes the queue's writes.
-async fn master(ctx: &Context) -> Option<i32> {
-    server_of(&ctx.redis, &ctx.keys.queue(QUEUE, "cfg")).await.ok()?.get("process_id")
+fn queue_key(ctx: &Context) -> String {
+    ctx.keys.queue(QUEUE, "cfg")
 }
 
-async fn until_replaced(ctx: &Context, before: i32) {
+/// The process that takes a key's writes.
+pub(crate) async fn master(ctx: &Context, key: &str) -> Option<i32> {
+    server_of(&ctx.redis, key).await.ok()?.get("process_id")
+}
+
+pub(crate) async fn until_replaced(ctx: &Context, key: &str, before: i32) {
     let replaced = async {
-        while master(ctx).await.is_none_or(|pid| pid == before) {
+        while master(ctx, key).await.is_none_or(|pid| pid == before) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };

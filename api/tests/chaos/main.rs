@@ -1,13 +1,15 @@
 //! The ledger under chaos: twenty thousand jobs are submitted, cancelled, expired and run while workers, API, Redis and
 //! PostgreSQL are killed, stopped and emptied in turn. At the end every accepted job has ended exactly once.
 //!
-//! A second and a third test do the same on several Redis servers, whose masters are killed and stopped in their tracks.
+//! A second and a third test do the same on several Redis servers, whose masters are killed and stopped in their tracks, and so do
+//! two more with the subscribers of channels in the place of jobs.
 //!
 //! Run by `infra/local/chaos` and `infra/local/failover` alone: it needs servers of its own, and takes most of a minute. Nothing here asserts a time
 //! but the limit of the whole run.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod channels;
 mod client;
 mod failover;
 mod faults;
@@ -18,6 +20,9 @@ mod programs;
 mod report;
 mod runs;
 mod servers;
+#[path = "../sockets/mod.rs"]
+#[expect(dead_code, reason = "the tests of two processes need more of it")]
+mod sockets;
 mod submitter;
 
 use faults::{Fault, World};
@@ -55,6 +60,18 @@ async fn every_accepted_job_ends_once_across_failovers_of_sentinel() {
 #[ignore = "starts six servers and fails two of them over: infra/local/failover"]
 async fn every_accepted_job_ends_once_across_failovers_of_a_cluster() {
     account_for(World::with_redis(RedisTopology::cluster()).await, N_JOBS_FAILED_OVER, Fault::FAILOVERS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "starts six servers and fails two of them over: infra/local/failover"]
+async fn every_subscriber_hears_again_across_failovers_of_sentinel() {
+    channels::follow_across_failovers(RedisTopology::sentinel()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "starts six servers and fails two of them over: infra/local/failover"]
+async fn every_subscriber_hears_again_across_failovers_of_a_cluster() {
+    channels::follow_across_failovers(RedisTopology::cluster()).await;
 }
 
 async fn account_for(mut world: World, n_jobs: usize, faults: &[Fault]) {

@@ -5,7 +5,7 @@ use nix::sys::signal::Signal;
 use shared::testing::TestStores;
 use std::{
     fs::File,
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -61,6 +61,13 @@ impl Programs {
     pub(crate) fn api(&mut self) -> Program {
         let port = self.port.to_string();
         self.start("millrace-api", &["serve"], &[("API_PORT", &port)])
+    }
+
+    /// One more API, for sockets that may do anything, at a port of its own.
+    pub(crate) fn socket_api(&mut self) -> (Program, SocketAddr) {
+        let port = free_port();
+        let settings = [("API_PORT", &*port.to_string()), ("REALTIME_INSECURE", "on"), ("WS_COMMANDS_PER_S", "0")];
+        (self.start("millrace-api", &["serve"], &settings), SocketAddr::from(([127, 0, 0, 1], port)))
     }
 
     /// Each start of an attempt is in its log.
