@@ -1,7 +1,11 @@
 //! Which kind is run by what. To add a kind: its line in `shared/src/jobs/kinds.rs`, its payload and handler in a file of
 //! [`crate::handlers`], and its line in [`Registry::new`].
 
-use crate::handlers::{channel, debug, system};
+use crate::handlers::{
+    channel, debug,
+    mail::{self, Mailer},
+    system,
+};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use shared::{
@@ -70,8 +74,12 @@ impl fmt::Debug for Registry {
 impl Registry {
     /// Every kind that this profile has.
     pub fn new(profile: Profile) -> Self {
+        let mailer = Mailer::default();
+        let resetter = mailer.clone();
         let mut handlers = HashMap::from([
             ("channel.publish", typed(channel::publish)),
+            (shared::mail::SEND, typed(move |context, mail| mail::send(mailer.clone(), context, mail))),
+            (shared::mail::PASSWORD_RESET, typed(move |context, asked| mail::password_reset(resetter.clone(), context, asked))),
             ("system.heartbeat", raw(system::heartbeat)),
             ("debug.echo", raw(debug::echo)),
             ("debug.sleep", typed(debug::sleep)),

@@ -28,6 +28,7 @@ pub mod jobs;
 mod json_fields;
 pub mod keys;
 pub mod limits;
+pub mod mail;
 pub mod nodes;
 pub mod page;
 pub mod pg;

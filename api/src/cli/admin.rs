@@ -62,7 +62,7 @@ async fn create(email: &str, settings: Settings) -> Result<String> {
 
 async fn reset(email: &str, settings: Settings) -> Result<String> {
     let accounts = super::open_accounts(settings).await?;
-    let token = issue_reset(&accounts, email, &Origin::default()).await?.ok_or_else(|| Error::not_found("enabled account"))?;
+    let token = issue_reset(&accounts.ctx, email, &Origin::default()).await?.ok_or_else(|| Error::not_found("enabled account"))?;
     Ok(format!("{}\n", token.expose_secret()))
 }
 

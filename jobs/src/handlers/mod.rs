@@ -3,4 +3,5 @@
 
 pub mod channel;
 pub mod debug;
+pub mod mail;
 pub mod system;

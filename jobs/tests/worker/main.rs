@@ -9,6 +9,7 @@ mod crash;
 mod drain;
 mod events;
 mod fencing;
+mod mail;
 mod outcomes;
 mod redis_loss;
 mod serving;

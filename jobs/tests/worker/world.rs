@@ -6,7 +6,8 @@ use nix::{
 };
 use serde_json::{Value, json};
 use shared::{
-    Caller, Context, Role,
+    Caller, Context, Error, Role,
+    accounts::Accounts,
     caller::Credential,
     ids::{JobId, SessionId, UserId},
     jobs::{
@@ -15,6 +16,7 @@ use shared::{
         read, submit,
         workers::{self, ActiveJob, Worker, WorkerState},
     },
+    limits::Limiter,
     page::PageQuery,
     testing::{RedisServer, TestStores, delete_keys},
 };
@@ -53,6 +55,13 @@ impl World {
         Self::on(stores)
     }
 
+    /// With `settings` on top of the test's, for itself and for every worker.
+    pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
+        let mut stores = TestStores::create().await;
+        stores.variables.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        Self::on(stores)
+    }
+
     fn on(stores: TestStores) -> Self {
         let id = UserId::new();
         let caller = Caller::new(id, Role::Operator, Role::Operator.scopes(), Credential::Session(SessionId::new()));
@@ -77,6 +86,16 @@ impl World {
         let submit: SubmitJob = serde_json::from_value(body).expect("a test submits what can be submitted");
         let job = submit::prepare(&self.ctx, &self.caller, submit, Origin::default()).await.unwrap();
         submit::submit(&self.ctx, job).await.unwrap().id
+    }
+
+    /// Why a submit is refused.
+    pub(crate) async fn refused(&self, body: Value) -> Error {
+        let submit: SubmitJob = serde_json::from_value(body).expect("it has the shape of a submit");
+        submit::prepare(&self.ctx, &self.caller, submit, Origin::default()).await.expect_err("it is refused")
+    }
+
+    pub(crate) async fn accounts(&self) -> Accounts {
+        Accounts::open(self.ctx.clone(), Limiter::new(1)).await.unwrap()
     }
 
     pub(crate) async fn echo(&self) -> JobId {

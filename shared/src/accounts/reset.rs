@@ -11,33 +11,36 @@ use super::{
     store,
     types::Origin,
 };
-use crate::{Code, Error, Result, ids::UserId};
+use crate::{Code, Context, Error, Result, ids::UserId, mail};
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 use time::Duration;
 use uuid::Uuid;
 use validator::Validate;
 
-const GOOD_FOR: Duration = Duration::minutes(30);
+/// How long a token is good.
+pub const GOOD_FOR: Duration = Duration::minutes(30);
 
-/// Answers the same whether or not there is such an account. Nothing is sent while no mail server is configured, so no
-/// token is made either: one that nobody receives is only a risk.
-#[expect(clippy::unused_async, reason = "sending the mail, when there is a mail server, is a write")]
-pub async fn forgot_password(_accounts: &Accounts, forgotten: &ForgottenPassword, _origin: &Origin) -> Result<()> {
+/// Answers the same, and as fast, whether or not there is such an account: who has the address is looked up by the job that sends
+/// the mail, and the token is made there.
+pub async fn forgot_password(accounts: &Accounts, forgotten: &ForgottenPassword, origin: &Origin) -> Result<()> {
     forgotten.validate()?;
-    tracing::warn!("a password reset was asked for, but mail is not sent yet; `millrace-api admin reset` makes a token by hand");
-    Ok(())
+    if accounts.ctx.settings().smtp_url.is_none() {
+        tracing::warn!("a password reset was asked for, and SMTP_URL is not set; `millrace-api admin reset` makes a token by hand");
+        return Ok(());
+    }
+    mail::ask_password_reset(&accounts.ctx, &forgotten.email, origin.request_id.clone()).await
 }
 
 /// A token for the one who is to receive it; `None` when nobody has the address, or they are disabled.
-pub async fn issue_reset(accounts: &Accounts, email: &str, origin: &Origin) -> Result<Option<SecretString>> {
-    let user = store::users::by_email(&accounts.ctx.pg, &rules::normal_email(email)).await?;
+pub async fn issue_reset(ctx: &Context, email: &str, origin: &Origin) -> Result<Option<SecretString>> {
+    let user = store::users::by_email(&ctx.pg, &rules::normal_email(email)).await?;
     let Some(user) = user.filter(|user| !user.disabled) else { return Ok(None) };
-    let (id, now) = (Uuid::now_v7(), accounts.ctx.clock.now());
+    let (id, now) = (Uuid::now_v7(), ctx.clock.now());
     let (token, secret_hash) = secret_token::mint(PASSWORD_RESET, id);
-    store::resets::insert(&accounts.ctx.pg, (id, user.id, &secret_hash), (now, now + GOOD_FOR)).await?;
+    store::resets::insert(&ctx.pg, (id, user.id, &secret_hash), (now, now + GOOD_FOR)).await?;
     let deed = Deed::new(None, Action::PasswordResetIssued, Subject::User(user.id), origin);
-    audit::record(&accounts.ctx.pg, now, deed).await?;
+    audit::record(&ctx.pg, now, deed).await?;
     Ok(Some(token.into()))
 }
 

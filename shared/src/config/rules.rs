@@ -3,6 +3,7 @@
 use super::{Auto, JwtAlgorithm, Problems, Settings};
 use crate::{
     jobs::names::{NAME_RULE, is_name},
+    mail,
     redis::Address,
 };
 use secrecy::ExposeSecret;
@@ -48,6 +49,12 @@ impl Settings {
         }
         if self.channel_api_key.as_ref().is_some_and(|key| key.expose_secret().len() < 16) {
             problems.add("CHANNEL_API_KEY", "***", "at least 16 bytes");
+        }
+        if let Some(Err(allowed)) = self.smtp_url.as_ref().map(mail::check_url) {
+            problems.add("SMTP_URL", "***", allowed);
+        }
+        if self.smtp_url.is_some() && !self.smtp_from.contains('@') {
+            problems.add("SMTP_FROM", self.smtp_from.clone(), "an address, since SMTP_URL is set");
         }
         if self.realtime_insecure && !self.profile.is_development() {
             problems.add("REALTIME_INSECURE", "on", "off outside development");

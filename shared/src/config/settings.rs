@@ -225,6 +225,14 @@ settings! {
     /// Days that rows of succeeded, cancelled and expired jobs are kept.
     JOB_RETENTION_DAYS job_retention_days: u32 = "7" in 1..=3_650;
 
+    // Mail.
+    /// The mail server: smtps://user:password@host, or smtp://host:587?tls=required; empty = mail is neither sent nor taken.
+    SMTP_URL smtp_url: Option<SecretString> = "";
+    /// Sender of every mail, as in: Example <no-reply@example.org>.
+    SMTP_FROM smtp_from: String = "";
+    /// Page where a new password is set; mails put the token at its end. Empty = they show the token alone.
+    PASSWORD_RESET_URL password_reset_url: Option<String> = "";
+
     // Channels.
     /// Whether sockets may connect without a token; channels that anyone may use are then open to them.
     WS_ANONYMOUS ws_anonymous: bool = "off";

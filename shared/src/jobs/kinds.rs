@@ -3,7 +3,7 @@
 //! To add one: its line here, its payload and handler in `jobs/src/handlers/`, and its line in the worker's registry.
 
 use super::{JobKind, RetryPolicy};
-use crate::{Caller, Code, Error, Result, config::Profile};
+use crate::{Caller, Code, Error, Result, config::Profile, mail};
 use std::time::Duration;
 
 /// Who may submit a kind.
@@ -17,6 +17,8 @@ pub enum Submitters {
     Operators,
     /// Everyone in development; elsewhere the kind does not exist.
     DevelopmentOnly,
+    /// The platform itself.
+    Platform,
 }
 
 /// What is known of a kind without running it.
@@ -37,6 +39,14 @@ pub enum Payload {
     Unchecked,
     /// Names channels that the caller may publish on.
     Publication,
+    /// A mail, while there is a server to send it.
+    Mail,
+}
+
+impl Kind {
+    pub(super) fn timeout_ms(&self) -> Option<i32> {
+        self.timeout.map(|timeout| i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX))
+    }
 }
 
 const fn debug(name: &'static str, submitters: Submitters) -> Kind {
@@ -61,9 +71,29 @@ const PUBLISH: Kind = Kind {
     payload: Payload::Publication,
 };
 
+/// Mail servers ask to be tried again for hours (greylisting, limits): about a day in all.
+const MAIL: Kind = Kind {
+    name: mail::SEND,
+    submitters: Submitters::Operators,
+    timeout: Some(Duration::from_secs(60)),
+    retry: Some(RetryPolicy { max_attempts: 20, base_ms: 5_000, max_ms: 2 * 3_600_000 }),
+    payload: Payload::Mail,
+};
+
+/// Whoever waits for it asks again before long.
+const PASSWORD_RESET: Kind = Kind {
+    name: mail::PASSWORD_RESET,
+    submitters: Submitters::Platform,
+    retry: Some(RetryPolicy { max_attempts: 6, base_ms: 5_000, max_ms: 60_000 }),
+    payload: Payload::Unchecked,
+    ..MAIL
+};
+
 pub static KINDS: &[Kind] = &[
     PUBLISH,
     HEARTBEAT,
+    MAIL,
+    PASSWORD_RESET,
     debug("debug.echo", Submitters::OperatorsOutsideDevelopment),
     debug("debug.sleep", Submitters::OperatorsOutsideDevelopment),
     debug("debug.fail", Submitters::OperatorsOutsideDevelopment),
@@ -84,6 +114,7 @@ pub fn admit(name: &JobKind, caller: &Caller, profile: Profile, queue_is_remote:
     let is_for_operators = match kind.submitters {
         Submitters::Operators => true,
         Submitters::OperatorsOutsideDevelopment => !profile.is_development(),
+        Submitters::Platform => return Err(Error::new(Code::Forbidden, format!("Only the platform itself submits `{name}`."))),
         Submitters::Everyone | Submitters::DevelopmentOnly => false,
     };
     if is_for_operators && !caller.sees_all() {

@@ -20,6 +20,7 @@ mod lookup;
 pub mod names;
 pub mod new_job;
 mod outage;
+pub mod platform;
 pub mod queues;
 mod race;
 pub mod raw_json;

@@ -9,7 +9,6 @@ use crate::{
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::time::Duration as StdDuration;
 use time::{Duration, OffsetDateTime};
 use utoipa::{
     ToSchema,
@@ -233,7 +232,7 @@ impl SubmitJob {
             priority: self.priority.map_or(4, |priority| i16::try_from(priority).expect("checked to be 0 to 9")),
             run_at: self.run_at(now),
             expires_at: self.expires_at,
-            timeout_ms: self.timeout_ms.map(checked_i32).or_else(|| defaults.kind.and_then(|kind| kind.timeout).map(whole_ms)),
+            timeout_ms: self.timeout_ms.map(checked_i32).or_else(|| defaults.kind.and_then(Kind::timeout_ms)),
             retry: self.retry_policy(defaults),
             unique: self.unique.map(|unique| Unique {
                 key: unique.key,
@@ -247,10 +246,7 @@ impl SubmitJob {
             traceparent: origin.traceparent,
             created_at: now,
         };
-        Ok(match defaults.durability {
-            Durability::Postgres => job,
-            Durability::Redis => job.in_milliseconds(),
-        })
+        Ok(job.kept())
     }
 
     pub fn queue_name(&self) -> Result<QueueName> {
@@ -293,6 +289,14 @@ impl SubmitJob {
 }
 
 impl NewJob {
+    /// As its queue keeps it.
+    pub(super) fn kept(self) -> Self {
+        match self.durability {
+            Durability::Postgres => self,
+            Durability::Redis => self.in_milliseconds(),
+        }
+    }
+
     /// Its times cut to what Redis tells, so that the row says later what the answer to the submit did.
     fn in_milliseconds(self) -> Self {
         let cut = |at: OffsetDateTime| at.truncate_to_millisecond();
@@ -329,10 +333,6 @@ fn tags_schema() -> Schema {
 
 fn checked_i32(value: i64) -> i32 {
     i32::try_from(value).expect("checked to be at most a week of milliseconds, or a year of seconds")
-}
-
-fn whole_ms(duration: StdDuration) -> i32 {
-    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
 }
 
 fn empty_object() -> Box<RawValue> {

@@ -10,7 +10,7 @@ use super::{
     view, volatile,
     write::{self, Target, Written},
 };
-use crate::{Caller, Code, Context, Result, Scope, channels::publish_job, ids::JobId};
+use crate::{Caller, Code, Context, Result, Scope, channels::publish_job, ids::JobId, mail};
 use sqlx::PgConnection;
 
 /// Checks `submit` against every rule and fills its defaults in; writes nothing.
@@ -32,6 +32,7 @@ pub(super) async fn prepare_unbounded(ctx: &Context, caller: &Caller, submit: Su
     let kind = kinds::admit(&submit.kind.parse()?, caller, profile, queue.remote)?;
     match kind.map_or(Payload::Unchecked, |kind| kind.payload) {
         Payload::Unchecked => {}
+        Payload::Mail => mail::check(ctx, submit.payload.as_deref())?,
         // On the connections of the process: the caller may hold one of its thread's in a transaction.
         Payload::Publication => Box::pin(publish_job::check(&ctx.for_process(), caller, submit.payload.as_deref())).await?,
     }

@@ -46,7 +46,7 @@ async fn a_change_needs_the_current_password_and_a_good_new_one() {
 }
 
 async fn token_for(world: &World, email: &str) -> String {
-    issue_reset(&world.accounts, email, &Origin::default()).await.unwrap().unwrap().expose_secret().to_owned()
+    issue_reset(&world.accounts.ctx, email, &Origin::default()).await.unwrap().unwrap().expose_secret().to_owned()
 }
 
 async fn reset(world: &World, token: &str) -> Result<(), Code> {
@@ -96,5 +96,5 @@ async fn asking_for_a_reset_tells_nothing() {
         let forgotten = ForgottenPassword { email: email.to_owned() };
         assert!(forgot_password(&world.accounts, &forgotten, &Origin::default()).await.is_ok());
     }
-    assert!(issue_reset(&world.accounts, "eve@example.org", &Origin::default()).await.unwrap().is_none());
+    assert!(issue_reset(&world.accounts.ctx, "eve@example.org", &Origin::default()).await.unwrap().is_none());
 }
