@@ -47,6 +47,21 @@ pub enum Creation<T> {
     Replayed(StoredAnswer),
 }
 
+/// Does `work` in a transaction: once, where the request carries a key.
+pub async fn create<T>(
+    ctx: &Context,
+    attempt: Option<&Attempt>,
+    work: impl AsyncFnOnce(&mut PgConnection) -> Result<(StoredAnswer, T)>,
+) -> Result<Creation<T>> {
+    let Some(attempt) = attempt else {
+        let mut tx = ctx.pg.begin().await?;
+        let (answer, made) = work(&mut tx).await?;
+        tx.commit().await?;
+        return Ok(Creation::Fresh(answer, made));
+    };
+    create_once(ctx, attempt, work).await
+}
+
 /// Does `work` in a transaction together with its stored answer, unless it was done before.
 ///
 /// `work` must not ask its worker thread's pool for a second connection: as many such requests as the pool has

@@ -6,7 +6,7 @@ mod links;
 mod problems;
 
 use crate::{
-    routes::{self, api_keys, audit, auth, channels, jobs, jwks, leases, probes, queues, server_api, system, users, workers},
+    routes::{self, api_keys, audit, auth, channels, jobs, jwks, leases, probes, queues, schedules, server_api, system, users, workers},
     socket::upgrade,
 };
 use headers::Headers;
@@ -33,8 +33,10 @@ use utoipa::{
         jobs::submit_job, jobs::bulk::submit_jobs, jobs::get_job, jobs::list_jobs, jobs::list_job_attempts, jobs::cancel_job, jobs::retry_job,
         jobs::delete_job, queues::list_queues, queues::get_queue, queues::update_queue, queues::delete_queue, queues::pause_queue, queues::resume_queue,
         queues::purge_queue, queues::list_dead_jobs, queues::delete_dead_jobs, queues::requeue_dead_jobs,
-        workers::list_workers, workers::get_worker,
         leases::open_worker_session, leases::lease_jobs, leases::settle_leases, leases::extend_leases,
+        schedules::create_schedule, schedules::list_schedules, schedules::get_schedule, schedules::update_schedule,
+        schedules::delete_schedule, schedules::pause_schedule, schedules::resume_schedule, schedules::trigger_schedule,
+        schedules::list_schedule_occurrences, workers::list_workers, workers::get_worker,
         channels::publications::create_publication, channels::publications::list_publications, channels::publications::delete_publications,
         channels::get_presence, channels::get_presence_stats, channels::list_channels, channels::broadcasts::create_broadcast,
         channels::connections::close_connection, channels::connections::close_connections, system::send_system_message,

@@ -2,7 +2,7 @@
 
 use crate::{
     Code, Error, Result,
-    ids::{ApiKeyId, SessionId, UserId},
+    ids::{ApiKeyId, ScheduleId, SessionId, UserId},
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -135,6 +135,8 @@ impl FromIterator<Scope> for Scopes {
 pub enum Credential {
     Session(SessionId),
     ApiKey(ApiKeyId),
+    /// Nobody asked: a schedule submits in its owner's name.
+    Schedule(ScheduleId),
 }
 
 /// An authenticated caller. `scopes` is already cut to what the role allows.
@@ -171,7 +173,9 @@ impl Caller {
     pub fn require_session(&self) -> Result<SessionId> {
         match self.credential {
             Credential::Session(session_id) => Ok(session_id),
-            Credential::ApiKey(_) => Err(Error::new(Code::Forbidden, "This needs a signed-in session; an API key is not enough.")),
+            Credential::ApiKey(_) | Credential::Schedule(_) => {
+                Err(Error::new(Code::Forbidden, "This needs a signed-in session; an API key is not enough."))
+            }
         }
     }
 

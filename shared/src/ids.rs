@@ -45,4 +45,5 @@ ids! {
     /// One running process of the platform.
     NodeId,
     AuditId,
+    ScheduleId,
 }

@@ -89,6 +89,11 @@ impl Keys {
         format!("{}:doorbell", self.prefix)
     }
 
+    /// Pub/sub channel on which it is told that a schedule may be due earlier than it was.
+    pub fn schedules(&self) -> String {
+        format!("{}:schedules", self.prefix)
+    }
+
     /// Pub/sub channel on which ended jobs are announced to callers that wait for them.
     pub fn job_ends(&self) -> String {
         format!("{}:job-ends", self.prefix)

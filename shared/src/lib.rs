@@ -7,7 +7,7 @@
 //! - [`config`]: every setting, its layers and its checks; the only reader of the environment.
 //! - [`context`]: what an operation is given: settings, PostgreSQL, Redis, time.
 //! - [`pg`], [`redis`], [`keys`]: the two servers, and the names of everything kept in Redis.
-//! - [`jobs`]: what is done later, at least once. [`channels`]: what is told to whoever listens now.
+//! - [`jobs`]: what is done later, at least once; [`schedules`]: what is submitted again and again. [`channels`]: what is told to whoever listens now.
 //! - [`telemetry`]: logs and the one list of metrics.
 //! - [`limits`]: rate limits. [`idempotency`]: replay of answers to repeated creations.
 //!
@@ -33,6 +33,7 @@ pub mod nodes;
 pub mod page;
 pub mod pg;
 pub mod redis;
+pub mod schedules;
 pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;

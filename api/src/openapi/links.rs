@@ -13,6 +13,8 @@ const LINKS: &[(&str, &str, &str, &str, &[&str])] = &[
     ("submit_jobs", "207", "/items/0/id", "id", OF_A_JOB),
     ("list_jobs", "200", "/items/0/id", "id", OF_A_JOB),
     ("list_queues", "200", "/items/0/name", "queue", OF_A_QUEUE),
+    ("create_schedule", "201", "/id", "id", OF_A_SCHEDULE),
+    ("list_schedules", "200", "/items/0/id", "id", OF_A_SCHEDULE),
     ("list_workers", "200", "/items/0/id", "id", &["get_worker"]),
     ("list_users", "200", "/items/0/id", "id", &["get_user", "change_user"]),
     ("register_user", "201", "/user/id", "id", &["get_user", "change_user"]),
@@ -22,6 +24,15 @@ const LINKS: &[(&str, &str, &str, &str, &[&str])] = &[
 ];
 
 const OF_A_JOB: &[&str] = &["get_job", "list_job_attempts", "cancel_job", "retry_job", "delete_job"];
+const OF_A_SCHEDULE: &[&str] = &[
+    "get_schedule",
+    "update_schedule",
+    "pause_schedule",
+    "resume_schedule",
+    "trigger_schedule",
+    "list_schedule_occurrences",
+    "delete_schedule",
+];
 const OF_A_QUEUE: &[&str] = &["get_queue", "update_queue", "pause_queue", "resume_queue", "purge_queue", "list_dead_jobs"];
 
 pub(super) struct Links;

@@ -99,7 +99,7 @@ async fn announce(ctx: &Context, new_job: &NewJob, job: Job, patience: Option<Du
     }
 }
 
-fn stored(job: &Job) -> Result<StoredAnswer> {
+pub(super) fn stored(job: &Job) -> Result<StoredAnswer> {
     let body = serde_json::to_vec(job).map_err(Error::internal)?;
     Ok(StoredAnswer { status: if job.duplicate { 200 } else { 202 }, location: Some(location(job.id)), body })
 }

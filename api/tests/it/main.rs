@@ -14,6 +14,7 @@ mod process;
 mod queues;
 mod redis_away;
 mod remote;
+mod schedules;
 mod socket;
 #[path = "../sockets/mod.rs"]
 mod sockets;

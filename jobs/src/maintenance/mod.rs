@@ -1,11 +1,12 @@
-//! What one process does for all: sweeping, reconciling, rates, partitions ahead, pruning, watching, saving publications. One child
-//! is elected by an advisory lock; a second one at the same time would do no harm, since everything here is guarded, but only double
+//! What one process does for all: sweeping, reconciling, rates, partitions ahead, pruning, watching, saving publications, firing schedules.
+//! One child is elected by an advisory lock; a second one at the same time would do no harm, since everything here is guarded, but only double
 //! work.
 
 mod leader;
 mod publications;
 mod reconciling;
 mod sampling;
+mod scheduling;
 mod sweeping;
 mod upkeep;
 mod watching;
@@ -30,6 +31,7 @@ pub async fn run(ctx: Context) {
                     () = upkeep::run(&ctx) => {}
                     () = watching::run(&ctx) => {}
                     () = publications::run(&ctx) => {}
+                    () = scheduling::run(&ctx) => {}
                 }
             }
             Err(error) => tracing::debug!(%error, "no election while PostgreSQL is away"),

@@ -5,6 +5,7 @@ use shared::{
     channels::persist,
     idempotency,
     jobs::{engine::upkeep, unique},
+    schedules,
 };
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
@@ -37,7 +38,8 @@ async fn keep(ctx: &Context) -> Result<()> {
         let n_keys = idempotency::prune(&ctx.pg, ROWS).await?;
         let n_accounts = accounts::prune::prune(ctx, ROWS).await?;
         let n_unique = unique::prune(ctx, ROWS).await?;
-        if n_keys.max(n_accounts).max(n_unique) < ROWS.unsigned_abs() {
+        let n_runs = schedules::fire::prune(ctx, ROWS).await?;
+        if n_keys.max(n_accounts).max(n_unique).max(n_runs) < ROWS.unsigned_abs() {
             break;
         }
     }

@@ -12,6 +12,7 @@ mod fencing;
 mod mail;
 mod outcomes;
 mod redis_loss;
+mod schedules;
 mod serving;
 mod volatile;
 mod watchdog;

@@ -3,7 +3,7 @@
 use super::{Accounts, store, types::Origin};
 use crate::{
     Caller, Result, Scope,
-    ids::{ApiKeyId, AuditId, SessionId, UserId},
+    ids::{ApiKeyId, AuditId, ScheduleId, SessionId, UserId},
     page::{Page, PageRequest},
 };
 use serde::Serialize;
@@ -71,6 +71,7 @@ actions! {
     DeadRequeued = "dead_requeued",
     DeadDeleted = "dead_deleted",
     QueueDeleted = "queue_deleted",
+    ScheduleDeleted = "schedule_deleted",
     TokenIssued = "token_issued",
     ConnectionsClosed = "connections_closed",
     HistoryRemoved = "history_removed",
@@ -85,6 +86,7 @@ pub enum Subject {
     ApiKey(ApiKeyId),
     /// Named in the detail.
     Queue,
+    Schedule(ScheduleId),
     /// Named in the detail.
     Channel,
     /// Named in the detail; of a user who has no account with us, or of none.
@@ -100,6 +102,7 @@ impl Subject {
             Self::Session(id) => ("session", Some(id.0)),
             Self::ApiKey(id) => ("api_key", Some(id.0)),
             Self::Queue => ("queue", None),
+            Self::Schedule(id) => ("schedule", Some(id.0)),
             Self::Channel => ("channel", None),
             Self::Connection => ("connection", None),
             Self::Nobody => ("user", None),

@@ -220,6 +220,13 @@ settings! {
     QUEUES_MAX queues_max: usize = "1000" in 1..=100_000;
     /// Queues that one user who is no operator may bring into being.
     QUEUES_PER_USER_MAX queues_per_user_max: usize = "50" in 0..=100_000;
+    /// Schedules there may be.
+    SCHEDULES_MAX schedules_max: usize = "10000" in 1..=1_000_000;
+    /// Schedules that one user who is no operator may have.
+    SCHEDULES_PER_USER_MAX schedules_per_user_max: usize = "100" in 0..=1_000_000;
+    /// How late an occurrence may fire, in seconds, where the schedule has no `catch_up`: how long the leader may be away without any
+    /// being left out.
+    SCHEDULE_LATE_MAX_S schedule_late_max_s: u32 = "60" in 1..=86_400;
     /// Address of the worker's health and metrics; none = not served.
     WORKER_METRICS_ADDR worker_metrics_addr: Option<SocketAddr> = "127.0.0.1:9101";
     /// Days that rows of succeeded, cancelled and expired jobs are kept.

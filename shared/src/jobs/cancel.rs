@@ -8,6 +8,8 @@ use super::{
     store,
 };
 use crate::{Caller, Code, Context, Error, Result, Scope, ids::JobId};
+use sqlx::PgConnection;
+use time::OffsetDateTime;
 
 /// What a cancel came to.
 #[derive(Debug)]
@@ -31,6 +33,22 @@ pub async fn cancel(ctx: &Context, caller: &Caller, id: JobId) -> Result<Cancell
         CancelAnswer::Signalled => Ok(Cancelled::Signalled(read::current(ctx, id).await?)),
         CancelAnswer::Ended("") => Err(Error::not_found("job")),
         CancelAnswer::Ended(_) => Err(finished()),
+    }
+}
+
+/// Writes the wish to cancel jobs, in the caller's transaction; [`carry_out`] each after the commit.
+pub(crate) async fn request(tx: &mut PgConnection, jobs: &[(JobId, QueueName)], now: OffsetDateTime) -> Result<()> {
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    let ids = jobs.iter().map(|(id, _)| id.0).collect::<Vec<_>>();
+    Ok(store::change::request_cancels(tx, &ids, now).await?)
+}
+
+/// Cancels a job whose wish is committed. What does not succeed here is left to the reconciler and to the job's next conclusion.
+pub(crate) async fn carry_out(ctx: &Context, queue: &QueueName, id: JobId) {
+    if let Err(error) = engine::cancel(ctx, queue, id).await {
+        tracing::warn!(%error, %queue, job_id = %id, "a job is not cancelled yet; the reconciler will");
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     ids::{JobId, UserId},
     json_fields, text,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use time::{Duration, OffsetDateTime};
 use utoipa::{
@@ -90,7 +90,7 @@ pub struct SubmitJob {
 }
 
 /// Retry policy of one job; what is absent comes from its kind, then from its queue.
-#[derive(Debug, Clone, Deserialize, Validate, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubmitRetry {
     #[serde(default, deserialize_with = "json_fields::whole")]
@@ -111,7 +111,7 @@ pub struct SubmitRetry {
 ///
 /// The time counts from the submit. Deleting the job frees its key; requeueing it does not ask for the key again. Jobs of one
 /// key that arrive in one bulk request meet each other: the first is taken, the others are its duplicates.
-#[derive(Debug, Clone, Deserialize, Validate, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubmitUnique {
     #[validate(length(min = 1, max = 200))]
@@ -128,7 +128,7 @@ pub struct SubmitUnique {
 }
 
 /// What a submit gets that meets an earlier job of its key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnConflict {
     /// The earlier job: 200, with `duplicate`.

@@ -21,7 +21,7 @@ pub async fn prepare(ctx: &Context, caller: &Caller, submit: SubmitJob, origin: 
 }
 
 /// [`prepare`] without a look at how full the queue is, for callers that look once for many.
-pub(super) async fn prepare_unbounded(ctx: &Context, caller: &Caller, submit: SubmitJob, origin: Origin) -> Result<NewJob> {
+pub(crate) async fn prepare_unbounded(ctx: &Context, caller: &Caller, submit: SubmitJob, origin: Origin) -> Result<NewJob> {
     caller.require(Scope::JobsWrite)?;
     let (profile, max_payload_bytes) = {
         let settings = ctx.settings();

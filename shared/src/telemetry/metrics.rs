@@ -44,6 +44,8 @@ metrics_list! {
     gauge JOB_QUEUE_STALLED = "job_queue_stalled", "1 while a queue has ready jobs, a worker has room and none is leased, by queue.";
     counter JOB_RECONCILED = "job_reconciled_total", "Repairs by the reconciler, by repair.";
     counter JOB_LEASES_LOST = "job_leases_lost_total", "Leases that expired or were refused.";
+    counter SCHEDULE_RUNS = "schedule_runs_total", "Occurrences of schedules that were dealt with, by outcome (submitted, skipped, refused, missed).";
+    histogram SCHEDULE_LATE = "schedule_late_seconds", "Time from an occurrence of a schedule to its submit.";
     gauge WS_CONNECTIONS = "ws_connections", "Open sockets, by worker thread.";
     gauge WS_SUBSCRIPTIONS = "ws_subscriptions", "Subscriptions of open sockets, by worker thread.";
     counter WS_RECOVERIES = "ws_recoveries_total", "Subscriptions that asked for what they missed, by whether they got all of it (yes, no).";
