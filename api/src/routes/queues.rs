@@ -44,6 +44,7 @@ pub async fn get_queue(state: Data<AppState>, CallerOf(caller): CallerOf, Id(nam
 pub async fn update_queue(
     state: Data<AppState>,
     CallerOf(caller): CallerOf,
+    meta: Meta,
     Id(name): Id<QueueName>,
     request: HttpRequest,
     body: Body<PatchQueue>,
@@ -55,7 +56,7 @@ pub async fn update_queue(
         }
         None => Ok(()),
     };
-    let queue = queues::update(&state.ctx, &caller, &name, &body.value, allow).await?;
+    let queue = queues::update(&state.ctx, &caller, &name, &body.value, &meta.into(), allow).await?;
     answer_with_etag_of(&queue, &queue.settings)
 }
 
@@ -76,24 +77,30 @@ pub async fn delete_queue(state: Data<AppState>, CallerOf(caller): CallerOf, met
 #[utoipa::path(post, path = "/api/v1/queues/{queue}/pause", tag = "queues", operation_id = "pause_queue",
     params(("queue" = QueueName, Path)), security(("bearer" = []), ("api_key" = [])),
     responses((status = 200, description = "The paused queue", body = Queue)))]
-pub async fn pause_queue(state: Data<AppState>, CallerOf(caller): CallerOf, Id(name): Id<QueueName>) -> ApiResult {
-    Ok(HttpResponse::Ok().json(queues::pause(&state.ctx, &caller, &name).await?))
+pub async fn pause_queue(state: Data<AppState>, CallerOf(caller): CallerOf, meta: Meta, Id(name): Id<QueueName>) -> ApiResult {
+    Ok(HttpResponse::Ok().json(queues::pause(&state.ctx, &caller, &name, &meta.into()).await?))
 }
 
 /// Leases from a paused queue again.
 #[utoipa::path(post, path = "/api/v1/queues/{queue}/resume", tag = "queues", operation_id = "resume_queue",
     params(("queue" = QueueName, Path)), security(("bearer" = []), ("api_key" = [])),
     responses((status = 200, description = "The resumed queue", body = Queue)))]
-pub async fn resume_queue(state: Data<AppState>, CallerOf(caller): CallerOf, Id(name): Id<QueueName>) -> ApiResult {
-    Ok(HttpResponse::Ok().json(queues::resume(&state.ctx, &caller, &name).await?))
+pub async fn resume_queue(state: Data<AppState>, CallerOf(caller): CallerOf, meta: Meta, Id(name): Id<QueueName>) -> ApiResult {
+    Ok(HttpResponse::Ok().json(queues::resume(&state.ctx, &caller, &name, &meta.into()).await?))
 }
 
 /// Removes a queue's waiting jobs, or its jobs of one state.
 #[utoipa::path(post, path = "/api/v1/queues/{queue}/purge", tag = "queues", operation_id = "purge_queue",
     params(("queue" = QueueName, Path)), request_body = Purge, security(("bearer" = []), ("api_key" = [])),
     responses((status = 200, description = "How many were removed", body = Purged)))]
-pub async fn purge_queue(state: Data<AppState>, CallerOf(caller): CallerOf, Id(name): Id<QueueName>, body: Body<Purge>) -> ApiResult {
-    Ok(HttpResponse::Ok().json(queues::purge(&state.ctx, &caller, &name, &body.value).await?))
+pub async fn purge_queue(
+    state: Data<AppState>,
+    CallerOf(caller): CallerOf,
+    meta: Meta,
+    Id(name): Id<QueueName>,
+    body: Body<Purge>,
+) -> ApiResult {
+    Ok(HttpResponse::Ok().json(queues::purge(&state.ctx, &caller, &name, &body.value, &meta.into()).await?))
 }
 
 /// Dead letters of a queue, the newest first, or by error with `group=error`.

@@ -98,6 +98,26 @@ async fn dead_letters_are_listed_requeued_and_deleted() {
 }
 
 #[tokio::test]
+async fn what_operators_do_to_queues_is_in_the_audit_log() {
+    let world = World::new().await;
+    let admin = register_admin(&world.app).await;
+    let request = |method: Method, path: &str| world.app.request(method, path).bearer_auth(token(&admin));
+    let patch = request(Method::PATCH, "/api/v1/queues/default").json(&json!({"limits": {"max_depth": 10}}));
+    assert_eq!(send(patch).await.0, StatusCode::OK);
+    assert_eq!(send(request(Method::POST, "/api/v1/queues/default/pause")).await.0, StatusCode::OK);
+    world.echo().await;
+    let purged = send(request(Method::POST, "/api/v1/queues/default/purge").json(&json!({}))).await;
+    assert_eq!(purged, (StatusCode::OK, json!({"removed": 1})));
+    assert_eq!(send(request(Method::POST, "/api/v1/queues/default/resume")).await.0, StatusCode::OK);
+    let (_, log) = send(request(Method::GET, "/api/v1/audit?limit=4")).await;
+    let entries = log["items"].as_array().unwrap();
+    let actions: Vec<_> = entries.iter().map(|entry| entry["action"].as_str().unwrap()).collect();
+    assert_eq!(actions, ["queue_resumed", "queue_purged", "queue_paused", "queue_changed"]);
+    assert!(entries.iter().all(|entry| entry["detail"]["queue"] == "default" && entry["actor_id"] == admin["user"]["id"]));
+    assert_eq!((&entries[1]["detail"]["jobs"], &entries[3]["detail"]["to"]["max_depth"]), (&json!(1), &json!(10)));
+}
+
+#[tokio::test]
 async fn workers_are_for_operators() {
     let world = World::new().await;
     assert_eq!(send_for_problem(world.get("/workers")).await, (403, "insufficient_scope".to_owned()));

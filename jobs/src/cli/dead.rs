@@ -129,7 +129,7 @@ pub(super) async fn purge(ctx: &Context, queue: &str, state: Option<&str>) -> Re
     let name = QueueName::new(queue)?;
     let mut n_jobs = 0;
     loop {
-        let step = queues::purge(ctx, &operator(), &name, &purge).await?;
+        let step = queues::purge(ctx, &operator(), &name, &purge, &Origin::default()).await?;
         n_jobs += step.removed;
         if step.removed == 0 {
             return Ok(super::print(&format!("{n_jobs} removed")));

@@ -12,7 +12,9 @@ use shared::{
 async fn world() -> World {
     let world = World::new().await;
     let patch = serde_json::from_value(json!({"durability": "redis"})).unwrap();
-    queues::update(&world.ctx, &world.caller, &"quick".parse().unwrap(), &patch, |_| Ok(())).await.unwrap();
+    queues::update(&world.ctx, &world.caller, &"quick".parse().unwrap(), &patch, &shared::accounts::Origin::default(), |_| Ok(()))
+        .await
+        .unwrap();
     world
 }
 

@@ -70,6 +70,10 @@ actions! {
     AdminCreated = "admin_created",
     DeadRequeued = "dead_requeued",
     DeadDeleted = "dead_deleted",
+    QueueChanged = "queue_changed",
+    QueuePaused = "queue_paused",
+    QueueResumed = "queue_resumed",
+    QueuePurged = "queue_purged",
     QueueDeleted = "queue_deleted",
     ScheduleDeleted = "schedule_deleted",
     TokenIssued = "token_issued",
@@ -123,6 +127,11 @@ pub struct Deed<'a> {
 impl<'a> Deed<'a> {
     pub fn new(actor: impl Into<Option<UserId>>, action: Action, subject: Subject, origin: &'a Origin) -> Self {
         Self { actor: actor.into(), action, subject, detail: json!({}), origin }
+    }
+
+    /// What a caller does. The command line has no account, and is noted as nobody.
+    pub fn by(caller: &Caller, action: Action, subject: Subject, origin: &'a Origin) -> Self {
+        Self::new(Some(caller.user_id).filter(|id| !id.0.is_nil()), action, subject, origin)
     }
 
     #[must_use]

@@ -24,6 +24,7 @@ use crate::{
     },
     page::{Page, PageRequest},
 };
+use serde_json::json;
 use sqlx::PgConnection;
 use std::{sync::Arc, time::Duration};
 
@@ -65,6 +66,7 @@ pub async fn update(
     caller: &Caller,
     name: &QueueName,
     patch: &PatchQueue,
+    origin: &Origin,
     allow: impl FnOnce(Option<&QueueSettings>) -> Result<()>,
 ) -> Result<Queue> {
     caller.require(Scope::QueuesAdmin)?;
@@ -82,6 +84,8 @@ pub async fn update(
     refuse_durability(ctx, &mut tx, name, (settings.durability, patch.durability)).await?;
     patch.apply(&mut settings)?;
     store::queues::update_queue(&mut *tx, &settings).await?;
+    let deed = Deed::by(caller, Action::QueueChanged, Subject::Queue, origin).with(json!({ "queue": name.as_str(), "to": settings }));
+    audit::record(&mut *tx, ctx.clock.now(), deed).await?;
     tx.commit().await?;
     ctx.jobs.queues.forget(name);
     ctx.jobs.volatile_queues.forget();
@@ -110,19 +114,27 @@ async fn refuse_durability(
 }
 
 /// Stops leasing from a queue; what runs goes on, and submits are still taken.
-pub async fn pause(ctx: &Context, caller: &Caller, name: &QueueName) -> Result<Queue> {
-    set_paused(ctx, caller, name, Paused::Yes).await
+pub async fn pause(ctx: &Context, caller: &Caller, name: &QueueName, origin: &Origin) -> Result<Queue> {
+    set_paused(ctx, caller, name, Paused::Yes, origin).await
 }
 
 /// Leases from a paused queue again.
-pub async fn resume(ctx: &Context, caller: &Caller, name: &QueueName) -> Result<Queue> {
-    set_paused(ctx, caller, name, Paused::No).await
+pub async fn resume(ctx: &Context, caller: &Caller, name: &QueueName, origin: &Origin) -> Result<Queue> {
+    set_paused(ctx, caller, name, Paused::No, origin).await
 }
 
-async fn set_paused(ctx: &Context, caller: &Caller, name: &QueueName, paused: Paused) -> Result<Queue> {
+async fn set_paused(ctx: &Context, caller: &Caller, name: &QueueName, paused: Paused, origin: &Origin) -> Result<Queue> {
     caller.require(Scope::QueuesAdmin)?;
-    let settings = store::queues::set_paused(&ctx.pg, name.as_str(), paused == Paused::Yes).await?;
+    let mut tx = ctx.pg.begin().await?;
+    let settings = store::queues::set_paused(&mut *tx, name.as_str(), paused == Paused::Yes).await?;
     let settings = settings.ok_or_else(|| Error::not_found("queue"))?;
+    let action = match paused {
+        Paused::Yes => Action::QueuePaused,
+        Paused::No => Action::QueueResumed,
+    };
+    let deed = Deed::by(caller, action, Subject::Queue, origin).with(json!({ "queue": name.as_str() }));
+    audit::record(&mut *tx, ctx.clock.now(), deed).await?;
+    tx.commit().await?;
     race::set_paused(ctx, name, paused).await;
     stats::queue(ctx, settings).await
 }
@@ -142,8 +154,8 @@ pub async fn delete(ctx: &Context, caller: &Caller, name: &QueueName, origin: &O
         return Err(Error::new(Code::Conflict, "The queue has jobs that are to be done or run: purge it, or let it drain."));
     }
     store::queues::delete_queue(&mut *tx, name.as_str()).await?;
-    let deed = Deed::new(caller.user_id, Action::QueueDeleted, Subject::Queue, origin);
-    audit::record(&mut *tx, ctx.clock.now(), deed.with(serde_json::json!({ "queue": name.as_str() }))).await?;
+    let deed = Deed::by(caller, Action::QueueDeleted, Subject::Queue, origin).with(json!({ "queue": name.as_str() }));
+    audit::record(&mut *tx, ctx.clock.now(), deed).await?;
     tx.commit().await?;
     ctx.jobs.queues.forget(name);
     race::forget_queue(ctx, name).await;

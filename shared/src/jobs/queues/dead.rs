@@ -283,8 +283,6 @@ async fn note(
         (None, None) => serde_json::json!({ "all": true }),
     };
     let detail = serde_json::json!({ "queue": name.as_str(), "jobs": n_jobs, "selector": selector });
-    // The command line has no account.
-    let actor = Some(caller.user_id).filter(|id| !id.0.is_nil());
-    let deed = Deed::new(actor, action, Subject::Queue, origin).with(detail);
+    let deed = Deed::by(caller, action, Subject::Queue, origin).with(detail);
     audit::record(&ctx.pg, ctx.clock.now(), deed).await
 }

@@ -2,6 +2,10 @@
 
 use crate::{
     Caller, Context, Error, Result, Scope,
+    accounts::{
+        Origin,
+        audit::{self, Action, Deed, Subject},
+    },
     ids::JobId,
     jobs::{
         JobState, QueueName,
@@ -12,6 +16,7 @@ use crate::{
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::{
     future::ready,
     time::{Duration, Instant},
@@ -42,7 +47,7 @@ pub struct Purged {
     pub removed: u64,
 }
 
-pub async fn purge(ctx: &Context, caller: &Caller, name: &QueueName, purge: &Purge) -> Result<Purged> {
+pub async fn purge(ctx: &Context, caller: &Caller, name: &QueueName, purge: &Purge, origin: &Origin) -> Result<Purged> {
     caller.require(Scope::QueuesAdmin)?;
     let settings = super::settings::existing(ctx, name).await?;
     let removed = match purge.state {
@@ -66,7 +71,10 @@ pub async fn purge(ctx: &Context, caller: &Caller, name: &QueueName, purge: &Pur
         Durability::Postgres => 0,
         Durability::Redis => purge_volatile(ctx, name, purge.state).await?,
     };
-    Ok(Purged { removed: removed + n_volatile })
+    let removed = removed + n_volatile;
+    let detail = json!({ "queue": name.as_str(), "state": purge.state, "jobs": removed });
+    audit::record(&ctx.pg, ctx.clock.now(), Deed::by(caller, Action::QueuePurged, Subject::Queue, origin).with(detail)).await?;
+    Ok(Purged { removed })
 }
 
 async fn purge_ended(ctx: &Context, name: &QueueName, state: JobState) -> Result<u64> {

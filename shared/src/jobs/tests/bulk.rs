@@ -61,7 +61,16 @@ async fn a_bulk_in_a_transaction_is_gone_with_it() {
 async fn a_full_queue_takes_what_it_has_room_for() {
     let fixture = Fixture::new().await;
     let patch = serde_json::from_value(json!({"limits": {"max_depth": 2}})).unwrap();
-    crate::jobs::queues::update(&fixture.ctx, &caller(Role::Operator), &"small".parse().unwrap(), &patch, |_| Ok(())).await.unwrap();
+    crate::jobs::queues::update(
+        &fixture.ctx,
+        &caller(Role::Operator),
+        &"small".parse().unwrap(),
+        &patch,
+        &crate::accounts::Origin::default(),
+        |_| Ok(()),
+    )
+    .await
+    .unwrap();
     let bodies = vec![json!({"kind": "debug.echo", "queue": "small"}); 3];
     let verdicts = prepare_all(&fixture, &bodies).await.write(&fixture.ctx, None).await;
     assert_eq!(verdicts[2].as_ref().unwrap_err().code, Code::QueueFull);
@@ -75,7 +84,16 @@ async fn a_full_queue_takes_what_it_has_room_for() {
 async fn all_or_nothing_for_want_of_room_may_be_tried_again() {
     let fixture = Fixture::new().await;
     let patch = serde_json::from_value(json!({"limits": {"max_depth": 1}})).unwrap();
-    crate::jobs::queues::update(&fixture.ctx, &caller(Role::Operator), &"small".parse().unwrap(), &patch, |_| Ok(())).await.unwrap();
+    crate::jobs::queues::update(
+        &fixture.ctx,
+        &caller(Role::Operator),
+        &"small".parse().unwrap(),
+        &patch,
+        &crate::accounts::Origin::default(),
+        |_| Ok(()),
+    )
+    .await
+    .unwrap();
     let mut bodies = vec![json!({"kind": "debug.echo", "queue": "small"}); 2];
     let error = prepare_all(&fixture, &bodies).await.all_or_nothing(0).unwrap_err();
     assert_eq!((error.code, error.retry_after.is_some()), (Code::QueueFull, true));

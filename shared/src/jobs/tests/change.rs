@@ -20,7 +20,9 @@ async fn cancel(fixture: &Fixture, id: JobId) -> Result<Cancelled> {
 
 async fn purge(fixture: &Fixture, body: Value) -> Result<u64> {
     let body = serde_json::from_value(body).unwrap();
-    let purged = queues::purge(&fixture.ctx, &caller(Role::Operator), &"default".parse().unwrap(), &body).await?;
+    let purged =
+        queues::purge(&fixture.ctx, &caller(Role::Operator), &"default".parse().unwrap(), &body, &crate::accounts::Origin::default())
+            .await?;
     Ok(purged.removed)
 }
 
@@ -141,7 +143,7 @@ async fn a_purged_queue_has_room_again() {
     let fixture = Fixture::new().await;
     let (name, operator) = ("default".parse().unwrap(), caller(Role::Operator));
     let patch = serde_json::from_value(json!({"limits": {"max_depth": 1}})).unwrap();
-    queues::update(&fixture.ctx, &operator, &name, &patch, |_| Ok(())).await.unwrap();
+    queues::update(&fixture.ctx, &operator, &name, &patch, &crate::accounts::Origin::default(), |_| Ok(())).await.unwrap();
     fixture.echo(json!({})).await;
     assert_eq!(fixture.submit(json!({"kind": "debug.echo"})).await.unwrap_err().code, Code::QueueFull);
     assert_eq!(purge(&fixture, json!({})).await.unwrap(), 1);
@@ -162,7 +164,11 @@ async fn what_was_delivered_in_vain_is_deleted_and_purged() {
     fixture.step(Step { finish: back.collect(), ..Step::default() }).await;
     delete::delete(&fixture.ctx, &fixture.user, deleted.id).await.unwrap();
     let all = queues::Purge::default();
-    let removed = queues::purge(&fixture.ctx, &caller(Role::Operator), &"default".parse().unwrap(), &all).await.unwrap().removed;
+    let removed =
+        queues::purge(&fixture.ctx, &caller(Role::Operator), &"default".parse().unwrap(), &all, &crate::accounts::Origin::default())
+            .await
+            .unwrap()
+            .removed;
     assert_eq!((removed, fixture.count("jobs").await), (1, 0), "{} too", purged.id);
 }
 

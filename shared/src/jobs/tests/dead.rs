@@ -109,7 +109,16 @@ async fn only_what_was_selected_is_touched_and_what_lives_is_passed_over() {
     assert_eq!(fixture.delete_dead(json!({"ids": [a, b, living]})).await.unwrap(), 1, "the requeued one lives");
     assert_eq!(fixture.dead_jobs(json!({})).await.0, [c]);
     let other = "other".parse().unwrap();
-    queues::update(&fixture.ctx, &caller(Role::Operator), &other, &serde_json::from_value(json!({})).unwrap(), |_| Ok(())).await.unwrap();
+    queues::update(
+        &fixture.ctx,
+        &caller(Role::Operator),
+        &other,
+        &serde_json::from_value(json!({})).unwrap(),
+        &crate::accounts::Origin::default(),
+        |_| Ok(()),
+    )
+    .await
+    .unwrap();
     let which = serde_json::from_value(json!({"ids": [c]})).unwrap();
     let elsewhere = queues::delete_dead(&fixture.ctx, &caller(Role::Operator), &other, &which, &From::default()).await.unwrap();
     assert_eq!(elsewhere.removed, 0);

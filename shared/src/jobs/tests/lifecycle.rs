@@ -90,7 +90,8 @@ async fn submits_at_once_make_no_more_queues_than_one_may() {
 async fn changes_at_once_lose_nothing_of_each_other() {
     let fixture = Fixture::new().await;
     let (ctx, operator, queue) = (&fixture.ctx, caller(Role::Operator), name("reports"));
-    queues::update(ctx, &operator, &queue, &patch(json!({})), |_| Ok(())).await.unwrap();
+    let nobody = &From::default();
+    queues::update(ctx, &operator, &queue, &patch(json!({})), nobody, |_| Ok(())).await.unwrap();
     for round in 1..=10 {
         let bodies = [
             json!({"limits": {"max_depth": round}}),
@@ -98,15 +99,15 @@ async fn changes_at_once_lose_nothing_of_each_other() {
             json!({"default_retry": {"max_attempts": round}}),
         ];
         let patches = bodies.map(patch);
-        let updates = join_all(patches.iter().map(|patch| queues::update(ctx, &operator, &queue, patch, |_| Ok(()))));
-        let (updated, paused) = futures_util::future::join(updates, queues::pause(ctx, &operator, &queue)).await;
+        let updates = join_all(patches.iter().map(|patch| queues::update(ctx, &operator, &queue, patch, nobody, |_| Ok(()))));
+        let (updated, paused) = futures_util::future::join(updates, queues::pause(ctx, &operator, &queue, nobody)).await;
         assert!(updated.iter().all(Result::is_ok) && paused.is_ok());
         let now = queues::get(ctx, &operator, &queue).await.unwrap();
         assert_eq!(
             (now.limits.max_depth, now.retention.dead_s, now.default_retry.max_attempts, now.paused),
             (Some(round), round.into(), round, true)
         );
-        queues::resume(ctx, &operator, &queue).await.unwrap();
+        queues::resume(ctx, &operator, &queue, nobody).await.unwrap();
     }
 }
 
@@ -114,12 +115,13 @@ async fn changes_at_once_lose_nothing_of_each_other() {
 async fn of_two_who_change_what_they_saw_one_is_refused() {
     let fixture = Fixture::new().await;
     let (ctx, operator, queue) = (&fixture.ctx, caller(Role::Operator), name("default"));
+    let nobody = &From::default();
     let seen = queues::get(ctx, &operator, &queue).await.unwrap().settings;
     let changes = [1, 2].map(|depth| patch(json!({"limits": {"max_depth": depth}})));
     let as_seen = |settings: Option<&queues::QueueSettings>| {
         if settings == Some(&seen) { Ok(()) } else { Err(Error::new(Code::PreconditionFailed, "it changed")) }
     };
-    let answers = join_all(changes.iter().map(|change| queues::update(ctx, &operator, &queue, change, as_seen))).await;
+    let answers = join_all(changes.iter().map(|change| queues::update(ctx, &operator, &queue, change, nobody, as_seen))).await;
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
 }
 

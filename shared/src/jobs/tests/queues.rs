@@ -14,7 +14,7 @@ fn name(text: &str) -> QueueName {
 
 async fn update(fixture: &Fixture, caller: &Caller, patch: Value) -> Result<queues::Queue> {
     let patch = serde_json::from_value(patch).unwrap();
-    queues::update(&fixture.ctx, caller, &name("reports"), &patch, |_| Ok(())).await
+    queues::update(&fixture.ctx, caller, &name("reports"), &patch, &crate::accounts::Origin::default(), |_| Ok(())).await
 }
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn changing_a_queue_takes_an_operator() {
     let fixture = Fixture::new().await;
     let error = update(&fixture, &fixture.user, json!({"remote": true})).await.unwrap_err();
     assert_eq!(error.code, Code::InsufficientScope);
-    let paused = queues::pause(&fixture.ctx, &fixture.user, &name("default")).await.unwrap_err();
+    let paused = queues::pause(&fixture.ctx, &fixture.user, &name("default"), &crate::accounts::Origin::default()).await.unwrap_err();
     assert_eq!(paused.code, Code::InsufficientScope);
 }
 
@@ -80,9 +80,9 @@ async fn changing_a_queue_takes_an_operator() {
 async fn pause_and_resume_are_seen() {
     let fixture = Fixture::new().await;
     let operator = caller(Role::Operator);
-    assert!(queues::pause(&fixture.ctx, &operator, &name("default")).await.unwrap().paused);
+    assert!(queues::pause(&fixture.ctx, &operator, &name("default"), &crate::accounts::Origin::default()).await.unwrap().paused);
     assert!(queues::get(&fixture.ctx, &operator, &name("default")).await.unwrap().paused);
-    assert!(!queues::resume(&fixture.ctx, &operator, &name("default")).await.unwrap().paused);
+    assert!(!queues::resume(&fixture.ctx, &operator, &name("default"), &crate::accounts::Origin::default()).await.unwrap().paused);
 }
 
 #[tokio::test]

@@ -48,7 +48,16 @@ async fn tags_survive_the_way_in_and_out() {
 async fn the_queue_and_then_the_submit_decide_on_retries() {
     let fixture = Fixture::new().await;
     let patch = serde_json::from_value(json!({"default_retry": {"max_attempts": 9, "base_ms": 5_000}})).unwrap();
-    crate::jobs::queues::update(&fixture.ctx, &caller(Role::Operator), &"slow".parse().unwrap(), &patch, |_| Ok(())).await.unwrap();
+    crate::jobs::queues::update(
+        &fixture.ctx,
+        &caller(Role::Operator),
+        &"slow".parse().unwrap(),
+        &patch,
+        &crate::accounts::Origin::default(),
+        |_| Ok(()),
+    )
+    .await
+    .unwrap();
     let by_queue = prepare(&fixture.ctx, &fixture.user, json!({"kind": "debug.echo", "queue": "slow"})).await.unwrap();
     assert_eq!((by_queue.retry.max_attempts, by_queue.retry.base_ms, by_queue.retry.max_ms), (9, 5_000, 600_000));
     let body = json!({"kind": "debug.echo", "queue": "slow", "retry": {"max_attempts": 1, "max_ms": 100}});
@@ -120,7 +129,16 @@ async fn the_platforms_heartbeat_is_for_operators_even_in_development() {
 async fn a_remote_queue_takes_kinds_that_we_do_not_run() {
     let fixture = Fixture::new().await;
     let patch = serde_json::from_value(json!({"remote": true})).unwrap();
-    crate::jobs::queues::update(&fixture.ctx, &caller(Role::Operator), &"far".parse().unwrap(), &patch, |_| Ok(())).await.unwrap();
+    crate::jobs::queues::update(
+        &fixture.ctx,
+        &caller(Role::Operator),
+        &"far".parse().unwrap(),
+        &patch,
+        &crate::accounts::Origin::default(),
+        |_| Ok(()),
+    )
+    .await
+    .unwrap();
     let job = fixture.submit(json!({"kind": "python.resize", "queue": "far"})).await.unwrap();
     assert_eq!(job.kind.as_str(), "python.resize");
 }

@@ -15,7 +15,10 @@ use crate::{
 
 async fn set(fixture: &Fixture, durability: &str) -> Result<queues::Queue> {
     let patch = serde_json::from_value(json!({ "durability": durability })).unwrap();
-    queues::update(&fixture.ctx, &caller(Role::Operator), &"default".parse().unwrap(), &patch, |_| Ok(())).await
+    queues::update(&fixture.ctx, &caller(Role::Operator), &"default".parse().unwrap(), &patch, &crate::accounts::Origin::default(), |_| {
+        Ok(())
+    })
+    .await
 }
 
 /// The default queue is one of Redis'.
@@ -94,7 +97,16 @@ async fn a_purge_removes_what_waits_and_leaves_what_runs() {
     for fields in [json!({}), json!({"delay_ms": 60_000})] {
         fixture.echo(fields).await;
     }
-    let purge = async |state| queues::purge(&fixture.ctx, &caller(Role::Operator), &"default".parse().unwrap(), &Purge { state }).await;
+    let purge = async |state| {
+        queues::purge(
+            &fixture.ctx,
+            &caller(Role::Operator),
+            &"default".parse().unwrap(),
+            &Purge { state },
+            &crate::accounts::Origin::default(),
+        )
+        .await
+    };
     assert_eq!(purge(Some(JobState::Scheduled)).await.unwrap().removed, 1);
     assert_eq!(purge(None).await.unwrap().removed, 1);
     assert_eq!(state_of(&fixture, running.id).await, JobState::Running);
