@@ -9,7 +9,7 @@ help: ## list the targets
 up: ## build, start everything, run the demo, stay up; Ctrl-C stops it all and keeps the data
 	@infra/local/platform up
 
-start: ## the same in the background; run it again to revive whatever died
+start: ## build and start everything in the background, without the demo; run it again to revive whatever died
 	@infra/local/platform start
 
 stop: ## stop what `make start` started; the data stays

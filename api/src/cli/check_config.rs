@@ -1,4 +1,4 @@
-//! `check-config`: the settings in force, without secrets, and what `auto` comes to on this machine.
+//! `check-config`: the settings in force, without secrets, what `auto` comes to on this machine, and the rules of channels.
 
 use shared::config::{Layers, Settings};
 use std::{fmt::Write, process::ExitCode};
@@ -17,6 +17,10 @@ pub(super) fn run(layers: &Layers, settings: &Settings) -> ExitCode {
         };
         let note = if comes_to == value { String::new() } else { format!("   # here {comes_to}") };
         writeln!(text, "{name}={value}{note}").expect("writing to a string cannot fail");
+    }
+    text.push_str("\n# The rules of channels, as tables of CONFIG_FILE would say them:\n");
+    for line in settings.namespaces.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n").lines() {
+        writeln!(text, "# {line}").expect("writing to a string cannot fail");
     }
     super::print(text)
 }

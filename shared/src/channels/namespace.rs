@@ -1,12 +1,11 @@
 //! The rules of one namespace: what its channels keep, what they show, and who may do what.
 
 use super::{Action, ChannelName};
-use serde::Deserialize;
-use std::{sync::Arc, time::Duration};
+use serde::{Deserialize, Deserializer, de::Error as _};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// Who may do something on the channels of a namespace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
     /// Anonymous connections too.
     Anyone,
@@ -19,6 +18,31 @@ pub enum Who {
     /// Operators and admins.
     Operator,
     Admin,
+}
+
+impl Who {
+    const ALL: [Self; 6] = [Self::Anyone, Self::User, Self::Subscriber, Self::Token, Self::Operator, Self::Admin];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Anyone => "anyone",
+            Self::User => "user",
+            Self::Subscriber => "subscriber",
+            Self::Token => "token",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Who {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        Self::ALL.into_iter().find(|who| who.as_str() == word).ok_or_else(|| {
+            let words = Self::ALL.map(Self::as_str).join(", ");
+            D::Error::custom(format_args!("`{word}` is none of {words}"))
+        })
+    }
 }
 
 /// Whether a feature is there for clients.
@@ -71,6 +95,38 @@ pub struct Namespace {
     pub publication_max_bytes: usize,
     /// Whether publications are also kept in PostgreSQL. Needs history.
     pub persist: bool,
+}
+
+/// As a table of `CONFIG_FILE` would say it.
+impl fmt::Display for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let offer = |offer| match offer {
+            Offer::Off => "false",
+            Offer::Asked => "true",
+            Offer::Forced => "\"forced\"",
+        };
+        writeln!(f, "[channels.{}]", self.name)?;
+        writeln!(f, "history_size = {}", self.history.map_or(0, |history| history.size))?;
+        if let Some(history) = self.history {
+            writeln!(f, "history_ttl_s = {}", history.ttl.as_secs())?;
+        }
+        writeln!(f, "recovery = {}", offer(self.recovery))?;
+        writeln!(f, "presence = {}", self.presence)?;
+        writeln!(f, "join_leave = {}", offer(self.join_leave))?;
+        if self.audience == Audience::Personal {
+            writeln!(f, "personal = true")?;
+        }
+        for (name, who) in [
+            ("subscribe", self.subscribe),
+            ("publish", self.publish),
+            ("history", self.read_history),
+            ("read_presence", self.read_presence),
+        ] {
+            writeln!(f, "{name} = \"{}\"", who.as_str())?;
+        }
+        writeln!(f, "publication_max_bytes = {}", self.publication_max_bytes)?;
+        writeln!(f, "persist = {}", self.persist)
+    }
 }
 
 impl Namespace {

@@ -22,7 +22,9 @@ impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "The configuration has {} problem(s):", self.0.len())?;
         for Problem { name, value, allowed } in &self.0 {
-            writeln!(f, "  {name}={value}: must be {allowed}")?;
+            // A table has no value of one line.
+            let equals = if name.starts_with('[') { "" } else { "=" };
+            writeln!(f, "  {name}{equals}{value}: must be {allowed}")?;
         }
         Ok(())
     }

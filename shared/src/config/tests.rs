@@ -128,3 +128,17 @@ fn realtime_without_tokens_is_for_development_alone() {
     let problems = load(&[("REALTIME_INSECURE", "on"), ("APP_PROFILE", "staging")]).unwrap_err();
     assert_eq!(problems.0[0].name, "REALTIME_INSECURE");
 }
+
+#[test]
+fn a_word_that_is_none_is_told_with_those_that_are() {
+    let problems = load_with_file("[channels.news]\nsubscribe = \"anyne\"\n", &[]).unwrap_err().to_string();
+    assert!(problems.contains("`anyne` is none of anyone, user, subscriber, token, operator, admin"), "{problems}");
+}
+
+#[test]
+fn the_rules_of_channels_are_told_as_a_file_would_say_them() {
+    let shipped = load(&[]).unwrap().namespaces;
+    let told: String = shipped.iter().map(ToString::to_string).collect();
+    let again = load_with_file(&told, &[]).unwrap().namespaces;
+    assert!(shipped.iter().eq(again.iter()), "{told}");
+}
