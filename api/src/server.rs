@@ -1,4 +1,6 @@
-//! The HTTP server: actix wired to the settings, the middleware in its order, and the stop in its order.
+//! The HTTP server: actix wired to the settings, the middleware in its order. [`takeover`]: how connections leave it.
+
+mod takeover;
 
 use crate::{
     drain::Drain,
@@ -11,7 +13,8 @@ use crate::{
 use actix_cors::Cors;
 use actix_web::{
     App, HttpResponse, HttpServer,
-    dev::{Server, Service, ServiceRequest},
+    body::MessageBody,
+    dev::{Server, Service, ServiceFactory, ServiceRequest, ServiceResponse},
     http::{Method, header},
     middleware::{Compress, Condition},
     rt::net::TcpStream,
@@ -27,17 +30,17 @@ use shared::{
     telemetry::metrics::{self as names, APP_ACTIVE_CONNECTIONS},
 };
 use std::{
-    any::Any,
     cell::RefCell,
     io,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     os::fd::{AsRawFd, RawFd},
+    rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
+use tokio::net::TcpSocket;
 use tracing_actix_web::TracingLogger;
 
 /// Everything a process needs before it can listen.
@@ -61,55 +64,73 @@ pub async fn open_state(settings: Settings) -> Result<AppState> {
     })
 }
 
-/// A server that listens and is not running yet, with the address it got.
+/// A server that listens and is not running yet, with the address it got. Call it inside a runtime.
 pub fn bind(state: AppState) -> io::Result<(Server, SocketAddr)> {
     let settings = Settings::clone(&state.ctx.settings());
     let n_workers = settings.api_workers();
-    let cors_origins = settings.cors_origins.0.clone();
-    let n_started = Arc::new(AtomicUsize::new(0));
-    let address = (settings.api_host, settings.api_port);
-    let server = HttpServer::new(move || {
+    let builder = Server::build()
+        .workers(n_workers)
+        .worker_max_blocking_threads((settings.blocking_threads() / n_workers).max(1))
+        .shutdown_timeout(settings.shutdown_timeout_s - settings.drain_delay_s - settings.ws_drain_s)
+        .disable_signals();
+    let listener = listen(SocketAddr::new(settings.api_host, settings.api_port), settings.api_backlog)?;
+    let address = listener.local_addr()?;
+    let (n_started, stopping) = (Arc::new(AtomicUsize::new(0)), builder.graceful_shutdown_signal());
+    let builder = builder.listen("api", listener, move || {
         let thread = name_thread(n_started.fetch_add(1, Ordering::Relaxed));
         let data = Data::new(state.for_worker(n_workers).expect("the settings opened once before"));
-        let compress = Compress::default();
-        App::new()
-            .app_data(data.clone())
-            .app_data(Hub::start(data.clone(), thread))
-            .configure(routes::configure)
-            .default_service(actix_web::web::to(async || HttpResponse::NotFound()))
-            .wrap_fn(|request, service| {
-                let answer = service.call(request);
-                async move {
-                    answer.await.map(|mut response| {
-                        compression::mark_small(&mut response);
-                        response
-                    })
-                }
-            })
-            .wrap(compress)
-            .wrap_fn(|mut request: ServiceRequest, service| {
-                compression::forgive_accept_encoding(&mut request);
-                service.call(request)
-            })
-            .wrap(Condition::new(!cors_origins.is_empty(), cors(&cors_origins)))
-            .wrap(TracingLogger::<RequestSpans>::new())
-            .wrap(Edge::new(data.clone()))
-    })
-    .workers(settings.api_workers())
-    .worker_max_blocking_threads((settings.blocking_threads() / settings.api_workers()).max(1))
-    .backlog(settings.api_backlog)
-    .keep_alive(Duration::from_secs(settings.api_keep_alive_s))
-    .client_request_timeout(Duration::from_secs(settings.api_client_timeout_s))
-    .shutdown_timeout(settings.shutdown_timeout_s - settings.drain_delay_s - settings.ws_drain_s)
-    // A socket's second answer would wait for the client to acknowledge the first, which takes clients 40 ms.
-    .tcp_nodelay(true)
-    .on_connect(count_connection)
-    .disable_signals();
-    let (host, port) = address;
-    let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {host}:{port}: {error}"));
-    let server = server.bind(address).map_err(named)?;
-    let address = server.addrs().first().copied().ok_or_else(|| io::Error::other("the server has no address"))?;
-    Ok((server.run(), address))
+        let hub = Hub::start(data.clone(), thread);
+        takeover::http(site(&data, hub, &settings.cors_origins.0), &settings, stopping.clone())
+    })?;
+    Ok((builder.run(), address))
+}
+
+fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(backlog)?.into_std()
+    };
+    listen().map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+}
+
+/// The routes and the middleware around them, as one worker thread has them.
+fn site(
+    data: &Data<AppState>,
+    hub: Rc<Hub>,
+    cors_origins: &[String],
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody + use<>>,
+        Error = actix_web::Error,
+        InitError = (),
+    > + use<>,
+> {
+    App::new()
+        .app_data(data.clone())
+        .app_data(hub)
+        .configure(routes::configure)
+        .default_service(actix_web::web::to(async || HttpResponse::NotFound()))
+        .wrap_fn(|request, service| {
+            let answer = service.call(request);
+            async move {
+                answer.await.map(|mut response| {
+                    compression::mark_small(&mut response);
+                    response
+                })
+            }
+        })
+        .wrap(Compress::default())
+        .wrap_fn(|mut request: ServiceRequest, service| {
+            compression::forgive_accept_encoding(&mut request);
+            service.call(request)
+        })
+        .wrap(Condition::new(!cors_origins.is_empty(), cors(cors_origins)))
+        .wrap(TracingLogger::<RequestSpans>::new())
+        .wrap(Edge::new(data.clone()))
 }
 
 /// A second listener for `/metrics` alone.
@@ -161,16 +182,23 @@ fn name_thread(worker: usize) -> String {
     name
 }
 
-/// What is known of a connection from its first moment; counts it for as long as actix keeps its data.
+/// Counts a connection for as long as it is kept.
 #[derive(Debug)]
 pub struct OpenConnection {
     gauge: Gauge,
-    socket: Option<RawFd>,
+    socket: RawFd,
 }
 
 impl OpenConnection {
+    /// One more on this thread; `None` on threads that serve nobody.
+    pub(crate) fn count(stream: &TcpStream) -> Option<Self> {
+        let gauge = OPEN_CONNECTIONS.with_borrow(Clone::clone)?;
+        gauge.increment(1.0);
+        Some(Self { gauge, socket: stream.as_raw_fd() })
+    }
+
     /// Its socket, valid as long as a request of the connection is being answered.
-    pub(crate) fn socket(&self) -> Option<RawFd> {
+    pub(crate) fn socket(&self) -> RawFd {
         self.socket
     }
 }
@@ -181,10 +209,9 @@ impl Drop for OpenConnection {
     }
 }
 
-fn count_connection(io: &dyn Any, data: &mut actix_web::dev::Extensions) {
-    if let Some(gauge) = OPEN_CONNECTIONS.with_borrow(Clone::clone) {
-        gauge.increment(1.0);
-        let socket = io.downcast_ref::<TcpStream>().map(AsRawFd::as_raw_fd);
-        data.insert(OpenConnection { gauge, socket });
+/// The HTTP server keeps its connections' data as long as them.
+fn count_connection(stream: &TcpStream, data: &mut actix_web::dev::Extensions) {
+    if let Some(connection) = OpenConnection::count(stream) {
+        data.insert(connection);
     }
 }

@@ -63,7 +63,7 @@ fn parsed(settles: &[Box<RawValue>]) -> Vec<Parsed> {
 
 /// Whether the worker has closed its connection: jobs that it is sent then would be nobody's until their leases expire.
 fn is_gone(request: &HttpRequest) -> bool {
-    let Some(socket) = request.conn_data::<OpenConnection>().and_then(OpenConnection::socket) else { return false };
+    let Some(socket) = request.conn_data::<OpenConnection>().map(OpenConnection::socket) else { return false };
     let peeked = recv(socket, &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
     matches!(peeked, Ok(0) | Err(nix::errno::Errno::ECONNRESET))
 }

@@ -21,8 +21,8 @@ use std::{
 };
 use tokio::sync::mpsc;
 
-/// Batches that wait for a thread; each is what one read from Redis brought.
-const BATCHES_WAITING: usize = 16;
+/// Batches that wait for a thread; each is what one read from Redis brought. A thread takes them all at once.
+pub(super) const BATCHES_WAITING: usize = 64;
 /// What threads may have asked without having been heard.
 const ASKS_WAITING: usize = 8_192;
 /// Channels in one request to the link.

@@ -51,8 +51,9 @@ impl Meters {
         self.n_outbox_bytes.set(self.n_outbox_bytes.get() + bytes);
     }
 
-    pub(super) fn frame_sent(&self, bytes: usize) {
-        self.n_frames_sent.set(self.n_frames_sent.get() + 1);
+    /// So many bytes went out, and with them the ends of so many frames.
+    pub(super) fn frames_sent(&self, frames: u64, bytes: usize) {
+        self.n_frames_sent.set(self.n_frames_sent.get() + frames);
         self.frames_dropped(bytes);
     }
 

@@ -2,14 +2,13 @@
 //!
 //! - [`upgrade`]: from a request to a socket; [`limits`]: how many, and how fast. [`rules`]: the settings that a socket asks for.
 //! - [`frames`]: RFC 6455. [`protocol`]: what is said in the frames. Both are text in and text out.
-//! - [`connection`]: one connection, without I/O; [`outbox`]: what waits to be sent to it. [`body`]: its I/O.
+//! - [`connection`]: one connection; [`outbox`]: what waits to be sent to it. [`serve`]: the task that serves it.
 //! - [`hub`]: the connections of one thread, and their channels. [`meters`]: what it counts.
 //! - [`fanout`]: one per process: from Redis to the hubs. [`following`]: which jobs and queues are told about. [`drain`]: the end of all sockets.
 //!
-//! A socket has no task, no queue and no timer of its own: it lives in the task that serves its connection, is fed by the
-//! hub of its thread, and looked at by that thread's wheel. Nothing in here waits for a socket.
+//! After the upgrade nothing of the HTTP server is left with a socket: it has one small task, and neither queue nor timer of its
+//! own (docs/adr/0015). It is fed by the hub of its thread, and looked at by that thread's wheel. Nothing else waits for a socket.
 
-mod body;
 mod connection;
 mod drain;
 mod fanout;
@@ -21,6 +20,7 @@ mod meters;
 mod outbox;
 mod protocol;
 mod rules;
+mod serve;
 pub mod upgrade;
 
 pub use hub::Hub;

@@ -25,6 +25,9 @@ pub(super) struct Rules {
     pub(super) connect_within: Tick,
     pub(super) expiry_grace: Tick,
     pub(super) goodbye_within: Tick,
+    /// Between two looks whether something of a channel was missed.
+    pub(super) position_check_every: Tick,
+    pub(super) presence_refresh_every: Tick,
 }
 
 /// A client that comes back sends `connect` and all its `subscribe`s at once.
@@ -51,6 +54,8 @@ impl Rules {
             connect_within: seconds(settings.ws_connect_timeout_s),
             expiry_grace: seconds(settings.ws_expiry_grace_s),
             goodbye_within: ticks(GOODBYE),
+            position_check_every: seconds(settings.ws_position_check_s),
+            presence_refresh_every: seconds(settings.ws_presence_refresh_s),
         }
     }
 }

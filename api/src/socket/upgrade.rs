@@ -1,52 +1,59 @@
 //! From a GET request to a socket: who is refused is refused here, as a problem, before the upgrade.
 
 use super::{
-    body::SocketBody,
     connection::{Driver, Wire},
     hub::Hub,
-    limits::refused,
+    limits::{Place, refused},
+    serve::serve,
 };
 use crate::{
-    error::{ApiError, ApiResult, Problem},
+    error::{ApiResult, Problem},
     server::OpenConnection,
     state::AppState,
 };
 use actix_http::ws;
 use actix_web::{
-    FromRequest, HttpRequest, HttpResponse,
-    body::BoxBody,
-    dev::Payload,
+    HttpMessage, HttpRequest, HttpResponse,
     http::{
         Uri,
         header::{self, HeaderMap, HeaderValue},
     },
+    rt::{self, net::TcpStream},
     web::Data,
 };
+use bytes::Bytes;
 use shared::{Code, Error, Result};
-use std::{
-    future::{Ready, ready},
-    rc::Rc,
-    time::Duration,
-};
+use std::{cell::RefCell, rc::Rc, time::Duration};
 
 /// The one subprotocol that is ours. Most clients name none, and may.
 const SUBPROTOCOL: &str = "centrifuge-json";
 
-/// What the client sends after the request's head.
-pub struct Received(Payload);
+/// Goes with a request whose connection can be taken over; the handler that wants it puts in what takes it.
+#[derive(Debug, Clone, Default)]
+pub struct Ticket(Rc<RefCell<Option<Opening>>>);
 
-impl std::fmt::Debug for Received {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Received").finish_non_exhaustive()
+impl Ticket {
+    pub fn opening(&self) -> Option<Opening> {
+        self.0.take()
     }
 }
 
-impl FromRequest for Received {
-    type Error = ApiError;
-    type Future = Ready<std::result::Result<Self, ApiError>>;
+/// A socket that has been let in.
+#[derive(Debug)]
+pub struct Opening {
+    hub: Rc<Hub>,
+    place: Place,
+}
 
-    fn from_request(_: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        ready(Ok(Self(payload.take())))
+impl Opening {
+    /// Begins to serve it, on the thread's runtime. `early` is what the client sent behind its request.
+    pub fn begin(self, stream: TcpStream, early: Bytes) {
+        let counted = OpenConnection::count(&stream);
+        let driver = Driver::new(self.hub.open(Wire::new(stream), self.place));
+        rt::spawn(async move {
+            serve(driver, early).await;
+            drop(counted);
+        });
     }
 }
 
@@ -56,8 +63,9 @@ impl FromRequest for Received {
         (status = 101, description = "A socket from here on"),
         (status = 400, description = "Not a WebSocket handshake", body = Problem<'static>, content_type = "application/problem+json"),
         (status = 403, description = "The page's origin is not allowed", body = Problem<'static>, content_type = "application/problem+json")))]
-pub async fn open_socket(request: HttpRequest, Received(payload): Received, state: Data<AppState>) -> ApiResult {
-    let mut response = ws::handshake(request.head()).map_err(handshake_error)?;
+pub async fn open_socket(request: HttpRequest, state: Data<AppState>) -> ApiResult {
+    let mut response = ws::handshake(request.head()).map_err(|error| no_handshake(error.to_string()))?;
+    let ticket = request.extensions().get::<Ticket>().cloned().ok_or_else(|| no_handshake("the connection cannot be upgraded"))?;
     check_origin(request.headers(), &state)?;
     if state.drain.has_begun() {
         return Err(Error::new(Code::Draining, "This process is stopping.").retry_after(Duration::from_secs(1)).into());
@@ -67,15 +75,12 @@ pub async fn open_socket(request: HttpRequest, Received(payload): Received, stat
         response.insert_header((header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL));
     }
     let hub = request.app_data::<Rc<Hub>>().expect("the server registers a hub on each thread");
-    let wire = Wire::new(request.conn_data::<OpenConnection>().and_then(OpenConnection::socket));
-    let driver = Driver::new(hub.open(wire, place));
-    let response =
-        response.message_body(BoxBody::new(SocketBody::new(driver, payload))).map_err(|error| Error::internal(error.to_string()))?;
-    Ok(HttpResponse::from(response))
+    ticket.0.replace(Some(Opening { hub: Rc::clone(hub), place }));
+    Ok(HttpResponse::from(response.finish().map_into_boxed_body()))
 }
 
-fn handshake_error(error: ws::HandshakeError) -> Error {
-    Error::new(Code::InvalidHeader, "This path takes a WebSocket handshake, version 13.").caused_by(error.to_string())
+fn no_handshake(why: impl Into<String>) -> Error {
+    Error::new(Code::InvalidHeader, "This path takes a WebSocket handshake, version 13.").caused_by(why.into())
 }
 
 /// Pages of foreign origins are refused, as a browser would let them use its user's network. What is no browser sends no

@@ -12,10 +12,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use std::{sync::Arc, time::Duration};
 
-/// A client that is not refreshed for so long is gone.
+/// A client that is not refreshed for so long is gone. `WS_PRESENCE_REFRESH_S` is less than half of it, so that one call that
+/// fails takes nobody out.
 pub const PRESENCE_TTL: Duration = Duration::from_secs(60);
-/// How often clients have to be refreshed, so that one call that fails takes nobody out.
-pub const PRESENCE_REFRESH_EVERY: Duration = Duration::from_secs(25);
 
 /// Longest list that is told: it has to fit into one frame. Stats are told of any number.
 pub const PRESENCE_LIST_MAX: usize = 5_000;

@@ -277,6 +277,10 @@ settings! {
     WS_PING_S ws_ping_s: u64 = "25" in 1..=3_600;
     /// Seconds that a client has to answer a ping.
     WS_PONG_S ws_pong_s: u64 = "8" in 1..=3_600;
+    /// Seconds after which a channel is looked at again, in case a publication was lost on its way from Redis.
+    WS_POSITION_CHECK_S ws_position_check_s: u64 = "40" in 1..=3_600;
+    /// Seconds after which those who are present are refreshed; who is not refreshed for 60 is gone.
+    WS_PRESENCE_REFRESH_S ws_presence_refresh_s: u64 = "25" in 1..=25;
     /// Seconds that a client has to say who it is.
     WS_CONNECT_TIMEOUT_S ws_connect_timeout_s: u64 = "10" in 1..=600;
     /// Seconds past the end of a token that a client has to bring a fresh one.

@@ -101,6 +101,7 @@ impl Connection {
         self.looked_at.set(NEVER);
         if is_due(clock.goodbye_by, now) {
             self.clock.set(Clock::default());
+            // The task sees the end of it.
             self.wire.cut();
         } else if is_due(clock.part_by, now) {
             clock.part_by = NEVER;

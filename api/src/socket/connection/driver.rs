@@ -11,10 +11,10 @@ use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use memchr::memchr;
 use std::{
-    fmt, mem,
+    fmt, io, mem,
     panic::{self, AssertUnwindSafe},
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 /// A command that is being carried out.
@@ -67,9 +67,30 @@ impl Driver {
         Self { connection, reader: Reader::default(), message: Vec::new(), n_done: 0, work: None, peer: Peer::Talks }
     }
 
-    /// Takes received bytes; only after [`Step::Hungry`].
+    /// Takes received bytes; only after [`Step::Hungry`], or before the first step.
     pub(in crate::socket) fn receive(&mut self, bytes: Bytes) {
         self.reader.receive(bytes);
+    }
+
+    /// Takes what has come from the peer, and gives how much that was; after [`Step::Hungry`].
+    pub(in crate::socket) fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let hub = Rc::clone(&self.connection.hub);
+        let mut arrivals = hub.arrivals.borrow_mut();
+        let received = ready!(self.connection.wire().poll_read(cx, &mut arrivals))?;
+        let n_received = received.len();
+        if n_received > 0 {
+            self.reader.receive(Bytes::copy_from_slice(received));
+        }
+        Poll::Ready(Ok(n_received))
+    }
+
+    /// After [`Step::Broken`]: drops what still comes. With the connection closed over it, the peer might lose the last frame.
+    pub(in crate::socket) fn poll_leftovers(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let hub = Rc::clone(&self.connection.hub);
+        self.connection.wire().stop_talking();
+        let mut arrivals = hub.arrivals.borrow_mut();
+        while !ready!(self.connection.wire().poll_read(cx, &mut arrivals))?.is_empty() {}
+        Poll::Ready(Ok(()))
     }
 
     pub(in crate::socket) fn step(&mut self, cx: &mut Context<'_>) -> Step {
@@ -186,3 +207,6 @@ impl Drop for Driver {
         self.connection.ended();
     }
 }
+
+#[cfg(test)]
+mod tests;

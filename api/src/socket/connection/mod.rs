@@ -1,6 +1,6 @@
-//! One connection: its state, and what may be done to it from outside. Knows no I/O: somebody else ([`super::body`]) takes
-//! frames out, and feeds the [`driver`] what was received.
+//! One connection: its state, and what may be done to it from outside. The task that serves it is in [`super::serve`].
 //!
+//! - [`wire`]: the socket. [`writing`]: from the outbox to the socket.
 //! - [`driver`]: from received bytes to commands, one after the other. [`commands`]: from a command to what carries it out.
 //! - [`clock`]: pings, pongs and other deadlines.
 //! - [`membership`]: what it is subscribed to.
@@ -20,6 +20,7 @@ mod rpc;
 mod server_side;
 mod subscribe;
 mod wire;
+mod writing;
 
 pub(super) use driver::{Driver, Step};
 pub(super) use wire::Wire;
@@ -30,9 +31,8 @@ use super::{
     limits::{Allowance, Place},
     meters::Meters,
     outbox::Outbox,
-    protocol::close::{self, CloseReason},
+    protocol::close::CloseReason,
 };
-use bytes::Bytes;
 use clock::Clock;
 use connect::Holder;
 use membership::Membership;
@@ -43,6 +43,7 @@ use std::{
     task::Waker,
 };
 use uuid::Uuid;
+use writing::Writer;
 
 /// How far a connection has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,8 +67,10 @@ pub(super) struct Connection {
     _place: Place,
     phase: Cell<Phase>,
     outbox: RefCell<Outbox>,
-    /// Wakes whoever writes the frames out.
-    writer: RefCell<Option<Waker>>,
+    /// Wakes the task that serves it.
+    task: RefCell<Option<Waker>>,
+    /// Who writes what is in the outbox.
+    writer: Cell<Writer>,
     /// Who holds it, once that is known.
     holder: RefCell<Option<Rc<Holder>>>,
     memberships: RefCell<Vec<Membership>>,
@@ -94,7 +97,8 @@ impl Connection {
             _place: place,
             phase: Cell::new(Phase::Opening),
             outbox: RefCell::default(),
-            writer: RefCell::default(),
+            task: RefCell::default(),
+            writer: Cell::new(Writer::Nobody),
             holder: RefCell::default(),
             memberships: RefCell::default(),
             clock: Cell::default(),
@@ -107,31 +111,9 @@ impl Connection {
         self.phase.get()
     }
 
-    /// Puts a frame into the outbox. Who is too far behind is closed; who is closing gets nothing more.
-    pub(super) fn send(&self, frame: Bytes) {
-        if self.phase.get() == Phase::Closing {
-            return;
-        }
-        let bytes = frame.len();
-        let outcome = self.outbox.borrow_mut().push(frame, self.hub.rules.outbox);
-        match outcome {
-            Ok(()) => {
-                self.hub.meters.frame_queued(bytes);
-                self.wake_writer();
-            }
-            Err(_) => self.close_at_once(close::SLOW),
-        }
-    }
-
     /// Ends the connection when everything before has been written.
     pub(super) fn close(&self, reason: CloseReason) {
         self.close_with(reason.code, reason.text);
-    }
-
-    /// The same with what waits thrown away: for those who do not read.
-    fn close_at_once(&self, reason: CloseReason) {
-        self.drop_frames();
-        self.close(reason);
     }
 
     pub(super) fn close_with(&self, code: u16, reason: &str) {
@@ -143,34 +125,7 @@ impl Connection {
         self.hub.meters.frame_queued(frame.len());
         self.outbox.borrow_mut().push_last(frame);
         self.expect_goodbye();
-        self.wake_writer();
-    }
-
-    fn drop_frames(&self) {
-        self.hub.meters.frames_dropped(self.outbox.borrow_mut().clear());
-    }
-
-    /// The next frame to write.
-    pub(super) fn next_frame(&self) -> Option<Bytes> {
-        let frame = self.outbox.borrow_mut().pop();
-        if let Some(frame) = &frame {
-            self.hub.meters.frame_sent(frame.len());
-        }
-        frame
-    }
-
-    /// Called when there is nothing to write: whoever sends wakes `waker`.
-    pub(super) fn park(&self, waker: &Waker) {
-        let mut writer = self.writer.borrow_mut();
-        if writer.as_ref().is_none_or(|writer| !writer.will_wake(waker)) {
-            *writer = Some(waker.clone());
-        }
-    }
-
-    fn wake_writer(&self) {
-        if let Some(writer) = &*self.writer.borrow() {
-            writer.wake_by_ref();
-        }
+        self.hurry_to_write();
     }
 
     pub(super) fn wire(&self) -> &Wire {
@@ -181,6 +136,7 @@ impl Connection {
     pub(super) fn ended(&self) {
         self.phase.set(Phase::Closing);
         self.drop_frames();
+        self.wire.end();
         self.leave_all();
         self.leave_user();
         self.hub.forget(self.key);

@@ -181,20 +181,27 @@ impl HubChannel {
         self.subscribers.borrow().iter().filter(is_behind).map(|subscriber| Rc::clone(&subscriber.connection)).collect()
     }
 
-    /// Gives a publication to every subscriber that has not had it. Who has missed one before it is given back.
-    pub(super) fn spread(&self, epoch: &Arc<str>, publication: &Publication, frame: &Bytes) -> Vec<Rc<Connection>> {
+    /// Gives a publication to every subscriber that has not had it; they are written to later. Who has missed one before it is
+    /// given back.
+    pub(super) fn spread(
+        &self,
+        epoch: &Arc<str>,
+        publication: &Publication,
+        frame: &Bytes,
+        unwritten: &mut Vec<Rc<Connection>>,
+    ) -> Vec<Rc<Connection>> {
         let offset = publication.offset;
         let mut behind = if offset > 0 { self.observe(epoch, offset) } else { Vec::new() };
         let has_new_epoch = !behind.is_empty();
         for subscriber in self.subscribers.borrow_mut().iter_mut() {
             match &mut subscriber.standing {
                 Standing::Buffering(buffer) => buffer.push(epoch, publication),
-                Standing::Listening => subscriber.connection.send(frame.clone()),
-                Standing::Following(_) if offset == 0 => subscriber.connection.send(frame.clone()),
+                Standing::Listening => subscriber.connection.send_with_others(frame.clone(), unwritten),
+                Standing::Following(_) if offset == 0 => subscriber.connection.send_with_others(frame.clone(), unwritten),
                 Standing::Following(_) if has_new_epoch => {}
                 Standing::Following(at) if offset == *at + 1 => {
                     *at = offset;
-                    subscriber.connection.send(frame.clone());
+                    subscriber.connection.send_with_others(frame.clone(), unwritten);
                 }
                 Standing::Following(at) if offset > *at => behind.push(Rc::clone(&subscriber.connection)),
                 Standing::Following(_) => {}
@@ -204,9 +211,9 @@ impl HubChannel {
     }
 
     /// Tells of a join or leave those who asked for it.
-    pub(super) fn spread_presence(&self, frame: &Bytes) {
+    pub(super) fn spread_presence(&self, frame: &Bytes, unwritten: &mut Vec<Rc<Connection>>) {
         for subscriber in self.subscribers.borrow().iter().filter(|subscriber| subscriber.hears_presence) {
-            subscriber.connection.send(frame.clone());
+            subscriber.connection.send_with_others(frame.clone(), unwritten);
         }
     }
 }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::socket::{
     connection::Connection,
-    fanout::{Batch, Broadcast},
+    fanout::{BATCHES_WAITING, Batch, Broadcast},
     protocol::error::Refusal,
 };
 use actix_web::rt;
@@ -19,14 +19,20 @@ use std::{
     cell::RefCell,
     collections::{HashMap, VecDeque},
     rc::Rc,
-    time::Duration,
+    time::{Duration, Instant},
 };
-use tokio::{sync::mpsc, task::yield_now};
+use tokio::{sync::mpsc, task::yield_now, time::sleep};
 
 /// A channel is heard for so long after its last subscriber left: they come back, after a reload of a page or a restart.
 const LINGER: Duration = Duration::from_secs(5);
-/// Batches handled before sockets are written to.
-const BATCHES_AT_ONCE: usize = 8;
+/// From here on a round of writing is followed by a rest of the same length, at most [`REST_MAX`]. A write costs more than all
+/// else that a publication costs, so the busier the thread is, the less it costs to deliver one; a thread with time to spare
+/// delays nothing.
+const ROUND_NOTICED: Duration = Duration::from_micros(500);
+/// Half of what a publication may take to its readers.
+const REST_MAX: Duration = Duration::from_millis(5);
+/// Sockets written to before others on the thread have their turn: a millisecond or less.
+const WRITES_AT_ONCE: usize = 256;
 
 #[derive(Debug, Default)]
 pub(super) struct Channels {
@@ -91,16 +97,26 @@ impl Hub {
         }
     }
 
-    /// Hears what the fan-out tells this thread, for ever. Sockets are written to between batches: what is here only fills
-    /// their outboxes.
+    /// Hears what the fan-out tells this thread, for ever. What comes while sockets are written to, and while it rests from that,
+    /// is told together in the next round.
     pub(super) async fn hear(self: Rc<Self>, mut batches: mpsc::Receiver<Batch>) {
-        let mut heard = Vec::with_capacity(BATCHES_AT_ONCE);
-        while batches.recv_many(&mut heard, BATCHES_AT_ONCE).await > 0 {
+        let (mut heard, mut unwritten) = (Vec::with_capacity(BATCHES_WAITING), Vec::new());
+        while batches.recv_many(&mut heard, BATCHES_WAITING).await > 0 {
+            let began = Instant::now();
             self.observe_lag(heard.last());
             for broadcast in heard.drain(..).flatten() {
-                self.take(broadcast);
+                self.take(broadcast, &mut unwritten);
             }
-            yield_now().await;
+            for (n_written, connection) in unwritten.drain(..).enumerate() {
+                connection.write_for_hub();
+                if (n_written + 1) % WRITES_AT_ONCE == 0 {
+                    yield_now().await;
+                }
+            }
+            match began.elapsed() {
+                short if short < ROUND_NOTICED => yield_now().await,
+                long => sleep(long.min(REST_MAX)).await,
+            }
         }
     }
 
@@ -120,18 +136,19 @@ impl Hub {
         }
     }
 
-    fn take(self: &Rc<Self>, broadcast: Broadcast) {
+    /// `unwritten` gets those who have to be written to after this.
+    fn take(self: &Rc<Self>, broadcast: Broadcast, unwritten: &mut Vec<Rc<Connection>>) {
         match broadcast {
             Broadcast::Publication { channel, epoch, publication, frame } => {
                 if let Some(channel) = self.heard_channel(&channel) {
-                    for connection in channel.spread(&epoch, &publication, &frame) {
+                    for connection in channel.spread(&epoch, &publication, &frame, unwritten) {
                         connection.fell_behind(&channel);
                     }
                 }
             }
             Broadcast::Presence { channel, frame } => {
                 if let Some(channel) = self.heard_channel(&channel) {
-                    channel.spread_presence(&frame);
+                    channel.spread_presence(&frame, unwritten);
                 }
             }
             Broadcast::Listening { channel, is_confirmed: true } => {

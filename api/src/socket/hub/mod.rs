@@ -1,11 +1,11 @@
-//! The sockets of one worker thread: no locks, no task and no queue per connection. In reading order:
+//! The sockets of one worker thread: no locks, and no queue per connection. In reading order:
 //!
 //! - [`registry`]: connections by key. [`wheel`]: when to look at which.
 //! - [`channels`]: the channels that they are subscribed to; [`channel`]: one of them. [`rounds`]: whose turn it is.
 //! - [`positions`]: whether something was missed. [`presence`]: who is seen. [`counting`]: how many connections a user has.
 //! - [`control`]: orders for connections. [`drain`]: the end.
 //!
-//! What reaches a hub from outside comes in batches over one bounded queue; a batch is spread over all outboxes before any
+//! What reaches a hub from outside comes in batches over one bounded queue; all that wait are spread over the outboxes before any
 //! socket is written to, so that several frames leave in one write. Nothing here ever waits for a socket.
 
 mod channel;
@@ -43,6 +43,9 @@ use std::{cell::RefCell, rc::Rc};
 use tokio::time::{self, MissedTickBehavior};
 use wheel::{TICK, Wheel};
 
+/// What is read from a socket at once.
+const ARRIVALS_BYTES: usize = 64 << 10;
+
 /// One per worker thread.
 #[derive(Debug)]
 pub struct Hub {
@@ -62,6 +65,8 @@ pub struct Hub {
     wheel: RefCell<Wheel>,
     /// The buffer that messages are read into, lent to one connection at a time.
     scratch: RefCell<Vec<u8>>,
+    /// What is received is read into this first, by one connection at a time.
+    pub(super) arrivals: RefCell<Box<[u8]>>,
 }
 
 impl Hub {
@@ -71,16 +76,17 @@ impl Hub {
         let (id, batches) = state.sockets.fanout().register();
         let hub = Rc::new(Self {
             id,
-            rules,
             meters: Meters::new(worker),
             connections: RefCell::default(),
             channels: Channels::default(),
-            looks: Rounds::new(positions::LOOK_EVERY),
-            refreshes: Rounds::new(presence::REFRESH_EVERY),
+            looks: Rounds::new(rules.position_check_every),
+            refreshes: Rounds::new(rules.presence_refresh_every),
+            rules,
             changes: Changes::default(),
             ended: Ended::default(),
             wheel: RefCell::new(Wheel::new()),
             scratch: RefCell::default(),
+            arrivals: RefCell::new(vec![0; ARRIVALS_BYTES].into()),
             state,
         });
         rt::spawn(Rc::clone(&hub).keep_time());

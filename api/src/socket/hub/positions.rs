@@ -8,8 +8,6 @@ use shared::channels::{self, Position};
 use std::{rc::Rc, sync::Arc, time::Duration};
 use tokio::time::sleep;
 
-/// Between two looks at one channel.
-pub(super) const LOOK_EVERY: Duration = Duration::from_secs(40);
 /// A publication that Redis has counted may still be on its way to this thread.
 const ON_ITS_WAY: Duration = Duration::from_secs(2);
 

@@ -8,10 +8,8 @@ use super::{Hub, channel::HubChannel};
 use crate::socket::connection::Connection;
 use actix_web::rt;
 use shared::channels::{Channel, ChannelName, ClientInfo, presence};
-use std::{cell::RefCell, collections::HashMap, mem, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, collections::HashMap, mem, rc::Rc, sync::Arc};
 use tokio::sync::{Semaphore, oneshot};
-
-pub(super) const REFRESH_EVERY: Duration = presence::PRESENCE_REFRESH_EVERY;
 
 /// Channels whose changes are under way at once; the others collect theirs meanwhile.
 const CHANNELS_AT_ONCE: usize = 64;

@@ -22,8 +22,8 @@ pub(super) struct Rounds {
 }
 
 impl Rounds {
-    pub(super) fn new(every: Duration) -> Self {
-        Self { every: ticks(every), due: RefCell::default(), is_under_way: Cell::new(false) }
+    pub(super) fn new(every: Tick) -> Self {
+        Self { every, due: RefCell::default(), is_under_way: Cell::new(false) }
     }
 
     /// The channel's turn comes in one period.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
@@ -52,21 +52,57 @@ impl Socket {
 
     /// Sends a handshake with further header lines, and gives what was answered.
     pub(crate) async fn handshake(address: SocketAddr, path: &str, headers: &str) -> (Head, Self) {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nhost: {address}\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
-             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
-        );
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut socket = Self { stream, buffer: Vec::new(), objects: VecDeque::new(), next_id: 0, pushes: VecDeque::new() };
-        let end = loop {
-            if let Some(at) = socket.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
-                break at + 4;
+        let mut socket = Self::raw(address).await;
+        socket.send_bytes(handshake_request(address, path, headers).as_bytes()).await;
+        (socket.head().await, socket)
+    }
+
+    /// A connection on which nothing was sent.
+    pub(crate) async fn raw(address: SocketAddr) -> Self {
+        Self::over(TcpStream::connect(address).await.unwrap())
+    }
+
+    /// Upgraded, for a client whose system takes little before it reads.
+    pub(crate) async fn narrow(app: &TestApp) -> Self {
+        let narrow = TcpSocket::new_v4().unwrap();
+        narrow.set_recv_buffer_size(4_096).unwrap();
+        let mut socket = Self::over(narrow.connect(app.address).await.unwrap());
+        socket.send_bytes(handshake_request(app.address, "/connection/websocket", "").as_bytes()).await;
+        assert_eq!(socket.head().await.status, 101);
+        socket
+    }
+
+    fn over(stream: TcpStream) -> Self {
+        Self { stream, buffer: Vec::new(), objects: VecDeque::new(), next_id: 0, pushes: VecDeque::new() }
+    }
+
+    /// The head of the next answer.
+    pub(crate) async fn head(&mut self) -> Head {
+        let text = self.skip_past(b"\r\n\r\n").await;
+        Head { status: text[9..12].parse().unwrap(), text }
+    }
+
+    /// Everything up to `end`, and `end`.
+    async fn skip_past(&mut self, end: &[u8]) -> String {
+        let after = loop {
+            if let Some(at) = self.buffer.windows(end.len()).position(|window| window == end) {
+                break at + end.len();
             }
-            assert!(socket.read_more().await, "a head is answered");
+            assert!(self.read_more().await, "the connection ended in {:?}", String::from_utf8_lossy(&self.buffer));
         };
-        let text = String::from_utf8(socket.buffer.drain(..end).collect()).unwrap();
-        (Head { status: text[9..12].parse().unwrap(), text }, socket)
+        String::from_utf8(self.buffer.drain(..after).collect()).unwrap()
+    }
+
+    /// Drops what comes before `begin`.
+    pub(crate) async fn skip_to(&mut self, begin: &[u8]) {
+        self.skip_past(begin).await;
+        self.buffer.splice(..0, begin.iter().copied());
+    }
+
+    /// What comes up to the end of the connection.
+    pub(crate) async fn rest(&mut self) -> String {
+        while self.read_more().await {}
+        String::from_utf8(std::mem::take(&mut self.buffer)).unwrap()
     }
 
     /// Connected without a token.
@@ -202,6 +238,13 @@ impl Socket {
     pub(crate) async fn ended(&mut self) {
         while self.receive().await != Received::End {}
     }
+}
+
+pub(crate) fn handshake_request(address: SocketAddr, path: &str, headers: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nhost: {address}\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
+    )
 }
 
 /// A frame as a client has to send it.

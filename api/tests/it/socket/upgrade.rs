@@ -1,6 +1,6 @@
 //! Who gets a socket, and who is refused before there is one.
 
-use super::client::Socket;
+use super::client::{Socket, handshake_request, masked};
 use crate::support::TestApp;
 use rstest::rstest;
 
@@ -78,4 +78,38 @@ async fn a_process_that_stops_lets_nobody_in() {
     let (head, _) = Socket::handshake(app.address, "/connection/websocket", "").await;
     assert_eq!(head.status, 503);
     assert!(head.text.contains("retry-after: "), "{}", head.text);
+}
+
+#[tokio::test]
+async fn what_is_sent_behind_the_handshake_is_heard() {
+    let app = TestApp::start_with(&[("REALTIME_INSECURE", "on")]).await;
+    let mut request = handshake_request(app.address, "/connection/websocket", "").into_bytes();
+    request.extend(masked(0x81, br#"{"id":1,"connect":{}}"#));
+    let mut socket = Socket::raw(app.address).await;
+    socket.send_bytes(&request).await;
+    assert_eq!(socket.head().await.status, 101);
+    assert_eq!(socket.reply_to(1, "connect").await.unwrap()["ping"], 25);
+}
+
+#[tokio::test]
+async fn a_request_before_the_handshake_is_answered_before_it() {
+    let app = TestApp::start().await;
+    let mut request = format!("GET /healthz HTTP/1.1\r\nhost: {}\r\n\r\n", app.address);
+    request.push_str(&handshake_request(app.address, "/connection/websocket", ""));
+    let mut socket = Socket::raw(app.address).await;
+    socket.send_bytes(request.as_bytes()).await;
+    assert_eq!(socket.head().await.status, 200);
+    socket.skip_to(b"HTTP/1.1 ").await;
+    assert_eq!(socket.head().await.status, 101);
+}
+
+#[tokio::test]
+async fn who_wants_a_socket_where_there_is_none_has_the_whole_answer_and_the_end() {
+    let app = TestApp::start().await;
+    for (path, status) in [("/api/v1/nowhere", 404), ("/api/v1/queues", 401), ("/healthz", 200), ("/api-docs/openapi.json", 200)] {
+        let (head, mut socket) = Socket::handshake(app.address, path, "").await;
+        assert_eq!(head.status, status, "{path}: {}", head.text);
+        assert!(head.text.to_lowercase().contains("connection: close"), "{}", head.text);
+        assert!(socket.rest().await.trim_end().ends_with(['}', '0']), "{path}");
+    }
 }

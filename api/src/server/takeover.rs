@@ -1,0 +1,196 @@
+//! HTTP on one worker thread, with a way out: a request that wants a WebSocket goes through the same site as any other, and if
+//! it is let in, its connection leaves the HTTP server for good, with whatever that kept for it.
+
+use super::count_connection;
+use crate::socket::upgrade::Ticket;
+use actix_codec::{Framed, FramedParts};
+use actix_http::{
+    ConnectionType, HttpMessage, HttpService, Request, Response,
+    body::{BodySize, BoxBody, MessageBody},
+    error::DispatchError,
+    h1::{Codec, Message},
+};
+use actix_server::GracefulShutdownSignal;
+use actix_service::{IntoServiceFactory, Service, ServiceFactory, fn_factory};
+use actix_web::{
+    Error,
+    dev::{AppConfig, ServiceResponse},
+    rt::net::TcpStream,
+};
+use bytes::{Bytes, BytesMut};
+use futures_util::future::LocalBoxFuture;
+use shared::config::Settings;
+use std::{
+    cell::OnceCell,
+    future::poll_fn,
+    io,
+    pin::pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
+use tokio_util::codec::Encoder;
+
+/// How long a client that was refused has to take the answer, and one that is sent away to go.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Serves `site` over HTTP/1.1, on the thread that this is called on.
+pub(super) fn http<I, F, S, B>(
+    site: I,
+    settings: &Settings,
+    stopping: GracefulShutdownSignal,
+) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()> + use<I, F, S, B>
+where
+    I: IntoServiceFactory<F, Request>,
+    F: ServiceFactory<Request, Config = AppConfig, Response = ServiceResponse<B>, Error = Error, InitError = (), Service = S> + 'static,
+    S: Service<Request, Response = ServiceResponse<B>, Error = Error> + 'static,
+    S::Future: 'static,
+    B: MessageBody + 'static,
+{
+    let (site, once) = (Rc::new(site.into_factory()), Rc::new(Once::new()));
+    let takeovers = Takeovers { site: Rc::clone(&once) };
+    let made_once = fn_factory(move || {
+        let (making, once) = (site.new_service(AppConfig::default()), Rc::clone(&once));
+        async move {
+            let site = Rc::new(making.await?);
+            // A thread makes its site once.
+            let _ = once.set(Rc::clone(&site));
+            Ok::<_, ()>(site)
+        }
+    });
+    HttpService::build()
+        .graceful_shutdown_signal(move || {
+            let stopping = stopping.clone();
+            async move { stopping.notified().await }
+        })
+        .keep_alive(Duration::from_secs(settings.api_keep_alive_s))
+        .client_request_timeout(Duration::from_secs(settings.api_client_timeout_s))
+        .client_disconnect_timeout(GOODBYE)
+        // A socket's second answer would wait for the client to acknowledge the first, which takes clients 40 ms.
+        .tcp_nodelay(true)
+        .on_connect_ext(count_connection)
+        .upgrade(takeovers)
+        .finish(made_once)
+        .tcp()
+}
+
+/// The site, once the thread has made it.
+type Once<S> = OnceCell<Rc<S>>;
+
+/// Serves connections whose request wants another protocol.
+struct Takeovers<S> {
+    site: Rc<Once<S>>,
+}
+
+impl<S> Clone for Takeovers<S> {
+    fn clone(&self) -> Self {
+        Self { site: Rc::clone(&self.site) }
+    }
+}
+
+type Upgraded = (Request, Framed<TcpStream, Codec>);
+
+impl<S, B> ServiceFactory<Upgraded> for Takeovers<S>
+where
+    S: Service<Request, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    type Response = ();
+    type Error = Error;
+    type Config = ();
+    type Service = Self;
+    type InitError = ();
+    type Future = std::future::Ready<Result<Self, ()>>;
+
+    fn new_service(&self, (): ()) -> Self::Future {
+        std::future::ready(Ok(self.clone()))
+    }
+}
+
+impl<S, B> Service<Upgraded> for Takeovers<S>
+where
+    S: Service<Request, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    type Response = ();
+    type Error = Error;
+    type Future = LocalBoxFuture<'static, Result<(), Error>>;
+
+    fn poll_ready(&self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&self, (request, framed): Upgraded) -> Self::Future {
+        let site = Rc::clone(self.site.get().expect("a thread serves when its site is made"));
+        Box::pin(async move {
+            // Nobody is left to hear what becomes of a connection that breaks here.
+            drop(take_over(&*site, request, framed.into_parts()).await);
+            Ok(())
+        })
+    }
+}
+
+/// Has the site answer. If it lets the client in, the connection is handed over; else the answer is its last.
+async fn take_over<S, B>(site: &S, request: Request, parts: FramedParts<TcpStream, Codec>) -> io::Result<()>
+where
+    S: Service<Request, Response = ServiceResponse<B>, Error = Error>,
+    B: MessageBody + 'static,
+{
+    let FramedParts { io: mut stream, mut codec, read_buf, write_buf, .. } = parts;
+    let ticket = Ticket::default();
+    request.extensions_mut().insert(ticket.clone());
+    let response = match site.call(request).await {
+        Ok(response) => Response::from(response).map_into_boxed_body(),
+        Err(error) => Response::<BoxBody>::from(error),
+    };
+    match ticket.opening() {
+        Some(opening) => {
+            let answer = encode(&mut codec, write_buf, response.drop_body(), BodySize::None)?;
+            stream.write_all(&answer).await?;
+            opening.begin(stream, early(&read_buf));
+            Ok(())
+        }
+        None => {
+            refuse(&mut stream, &mut codec, write_buf, response).await?;
+            part(&mut stream).await
+        }
+    }
+}
+
+/// What came behind the request, in a buffer of its size.
+fn early(read: &BytesMut) -> Bytes {
+    Bytes::copy_from_slice(read)
+}
+
+/// Appends the head of an answer to what is not written yet.
+fn encode(codec: &mut Codec, mut unwritten: BytesMut, head: Response<()>, size: BodySize) -> io::Result<BytesMut> {
+    codec.encode(Message::Item((head, size)), &mut unwritten)?;
+    Ok(unwritten)
+}
+
+async fn refuse(stream: &mut TcpStream, codec: &mut Codec, unwritten: BytesMut, response: Response<BoxBody>) -> io::Result<()> {
+    let (mut head, body) = response.into_parts();
+    head.head_mut().set_connection_type(ConnectionType::Close);
+    let mut unwritten = encode(codec, unwritten, head, body.size())?;
+    let mut body = pin!(body);
+    while let Some(chunk) = poll_fn(|cx| body.as_mut().poll_next(cx)).await {
+        codec.encode(Message::Chunk(Some(chunk.map_err(|error| io::Error::other(error.to_string()))?)), &mut unwritten)?;
+        stream.write_all_buf(&mut unwritten).await?;
+    }
+    codec.encode(Message::Chunk(None), &mut unwritten)?;
+    stream.write_all_buf(&mut unwritten).await
+}
+
+/// Ends the connection so that its last answer arrives: with input unread, it might not.
+async fn part(stream: &mut TcpStream) -> io::Result<()> {
+    stream.shutdown().await?;
+    let mut leftovers = [0; 1_024];
+    let gone = async { while matches!(stream.read(&mut leftovers).await, Ok(1..)) {} };
+    // Who does not go is left.
+    let _ = timeout(GOODBYE, gone).await;
+    Ok(())
+}
