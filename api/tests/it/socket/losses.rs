@@ -116,7 +116,10 @@ async fn a_redis_that_was_killed_comes_back_with_a_gap_that_everybody_is_told_of
 #[tokio::test]
 async fn who_does_not_read_is_closed_as_slow_and_the_neighbours_hear_everything() {
     let app = TestApp::start_with(&[("REALTIME_INSECURE", "on"), ("WS_OUTBOX_BYTES", "256KiB"), ("WS_COMMANDS_PER_S", "0")]).await;
-    let (mut stuck, mut reader) = (subscribed(&app, "chat:1").await, subscribed(&app, "chat:1").await);
+    let mut stuck = Socket::narrow(&app).await;
+    stuck.ask("connect", json!({})).await.unwrap();
+    stuck.ask("subscribe", json!({"channel": "chat:1"})).await.unwrap();
+    let mut reader = subscribed(&app, "chat:1").await;
     let mut publisher = Socket::anonymous(&app).await;
     let (data, mut n) = ("x".repeat(60_000), 0);
     // What the kernel takes for the stuck one is a matter of its settings.
@@ -140,4 +143,15 @@ async fn who_never_reads_again_is_cut_off() {
     while app.state.sockets.n_open() > 1 {
         tokio::task::yield_now().await;
     }
+}
+
+/// A publication that Redis counted and nobody heard, with nothing after it that would tell.
+#[tokio::test]
+async fn a_loss_that_nothing_tells_of_is_found_by_looking() {
+    let app = TestApp::start_with(&[("REALTIME_INSECURE", "on"), ("WS_POSITION_CHECK_S", "1")]).await;
+    let mut socket = subscribed(&app, "chat:1").await;
+    let ctx = &app.state.ctx;
+    let mut cmd = redis::cmd("HINCRBY");
+    cmd.arg(ctx.keys.channel_meta("chat:1")).arg("s").arg(1).exec_async(&mut ctx.redis.connection()).await.unwrap();
+    assert_eq!(socket.next_push().await["unsubscribe"], json!({"code": 2500, "reason": "insufficient state"}));
 }

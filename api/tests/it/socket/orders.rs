@@ -4,7 +4,10 @@ use super::{
     channels::{next_publication, open_app, subscribed},
     client::Socket,
 };
-use crate::support::TestApp;
+use crate::{
+    auth::{register, token},
+    support::TestApp,
+};
 use serde_json::json;
 use shared::channels::{Addressee, ChannelName, Control, ServerSubscription, control, sessions};
 use std::time::Duration;
@@ -22,6 +25,24 @@ async fn a_client_is_disconnected_with_the_code_and_reason_of_the_order() {
     control(&app.state.ctx, &Control::Disconnect { to, code: 4_100, reason: "go away".to_owned(), except: Vec::new() }).await.unwrap();
     assert_eq!(ordered.closed().await, 4_100);
     neighbour.ask("rpc", json!({"method": "time"})).await.unwrap();
+}
+
+#[tokio::test]
+async fn all_connections_of_a_user_are_disconnected_but_those_that_are_excepted() {
+    let app = TestApp::start().await;
+    let twin = app.twin(&[]).await;
+    let (ada, bob) = (register(&app, "ada@example.org").await, register(&app, "bob@example.org").await);
+    let (mut here, mut there) = (Socket::signed_in(&app, token(&ada)).await, Socket::signed_in(&twin, token(&ada)).await);
+    let mut kept = Socket::open(&app).await;
+    let client = kept.ask("connect", json!({"token": token(&ada)})).await.unwrap()["client"].as_str().unwrap().to_owned();
+    let mut neighbour = Socket::signed_in(&app, token(&bob)).await;
+    let to = Addressee { user: ada["user"]["id"].as_str().map(str::to_owned), client: None };
+    let order = Control::Disconnect { to, code: 4_501, reason: "one at a time".to_owned(), except: vec![client] };
+    control(&app.state.ctx, &order).await.unwrap();
+    assert_eq!((here.closed().await, there.closed().await), (4_501, 4_501));
+    for socket in [&mut kept, &mut neighbour] {
+        socket.ask("rpc", json!({"method": "time"})).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -149,6 +149,20 @@ async fn who_is_sent_away_and_comes_back_is_seen_again() {
 }
 
 #[tokio::test]
+async fn those_whom_redis_has_forgotten_are_noted_again() {
+    let app = TestApp::start_with(&[("WS_PRESENCE_REFRESH_S", "1")]).await;
+    let session = register(&app, "ada@example.org").await;
+    let ((mut first, one), (_second, other)) = (client_in_chat(&app, token(&session)).await, client_in_chat(&app, token(&session)).await);
+    until_present(&mut first, 2).await;
+    let ctx = &app.state.ctx;
+    redis::cmd("DEL").arg(&ctx.keys.channel_presence("chat:1")).exec_async(&mut ctx.redis.connection()).await.unwrap();
+    until_present(&mut first, 2).await;
+    let present = first.ask("presence", json!({"channel": "chat:1"})).await.unwrap();
+    assert_eq!(present["presence"][&one], json!({"user": session["user"]["id"], "client": one}));
+    assert!(present["presence"].get(&other).is_some());
+}
+
+#[tokio::test]
 async fn who_reconnects_before_the_last_connection_is_counted_out_is_let_in() {
     let app = TestApp::start_with(&[("WS_MAX_CONNECTIONS_PER_USER", "1")]).await;
     let session = register(&app, "ada@example.org").await;

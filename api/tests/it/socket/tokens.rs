@@ -44,6 +44,16 @@ async fn a_token_of_another_backend_connects_and_names_its_channels() {
 }
 
 #[tokio::test]
+async fn a_token_of_more_channels_than_a_client_may_have_ends_the_connection() {
+    let app = TestApp::start_with(&[("CHANNEL_TOKEN_HMAC_SECRET", SECRET), ("WS_CHANNELS_PER_CLIENT", "2")]).await;
+    let mut socket = Socket::open(&app).await;
+    let channels = ["chat:1", "chat:2", "chat:3"];
+    socket.tell("connect", json!({"token": sign(&json!({"sub": "42", "channels": channels}))})).await;
+    assert_eq!(socket.closed().await, 3505);
+    connected(&app, &json!({"sub": "42", "channels": channels[..2]})).await;
+}
+
+#[tokio::test]
 async fn server_side_subscriptions_are_recovered_with_connect() {
     let app = app_with_backend().await;
     let claims = json!({"sub": "42", "channels": ["chat:lobby"]});
