@@ -6,7 +6,9 @@ mod links;
 mod problems;
 
 use crate::{
-    routes::{self, api_keys, audit, auth, channels, jobs, jwks, leases, probes, queues, schedules, server_api, system, users, workers},
+    routes::{
+        self, api_keys, audit, auth, channels, endpoints, jobs, jwks, leases, probes, queues, schedules, server_api, system, users, workers,
+    },
     socket::upgrade,
 };
 use headers::Headers;
@@ -33,6 +35,8 @@ use utoipa::{
         jobs::submit_job, jobs::bulk::submit_jobs, jobs::get_job, jobs::list_jobs, jobs::list_job_attempts, jobs::cancel_job, jobs::retry_job,
         jobs::delete_job, queues::list_queues, queues::get_queue, queues::update_queue, queues::delete_queue, queues::pause_queue, queues::resume_queue,
         queues::purge_queue, queues::list_dead_jobs, queues::delete_dead_jobs, queues::requeue_dead_jobs,
+        endpoints::list_endpoints, endpoints::create_endpoint, endpoints::get_endpoint, endpoints::update_endpoint, endpoints::delete_endpoint,
+        endpoints::test_endpoint, endpoints::rotate_endpoint_secret, endpoints::pause_endpoint, endpoints::resume_endpoint,
         leases::open_worker_session, leases::lease_jobs, leases::settle_leases, leases::extend_leases,
         schedules::create_schedule, schedules::list_schedules, schedules::get_schedule, schedules::update_schedule,
         schedules::delete_schedule, schedules::pause_schedule, schedules::resume_schedule, schedules::trigger_schedule,

@@ -2,7 +2,7 @@
 //! [`crate::handlers`], and its line in [`Registry::new`].
 
 use crate::handlers::{
-    channel, debug,
+    channel, debug, http,
     mail::{self, Mailer},
     system,
 };
@@ -80,6 +80,7 @@ impl Registry {
             ("channel.publish", typed(channel::publish)),
             (shared::mail::SEND, typed(move |context, mail| mail::send(mailer.clone(), context, mail))),
             (shared::mail::PASSWORD_RESET, typed(move |context, asked| mail::password_reset(resetter.clone(), context, asked))),
+            ("http.request", raw(http::request)),
             ("system.heartbeat", raw(system::heartbeat)),
             ("debug.echo", raw(debug::echo)),
             ("debug.sleep", typed(debug::sleep)),

@@ -7,10 +7,11 @@ use crate::{
     config::Settings,
     jobs::{LocalJobs, LookupBatch},
     keys::Keys,
+    outbound::{Guard, Outbound},
     pg,
     redis::Redis,
 };
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::ArcSwap;
 use sqlx::PgPool;
 use std::sync::Arc;
 
@@ -33,6 +34,8 @@ pub struct Context {
     /// Persisted channels that this process has published on lately.
     pub registered: Arc<Registered>,
     pub lookups: Arc<LookupBatch>,
+    /// HTTP to the outside.
+    pub outbound: Outbound,
 }
 
 impl Context {
@@ -53,6 +56,7 @@ impl Context {
         let redis = Redis::open(&settings)?;
         let keys = Keys::new(&settings.redis_prefix);
         let namespaces = settings.namespaces.clone();
+        let outbound = Outbound::new(Guard::new(&settings.outbound_allow));
         let jobs = Arc::new(LocalJobs::new(&settings, &pg, &redis));
         Ok(Self {
             settings: Arc::new(ArcSwap::from_pointee(settings)),
@@ -64,6 +68,7 @@ impl Context {
             jobs,
             registered: Arc::default(),
             lookups: Arc::default(),
+            outbound,
         })
     }
 
@@ -94,7 +99,7 @@ impl Context {
     }
 
     /// The settings as they stand now; hold the guard briefly, a reload replaces what is behind it.
-    pub fn settings(&self) -> Guard<Arc<Settings>> {
+    pub fn settings(&self) -> arc_swap::Guard<Arc<Settings>> {
         self.settings.load()
     }
 

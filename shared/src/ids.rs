@@ -40,6 +40,8 @@ ids! {
     SessionId,
     ApiKeyId,
     JobId,
+    /// A receiver of jobs that are delivered over HTTP.
+    EndpointId,
     /// One running worker instance.
     WorkerId,
     /// One running process of the platform.

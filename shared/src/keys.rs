@@ -177,6 +177,11 @@ impl Keys {
         format!("{}:{{c:{channel}}}:1:{part}", self.prefix)
     }
 
+    /// Hash of the circuit breaker of one endpoint or origin. `name` may be of a caller's choice, and is the last part.
+    pub fn breaker(&self, name: &str) -> String {
+        format!("{}:breaker:{{{name}}}", self.prefix)
+    }
+
     /// Hash of worker `worker_id`; expires unless its heartbeat goes on.
     pub fn worker(&self, worker_id: &str) -> String {
         format!("{}:worker:{worker_id}", self.prefix)

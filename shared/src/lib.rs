@@ -8,9 +8,11 @@
 //! - [`context`]: what an operation is given: settings, PostgreSQL, Redis, time.
 //! - [`pg`], [`redis`], [`keys`]: the two servers, and the names of everything kept in Redis.
 //! - [`jobs`]: what is done later, at least once; [`schedules`]: what is submitted again and again. [`channels`]: what is told to whoever listens now.
+//! - [`endpoints`]: receivers that jobs are delivered to.
 //! - [`telemetry`]: logs and the one list of metrics.
 //! - [`limits`]: rate limits. [`idempotency`]: replay of answers to repeated creations.
 //!
+//! - [`outbound`]: HTTP to addresses that callers chose.
 //! - [`nodes`]: which processes of the platform are alive.
 //!
 //! `testing` gives tests a database and a key prefix of their own. Edges (HTTP, command line, apalis workers) live in the binaries and only call downwards into here.
@@ -21,6 +23,7 @@ pub mod channels;
 pub mod clock;
 pub mod config;
 pub mod context;
+pub mod endpoints;
 pub mod error;
 pub mod idempotency;
 pub mod ids;
@@ -30,6 +33,7 @@ pub mod keys;
 pub mod limits;
 pub mod mail;
 pub mod nodes;
+pub mod outbound;
 pub mod page;
 pub mod pg;
 pub mod redis;

@@ -7,6 +7,7 @@ mod api_keys;
 mod auth;
 mod channels;
 mod edge;
+mod endpoints;
 mod examples;
 mod jobs;
 mod openapi;

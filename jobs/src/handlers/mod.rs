@@ -3,5 +3,6 @@
 
 pub mod channel;
 pub mod debug;
+pub mod http;
 pub mod mail;
 pub mod system;

@@ -9,6 +9,7 @@ mod crash;
 mod drain;
 mod events;
 mod fencing;
+mod http;
 mod mail;
 mod outcomes;
 mod redis_loss;

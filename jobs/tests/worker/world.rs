@@ -35,6 +35,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("WORKER_RECONCILE_MS", "300"),
     ("WORKER_SWEEP_MS", "50"),
     ("WORKER_GRACE_S", "5"),
+    ("OUTBOUND_ALLOW", "127.0.0.0/8"),
+    ("OUTBOUND_BREAKER_MS", "1000"),
 ];
 
 pub(crate) struct World {

@@ -240,6 +240,14 @@ settings! {
     /// Page where a new password is set; mails put the token at its end. Empty = they show the token alone.
     PASSWORD_RESET_URL password_reset_url: Option<String> = "";
 
+    // Delivery over HTTP.
+    /// Networks that jobs may be delivered to although they are not public.
+    OUTBOUND_ALLOW outbound_allow: Vec<IpNet> = "";
+    /// Milliseconds that a receiver which does not answer is left alone, at first.
+    OUTBOUND_BREAKER_MS outbound_breaker_ms: u64 = "30000" in 10..=600_000;
+    /// Endpoints that one user may have.
+    ENDPOINTS_PER_USER_MAX endpoints_per_user_max: u32 = "100" in 0..=100_000;
+
     // Channels.
     /// Whether sockets may connect without a token; channels that anyone may use are then open to them.
     WS_ANONYMOUS ws_anonymous: bool = "off";

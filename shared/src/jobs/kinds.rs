@@ -3,7 +3,7 @@
 //! To add one: its line here, its payload and handler in `jobs/src/handlers/`, and its line in the worker's registry.
 
 use super::{JobKind, RetryPolicy};
-use crate::{Caller, Code, Error, Result, config::Profile, mail};
+use crate::{Caller, Code, Error, Result, config::Profile, endpoints, mail};
 use std::time::Duration;
 
 /// Who may submit a kind.
@@ -89,8 +89,18 @@ const PASSWORD_RESET: Kind = Kind {
     ..MAIL
 };
 
+/// Tries over half a day: receivers are down for hours.
+const REQUEST: Kind = Kind {
+    name: endpoints::KIND,
+    submitters: Submitters::Everyone,
+    timeout: None,
+    retry: Some(RetryPolicy { max_attempts: 12, base_ms: 30_000, max_ms: 6 * 3_600_000 }),
+    payload: Payload::Unchecked,
+};
+
 pub static KINDS: &[Kind] = &[
     PUBLISH,
+    REQUEST,
     HEARTBEAT,
     MAIL,
     PASSWORD_RESET,

@@ -4,6 +4,7 @@ use super::{JobKind, QueueName, RetryPolicy, kinds::Kind, names, queues::Durabil
 use crate::{
     Error, Result,
     clock::Clock,
+    endpoints::input::SubmitTarget,
     ids::{JobId, UserId},
     json_fields, text,
 };
@@ -77,9 +78,10 @@ pub struct SubmitJob {
     #[schema(ignore)]
     #[validate(length(max = 200))]
     pub concurrency_key: Option<String>,
-    /// Not supported yet.
-    #[schema(ignore)]
-    pub target: Option<Box<RawValue>>,
+    /// Where a job of kind `http.request` is delivered.
+    #[serde(default, deserialize_with = "json_fields::object")]
+    #[validate(nested)]
+    pub target: Option<SubmitTarget>,
     /// Not supported yet.
     #[schema(ignore)]
     pub batch_id: Option<Uuid>,
@@ -169,6 +171,8 @@ pub struct NewJob {
     pub retry: RetryPolicy,
     pub unique: Option<Unique>,
     pub tags: Vec<String>,
+    /// Where it is delivered, checked.
+    pub target: Option<Box<RawValue>>,
     pub request_id: Option<String>,
     pub traceparent: Option<String>,
     pub created_at: OffsetDateTime,
@@ -222,6 +226,10 @@ impl SubmitJob {
             let detail = "cannot be kept unique in a queue with `durability: \"redis\"`";
             return Err(Error::invalid("/unique", "not_supported", detail));
         }
+        if self.target.is_some() && defaults.durability == Durability::Redis {
+            let detail = "cannot be had in a queue with `durability: \"redis\"`";
+            return Err(Error::invalid("/target", "not_supported", detail));
+        }
         let now = clock.now();
         let job = NewJob {
             id: JobId::new(),
@@ -242,6 +250,7 @@ impl SubmitJob {
             }),
             payload: self.payload.unwrap_or_else(empty_object),
             tags: self.tags.unwrap_or_default(),
+            target: None,
             request_id: origin.request_id,
             traceparent: origin.traceparent,
             created_at: now,
@@ -276,7 +285,6 @@ impl SubmitJob {
     fn refuse_unsupported(&self) -> Result<()> {
         let fields = [
             ("/concurrency_key", self.concurrency_key.is_some()),
-            ("/target", self.target.is_some()),
             ("/batch_id", self.batch_id.is_some()),
             ("/depends_on", self.depends_on.as_ref().is_some_and(|parents| !parents.is_empty())),
         ];

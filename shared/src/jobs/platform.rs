@@ -49,6 +49,7 @@ pub(crate) async fn submit(ctx: &Context, asked: Asked) -> Result<()> {
         retry: kind.retry.unwrap_or(settings.default_retry()),
         unique: unique.map(|(key, ttl_s)| Unique { key, ttl_s, on_conflict: OnConflict::ReturnExisting, replaces: None }),
         tags: Vec::new(),
+        target: None,
         request_id: asked.request_id,
         traceparent: None,
         created_at: now,

@@ -10,7 +10,13 @@ use super::{
     view, volatile,
     write::{self, Target, Written},
 };
-use crate::{Caller, Code, Context, Result, Scope, channels::publish_job, ids::JobId, mail};
+use crate::{
+    Caller, Code, Context, Result, Scope,
+    channels::publish_job,
+    endpoints::{self, target},
+    ids::JobId,
+    mail,
+};
 use sqlx::PgConnection;
 
 /// Checks `submit` against every rule and fills its defaults in; writes nothing.
@@ -36,8 +42,13 @@ pub(crate) async fn prepare_unbounded(ctx: &Context, caller: &Caller, submit: Su
         // On the connections of the process: the caller may hold one of its thread's in a transaction.
         Payload::Publication => Box::pin(publish_job::check(&ctx.for_process(), caller, submit.payload.as_deref())).await?,
     }
+    let target = match &submit.target {
+        None if submit.kind != endpoints::KIND => None,
+        // On the connections of the process, as above.
+        target => Box::pin(target::check(&ctx.for_process(), caller, &submit.kind, target.as_ref())).await?,
+    };
     let defaults = Defaults { kind, queue_retry: queue.default_retry(), durability: queue.durability };
-    submit.into_job(caller.user_id, &ctx.clock, defaults, origin)
+    Ok(NewJob { target, ..submit.into_job(caller.user_id, &ctx.clock, defaults, origin)? })
 }
 
 /// Writes a prepared job together with others that come at the same moment. `Ok` means durable, as far as its queue is.

@@ -30,6 +30,8 @@ pub enum Outcome {
     Retry { error: JobError, after: Option<Duration> },
     /// It is too early; no attempt is used.
     Snooze(Duration),
+    /// What it needs is not there now, and is looked for by others: it costs the job nothing, however often.
+    Postpone(Duration),
     /// It will never succeed: dead at once.
     Discard(JobError),
     /// The handler panicked, with this message.
@@ -64,6 +66,7 @@ impl Outcome {
             Self::Done(_) => "done",
             Self::Retry { .. } => "retry",
             Self::Snooze(_) => "snooze",
+            Self::Postpone(_) => "postpone",
             Self::Discard(_) => "discard",
             Self::Panic(_) => "panic",
             Self::Timeout { .. } => "timeout",
@@ -174,6 +177,7 @@ pub fn conclude(delivery: Delivery, outcome: Outcome, now: OffsetDateTime, jitte
         }
         Outcome::Crashed { how, company } => crash(&mut conclusion, &how, company, jitter),
         Outcome::Snooze(pause) => snooze(&mut conclusion, pause),
+        Outcome::Postpone(pause) => conclusion.next = Next::Pending { run_at: now + pause },
         Outcome::Discard(error) => die(&mut conclusion, "failed", error),
         Outcome::Undecodable(message) => die(&mut conclusion, "failed", job_error("undecodable_payload", message)),
         Outcome::ResultRejected(message) => die(&mut conclusion, "failed", job_error("result_rejected", message)),

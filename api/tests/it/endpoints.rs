@@ -1,0 +1,119 @@
+//! `/endpoints`: whose they are, what is refused, and what is shown once.
+
+use crate::{
+    auth::{register, token},
+    jobs::World,
+    support::{send, send_for_problem},
+};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+
+const ALLOW: &[(&str, &str)] = &[("OUTBOUND_ALLOW", "127.0.0.0/8"), ("ENDPOINTS_PER_USER_MAX", "3")];
+
+/// Answers every request with 204; returns where.
+async fn receiver() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                drop(stream.read(&mut [0; 4_096]).await);
+                drop(stream.write_all(b"HTTP/1.1 204 x\r\n\r\n").await);
+            });
+        }
+    });
+    url
+}
+
+impl World {
+    fn create_endpoint(&self, body: &Value) -> reqwest::RequestBuilder {
+        self.post("/endpoints").json(body)
+    }
+
+    fn on_endpoint(&self, method: Method, id: &Value, more: &str) -> reqwest::RequestBuilder {
+        let path = format!("/api/v1/endpoints/{}{more}", id.as_str().unwrap());
+        self.app.request(method, &path).bearer_auth(token(&self.ada))
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_is_made_shown_changed_and_deleted_and_its_secret_told_once() {
+    let world = World::with(ALLOW).await;
+    let new = json!({"name": "orders", "url": receiver().await, "headers": {"X-Shop": "7"}});
+    let (status, made) = send(world.create_endpoint(&new).header("idempotency-key", "once")).await;
+    assert_eq!(status, StatusCode::CREATED, "{made}");
+    assert!(made["secret"].as_str().unwrap().starts_with("whsec_"));
+    let (status, again) = send(world.create_endpoint(&new).header("idempotency-key", "once")).await;
+    assert_eq!((status, &again["id"], again.get("secret")), (StatusCode::CREATED, &made["id"], None));
+    let (_, shown) = send(world.on_endpoint(Method::GET, &made["id"], "")).await;
+    assert_eq!((&shown["timeout_ms"], &shown["state"], shown.get("secret")), (&json!(15_000), &json!("active"), None));
+    assert_eq!(shown["breaker"], json!({"state": "closed", "until": null, "failures": 0}));
+    let patch = |more: Value| world.on_endpoint(Method::PATCH, &made["id"], "").json(&more);
+    assert_eq!(send(patch(json!({"timeout_ms": 500}))).await.1["timeout_ms"], 500);
+    let stale = patch(json!({"name": "x"})).header("if-match", "\"stale\"");
+    assert_eq!(send_for_problem(stale).await, (412, "precondition_failed".to_owned()));
+    let (_, rotated) = send(world.on_endpoint(Method::POST, &made["id"], "/rotate-secret")).await;
+    assert!(rotated["secret"].as_str().is_some_and(|secret| Some(secret) != made["secret"].as_str()));
+    assert_eq!(send(world.on_endpoint(Method::POST, &made["id"], "/pause")).await.1["state"], "paused");
+    assert_eq!(send(world.on_endpoint(Method::POST, &made["id"], "/resume")).await.1["state"], "active");
+    let (status, trial) = send(world.on_endpoint(Method::POST, &made["id"], "/test")).await;
+    assert_eq!((status, &trial["status"]), (StatusCode::OK, &json!(204)), "{trial}");
+    assert_eq!(send(world.get("/endpoints")).await.1["items"].as_array().unwrap().len(), 1);
+    assert_eq!(send(world.on_endpoint(Method::DELETE, &made["id"], "")).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(send_for_problem(world.on_endpoint(Method::GET, &made["id"], "")).await, (404, "not_found".to_owned()));
+}
+
+#[tokio::test]
+async fn where_nothing_may_go_is_refused_when_it_is_told() {
+    let world = World::new().await;
+    let public = json!({"name": "x", "url": "https://93.184.216.34/"});
+    let urls = [
+        "http://127.0.0.1/",
+        "http://localhost:8000/",
+        "http://169.254.169.254/latest/meta-data/",
+        "http://[::ffff:10.0.0.1]/",
+        "http://0x7f.1/",
+        "https://user:secret@93.184.216.34/",
+        "ftp://93.184.216.34/",
+        "http://no-such-host.invalid/",
+    ];
+    for url in urls {
+        let refused = world.create_endpoint(&json!({"name": "x", "url": url}));
+        assert_eq!(send_for_problem(refused).await, (422, "validation_failed".to_owned()), "{url}");
+    }
+    for (name, value) in [("Host", "x"), ("Webhook-Id", "x"), ("a b", "x"), ("x", "a\r\nb: c"), ("Transfer-Encoding", "chunked")] {
+        let mut body = public.clone();
+        body["headers"] = json!({name: value});
+        assert_eq!(send_for_problem(world.create_endpoint(&body)).await, (422, "validation_failed".to_owned()), "{name}");
+    }
+    let (status, made) = send(world.create_endpoint(&public)).await;
+    assert_eq!(status, StatusCode::CREATED, "{made}");
+    let patch = world.on_endpoint(Method::PATCH, &made["id"], "").json(&json!({"url": "http://10.0.0.1/"}));
+    assert_eq!(send_for_problem(patch).await, (422, "validation_failed".to_owned()));
+}
+
+#[tokio::test]
+async fn endpoints_are_their_owners_and_no_more_than_they_may_have() {
+    let world = World::with(ALLOW).await;
+    let new = json!({"name": "orders", "url": receiver().await});
+    let (_, made) = send(world.create_endpoint(&new)).await;
+    let bob = register(&world.app, "bob@example.org").await;
+    let path = format!("/api/v1/endpoints/{}", made["id"].as_str().unwrap());
+    for (method, more) in [(Method::GET, ""), (Method::DELETE, ""), (Method::POST, "/rotate-secret"), (Method::POST, "/test")] {
+        let request = world.app.request(method, &format!("{path}{more}")).bearer_auth(token(&bob));
+        assert_eq!(send_for_problem(request).await, (404, "not_found".to_owned()));
+    }
+    let target = json!({"type": "http", "endpoint_id": made["id"]});
+    let submit =
+        |who: &Value| world.app.post("/api/v1/jobs").bearer_auth(token(who)).json(&json!({"kind": "http.request", "target": target}));
+    assert_eq!(send_for_problem(submit(&bob)).await, (422, "validation_failed".to_owned()));
+    assert_eq!(send(submit(&world.ada)).await.0, StatusCode::ACCEPTED);
+    for _ in 0..2 {
+        assert_eq!(send(world.create_endpoint(&new)).await.0, StatusCode::CREATED);
+    }
+    assert_eq!(send_for_problem(world.create_endpoint(&new)).await, (409, "conflict".to_owned()));
+}

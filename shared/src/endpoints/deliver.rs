@@ -1,0 +1,217 @@
+//! One delivery: where it goes, what is sent, and what the answer means for the job.
+
+use super::{
+    EndpointState, Headers, KIND,
+    input::{SubmitTarget, TIMEOUT_MS, TargetMethod, milliseconds},
+    store::{self, EndpointRow},
+};
+use crate::{
+    Context, Error, Result,
+    ids::EndpointId,
+    jobs::{
+        JobError,
+        engine::{Outcome, held::LeasedJob},
+    },
+    outbound::{
+        Answer, Request, SendError,
+        breaker::{self, Permit},
+        signature::{Secret, sign},
+    },
+};
+use hyper::{
+    HeaderMap, Method,
+    header::{HeaderName, HeaderValue, RETRY_AFTER},
+};
+use serde_json::value::to_raw_value;
+use std::time::Duration;
+use time::OffsetDateTime;
+
+/// Jobs of an endpoint that is paused look again after so long.
+const PAUSED_FOR: Duration = Duration::from_secs(30);
+/// Longest that a receiver's `Retry-After` is heeded.
+const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
+/// Of an answer's body, what is kept with the job.
+const EXCERPT_MAX: usize = 2_048;
+const USER_AGENT: &str = concat!("millrace/", env!("CARGO_PKG_VERSION"));
+
+/// Where deliveries go, and how.
+#[derive(Debug)]
+pub(super) struct Destination {
+    endpoint_id: Option<EndpointId>,
+    url: String,
+    method: TargetMethod,
+    headers: Headers,
+    timeout: Duration,
+    /// The newest first; none for a URL that is nobody's endpoint.
+    secrets: Vec<Secret>,
+}
+
+impl Destination {
+    pub(super) fn of_endpoint(ctx: &Context, row: EndpointRow, method: TargetMethod) -> Self {
+        let previous = row.previous_secret.filter(|_| row.previous_until.is_some_and(|until| until > ctx.clock.now()));
+        Self {
+            endpoint_id: Some(row.id),
+            url: row.url,
+            method,
+            headers: row.headers.0,
+            timeout: Duration::from_millis(u64::try_from(row.timeout_ms).unwrap_or(0)),
+            secrets: [Some(row.secret), previous].into_iter().flatten().map(Secret::from_bytes).collect(),
+        }
+    }
+
+    /// What the breaker is of: the endpoint, or the host.
+    fn breaker(&self, ctx: &Context) -> Result<String, SendError> {
+        match self.endpoint_id {
+            Some(id) => Ok(id.to_string()),
+            None => ctx.outbound.guard().parse(&self.url).map(|target| target.origin()).map_err(SendError::Refused),
+        }
+    }
+}
+
+/// Delivers `job`, unless its receiver is better left alone for now.
+pub async fn deliver(ctx: &Context, job: &LeasedJob) -> Outcome {
+    match attempt(ctx, job).await {
+        Ok(outcome) => outcome,
+        Err(error) => Outcome::retry(error.code.as_str(), error.to_string()),
+    }
+}
+
+async fn attempt(ctx: &Context, job: &LeasedJob) -> Result<Outcome> {
+    let destination = match destination(ctx, job).await? {
+        Ok(destination) => destination,
+        Err(outcome) => return Ok(outcome),
+    };
+    let name = match destination.breaker(ctx) {
+        Ok(name) => name,
+        Err(error) => return Ok(failed(&error)),
+    };
+    match breaker::ask(ctx, &name, destination.timeout + Duration::from_secs(5)).await? {
+        Permit::Yes | Permit::Probe => {}
+        // Not all at the same moment.
+        Permit::Wait(wait) => return Ok(Outcome::Postpone(wait.mul_f64(1.0 + rand::random::<f64>() / 4.0).max(Duration::from_millis(50)))),
+    }
+    let sent = send(ctx, &destination, &job.id().to_string(), job.payload.get().as_bytes().to_vec()).await?;
+    let is_well = sent.as_ref().is_ok_and(|answer| answer.status < 500);
+    if let Err(error) = breaker::tell(ctx, &name, is_well).await {
+        tracing::debug!(%error, "a breaker was not told");
+    }
+    Ok(match sent {
+        Ok(answer) if answer.status == 410 => gone(ctx, &destination).await,
+        Ok(answer) => answered(&answer, ctx.clock.now()),
+        Err(error) => failed(&error),
+    })
+}
+
+/// Where the job goes, or what becomes of it instead.
+async fn destination(ctx: &Context, job: &LeasedJob) -> Result<Result<Destination, Outcome>> {
+    let Some(target) = store::target_of(&ctx.pg, job.id()).await? else {
+        return Ok(Err(dead("no_target", format!("a job of kind `{KIND}` needs a target"))));
+    };
+    let target: SubmitTarget = serde_json::from_str(target.get()).map_err(Error::internal)?;
+    let method = target.method.unwrap_or(TargetMethod::Post);
+    let mut destination = match (target.endpoint_id, target.url) {
+        (Some(id), _) => match store::find(&ctx.pg, id, None).await? {
+            None => return Ok(Err(dead("endpoint_deleted", "its endpoint has been deleted".to_owned()))),
+            Some(row) => match row.state {
+                EndpointState::Active => Destination::of_endpoint(ctx, row, method),
+                EndpointState::Paused => return Ok(Err(Outcome::Postpone(PAUSED_FOR))),
+                EndpointState::Disabled => return Ok(Err(dead("endpoint_disabled", "its endpoint said that it is gone".to_owned()))),
+            },
+        },
+        (None, Some(url)) => {
+            let timeout = Duration::from_millis(u64::from(TIMEOUT_MS.unsigned_abs()));
+            Destination { endpoint_id: None, url, method, headers: Headers::new(), timeout, secrets: Vec::new() }
+        }
+        (None, None) => return Ok(Err(dead("no_target", "its target names nothing".to_owned()))),
+    };
+    for (name, value) in target.headers.unwrap_or_default() {
+        destination.headers.retain(|known, _| !known.eq_ignore_ascii_case(&name));
+        destination.headers.insert(name, value);
+    }
+    if let Some(timeout_ms) = milliseconds(target.timeout_ms) {
+        destination.timeout = Duration::from_millis(u64::from(timeout_ms.unsigned_abs()));
+    }
+    Ok(Ok(destination))
+}
+
+/// Sends a message, signed by every secret that is good.
+pub(super) async fn send(ctx: &Context, to: &Destination, id: &str, body: Vec<u8>) -> Result<Result<Answer, SendError>> {
+    let target = match ctx.outbound.guard().parse(&to.url) {
+        Ok(target) => target,
+        Err(refused) => return Ok(Err(SendError::Refused(refused))),
+    };
+    let mut headers = HeaderMap::new();
+    for (name, value) in &to.headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
+            headers.insert(name, value);
+        }
+    }
+    let timestamp_s = ctx.clock.now().unix_timestamp();
+    let mut ours = vec![
+        ("content-type", "application/json".to_owned()),
+        ("user-agent", USER_AGENT.to_owned()),
+        ("webhook-id", id.to_owned()),
+        ("webhook-timestamp", timestamp_s.to_string()),
+    ];
+    if !to.secrets.is_empty() {
+        ours.push(("webhook-signature", sign(&to.secrets, id, timestamp_s, &body)?));
+    }
+    for (name, value) in ours {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_str(&value).map_err(Error::internal)?);
+    }
+    let method = match to.method {
+        TargetMethod::Get => Method::GET,
+        TargetMethod::Post => Method::POST,
+        TargetMethod::Put => Method::PUT,
+        TargetMethod::Patch => Method::PATCH,
+        TargetMethod::Delete => Method::DELETE,
+    };
+    Ok(ctx.outbound.send(Request { target, method, headers, body: body.into(), timeout: to.timeout }).await)
+}
+
+/// 2xx alone is a success; redirects are not followed.
+fn answered(answer: &Answer, now: OffsetDateTime) -> Outcome {
+    let status = answer.status;
+    let body = &answer.excerpt[..answer.excerpt.floor_char_boundary(EXCERPT_MAX)];
+    if (200..300).contains(&status) {
+        let duration_ms = u64::try_from(answer.duration.as_millis()).unwrap_or(u64::MAX);
+        let result = to_raw_value(&serde_json::json!({"status": status, "duration_ms": duration_ms, "body_excerpt": body}));
+        return result.map_or_else(|error| Outcome::retry("result", error.to_string()), Outcome::Done);
+    }
+    let after = matches!(status, 429 | 503).then(|| retry_after(&answer.headers, now)).flatten();
+    let error = JobError { code: format!("http_{status}"), message: format!("the receiver answered {status}: {body}") };
+    Outcome::Retry { error, after }
+}
+
+/// Seconds or a date, as far as it is heeded.
+fn retry_after(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match text.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let format =
+                time::macros::format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
+            let at = time::PrimitiveDateTime::parse(text, &format).ok()?.assume_utc();
+            Duration::try_from(at - now).unwrap_or_default()
+        }
+    };
+    Some(wait.min(RETRY_AFTER_MAX))
+}
+
+async fn gone(ctx: &Context, destination: &Destination) -> Outcome {
+    if let Some(id) = destination.endpoint_id {
+        match store::disable(&ctx.pg, id, &destination.url).await {
+            Ok(()) => tracing::info!(endpoint_id = %id, "an endpoint said that it is gone, and is disabled"),
+            Err(error) => tracing::warn!(endpoint_id = %id, %error, "an endpoint that is gone could not be disabled"),
+        }
+    }
+    dead("http_410", "the receiver said that it is gone".to_owned())
+}
+
+fn failed(error: &SendError) -> Outcome {
+    Outcome::retry(error.code(), error.to_string())
+}
+
+fn dead(code: &str, message: String) -> Outcome {
+    Outcome::Discard(JobError { code: code.to_owned(), message })
+}

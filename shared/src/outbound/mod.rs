@@ -1,0 +1,12 @@
+//! HTTP to the outside: to addresses that callers chose, and that may be hostile.
+//!
+//! [`guard`] (which addresses may be reached), [`client`] (one bounded exchange over a pinned address), [`signature`] (how receivers
+//! know that it was us), [`breaker`] (leaving alone what does not answer).
+
+pub mod breaker;
+pub mod client;
+pub mod guard;
+pub mod signature;
+
+pub use client::{Answer, Outbound, Request, SendError};
+pub use guard::{Guard, Refused, Target};
