@@ -17,10 +17,11 @@ import refusals
 import server_api
 import talking
 import tokens
+import webhooks
 from api import Api
 
 DEADLINE_S = 20
-ROOMS = [talking, tokens, refusals, recovery, server_api, raw]
+ROOMS = [talking, tokens, refusals, recovery, server_api, raw, webhooks]
 
 
 class Scope:
