@@ -176,7 +176,9 @@ async fn talk(mut publisher: Publisher, n_back: Arc<AtomicUsize>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_on_a_process_that_stops_goes_to_the_other_and_misses_nothing() {
     let app = TestApp::start().await;
-    let [mut stopping, staying] = two_processes(&app, &[("DRAIN_DELAY_S", "0"), ("WS_DRAIN_S", "3")]).await;
+    // Nobody answers pings before all are there, which takes long on a busy machine.
+    let settings = [("DRAIN_DELAY_S", "0"), ("WS_DRAIN_S", "3"), ("WS_PING_S", "600")];
+    let [mut stopping, staying] = two_processes(&app, &settings).await;
     let (channel, n_back) = (|idx: usize| format!("chat:{}", idx % N_CHANNELS), Arc::<AtomicUsize>::default());
     let joining = (0..N_LEAVING).map(async |idx| Follower::join([stopping.address, staying.address], &channel(idx), Side::Client).await);
     let followers: Vec<Follower> = stream::iter(joining).buffer_unordered(64).collect().await;
