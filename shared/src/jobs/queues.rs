@@ -167,6 +167,11 @@ pub(super) async fn existing(ctx: &Context, name: &QueueName) -> Result<QueueSet
     settings::existing(ctx, name).await
 }
 
+/// Whether workers outside this platform may lease from the queue; at most a second or so old. What there is not they may not.
+pub(super) async fn is_remote(ctx: &Context, name: &QueueName) -> Result<bool> {
+    Ok(settings::cached_if_there(ctx, name).await?.is_some_and(|settings| settings.remote))
+}
+
 /// The settings that a submit needs, at most a second or so old; makes the queue on first use.
 ///
 /// Reads on the connections of the process: the caller may hold one of its worker thread's in a transaction, and as many

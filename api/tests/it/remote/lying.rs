@@ -5,7 +5,7 @@ use crate::{
     auth::{register, token},
     support::{send, send_for_problem},
 };
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -121,4 +121,19 @@ async fn a_key_for_working_works_and_may_nothing_else() {
     let ask = world.app.post("/api/v1/leases").header("x-api-key", reader["key"].as_str().unwrap());
     let ask = ask.json(&json!({"session_id": session["session_id"], "max": 1}));
     assert_eq!(send_for_problem(ask).await, (403, "insufficient_scope".to_owned()));
+}
+
+#[tokio::test]
+async fn a_queue_that_is_deleted_or_closed_to_remote_workers_gives_them_nothing_and_does_not_come_back() {
+    let world = World::new().await;
+    let session = world.session().await;
+    world.submit(json!({})).await;
+    let patch = world.request(Method::PATCH, &format!("/queues/{QUEUE}")).json(&json!({"remote": false}));
+    assert_eq!(send(patch).await.0, StatusCode::OK);
+    assert!(world.lease(&session, 1).await.is_empty());
+    assert_eq!(send(world.post(&format!("/queues/{QUEUE}/purge"), &json!({}))).await.0, StatusCode::OK);
+    assert_eq!(send(world.request(Method::DELETE, &format!("/queues/{QUEUE}"))).await.0, StatusCode::NO_CONTENT);
+    assert!(world.lease(&session, 1).await.is_empty());
+    let gone = world.request(Method::GET, &format!("/queues/{QUEUE}"));
+    assert_eq!(send_for_problem(gone).await, (404, "not_found".to_owned()));
 }

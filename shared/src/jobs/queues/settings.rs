@@ -197,6 +197,11 @@ impl QueueCache {
         self.0.remove(name);
     }
 
+    fn keep(&self, name: &QueueName, settings: &Arc<QueueSettings>) {
+        let copy = Copy { settings: Arc::clone(settings), read_at: Instant::now(), renewing: AtomicBool::new(false) };
+        self.0.insert(name.clone(), Arc::new(copy));
+    }
+
     fn look(&self, name: &QueueName) -> Look {
         let Some(copy) = self.0.get(name) else { return Look::Unknown };
         if copy.read_at.elapsed() > FRESH && !copy.renewing.swap(true, Ordering::Relaxed) {
@@ -234,10 +239,24 @@ pub(super) async fn cached(ctx: &Context, name: &QueueName, creator: Creator) ->
     Box::pin(read_anew(&ctx.for_process(), name, creator)).await
 }
 
+/// The same, of a queue that nobody is to make; `None` when there is none.
+pub(super) async fn cached_if_there(ctx: &Context, name: &QueueName) -> Result<Option<Arc<QueueSettings>>> {
+    let _turn = match ctx.jobs.queues.look(name) {
+        Look::Good(settings) => return Ok(Some(settings)),
+        Look::Renew(turn) => Some(turn),
+        Look::Unknown => None,
+    };
+    let Some(settings) = store::queues::queue_by_name(&ctx.pg, name.as_str()).await?.map(Arc::new) else {
+        ctx.jobs.queues.forget(name);
+        return Ok(None);
+    };
+    ctx.jobs.queues.keep(name, &settings);
+    Ok(Some(settings))
+}
+
 async fn read_anew(ctx: &Context, name: &QueueName, creator: Creator) -> Result<Arc<QueueSettings>> {
     let settings = Arc::new(load_or_create(ctx, name, creator).await?);
-    let copy = Copy { settings: Arc::clone(&settings), read_at: Instant::now(), renewing: AtomicBool::new(false) };
-    ctx.jobs.queues.0.insert(name.clone(), Arc::new(copy));
+    ctx.jobs.queues.keep(name, &settings);
     Ok(settings)
 }
 

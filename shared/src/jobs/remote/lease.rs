@@ -84,16 +84,19 @@ pub async fn lease(ctx: &Context, caller: &Caller, request: &LeaseJobs, is_gone:
     let (session, order) = session::touch(ctx, caller, request.session_id).await?;
     let wait = Duration::from_millis(request.wait_ms.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0));
     let (max, deadline) = (usize::try_from(request.max).unwrap_or(0), Instant::now() + wait.min(WAIT_MAX));
-    let queues = allowed(ctx, &session).await?;
-    if order.is_some() || max == 0 || queues.is_empty() {
-        // The next heartbeat says why; asking again at once helps nobody.
-        tokio::time::sleep_until(deadline.into()).await;
+    if max == 0 {
         return Ok(Vec::new());
     }
+    let queues = allowed(ctx, &session).await?;
     let place = ctx.jobs.waiters.place();
     let at_once = Instant::now() + AT_ONCE;
     // Where as many wait already as may: what there is now, or nothing.
     let deadline = if place.is_some() { deadline.max(at_once) } else { at_once };
+    if order.is_some() || queues.is_empty() {
+        // The next heartbeat says why; asking again at once helps nobody.
+        tokio::time::sleep_until(deadline.into()).await;
+        return Ok(Vec::new());
+    }
     take(ctx, &session, queues, max, deadline, &is_gone).await
 }
 
@@ -139,13 +142,9 @@ async fn hand_over(ctx: &Context, session: &Session, holder: &Holder, batch: Bat
 async fn allowed(ctx: &Context, session: &Session) -> Result<Vec<QueueName>> {
     let mut allowed = Vec::with_capacity(session.queues.len());
     for queue in &session.queues {
-        if queues::for_submit(ctx, queue, caller_of(session)).await?.remote {
+        if queues::is_remote(ctx, queue).await? {
             allowed.push(queue.clone());
         }
     }
     Ok(allowed)
-}
-
-fn caller_of(session: &Session) -> queues::Creator {
-    queues::Creator::User(session.owner_id)
 }
