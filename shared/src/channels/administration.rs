@@ -79,7 +79,7 @@ pub async fn send_system_message(ctx: &Context, caller: &Caller, message: &Syste
     let detail = json!({"channel": SYSTEM, "message": message.message, "level": message.level});
     let deed = (caller, Action::SystemMessageSent, Subject::Channel, detail);
     // The platform speaks, not the admin.
-    logged(ctx, deed, origin, async || publish_for(ctx, Requester::Backend, &channel, &NewPublication::new(&data)).await).await
+    logged(ctx, deed, origin, async || publish_for(ctx, Requester::Backend, &channel, &NewPublication::ours(&data)).await).await
 }
 
 /// Does what is then in the log, or neither.

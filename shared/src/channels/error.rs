@@ -11,6 +11,8 @@ pub enum ChannelError {
     /// What was asked makes no sense; the text says why.
     BadRequest(&'static str),
     LimitExceeded(&'static str),
+    /// What was to be published would break those who read it; the error says how.
+    UnfitData(Error),
     /// The namespace has this switched off.
     NotAvailable,
     /// The history that was asked for is in another epoch, or no longer kept.
@@ -29,7 +31,7 @@ impl fmt::Display for ChannelError {
             Self::NotAvailable => f.write_str("This channel does not offer that."),
             Self::UnrecoverablePosition => f.write_str("The history at this position is no longer kept."),
             Self::TokenExpired => f.write_str("The token has expired."),
-            Self::Failed(error) => error.fmt(f),
+            Self::UnfitData(error) | Self::Failed(error) => error.fmt(f),
         }
     }
 }
@@ -51,7 +53,7 @@ impl From<redis::RedisError> for ChannelError {
 impl From<ChannelError> for Error {
     fn from(error: ChannelError) -> Self {
         let code = match error {
-            ChannelError::Failed(error) => return error,
+            ChannelError::UnfitData(error) | ChannelError::Failed(error) => return error,
             ChannelError::Unknown => Code::NotFound,
             ChannelError::PermissionDenied => Code::Forbidden,
             ChannelError::BadRequest(_) | ChannelError::LimitExceeded(_) => Code::ValidationFailed,

@@ -46,7 +46,7 @@ pub use namespace::{Audience, Channel, HistoryRules, Namespace, Offer, Who};
 pub use namespaces::{NamespaceTable, Namespaces, SYSTEM, USER};
 pub use permission::may;
 pub use position::{EPOCH_BYTES_MAX, Position};
-pub use publication::{ClientInfo, NewPublication, Publication};
+pub use publication::{ClientInfo, NewPublication, Publication, PublicationData};
 pub use publish::publish;
 pub use subject::{
     Action, Admission, Authority, Capability, Membership, Pattern, ServerSubscription, Subject, SubscriptionGrant, TokenError,

@@ -1,5 +1,7 @@
 //! What is published: as it comes in, as it is kept, and by whom.
 
+use super::ChannelError;
+use crate::jobs::raw_json;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -19,10 +21,27 @@ pub struct Publication {
 /// Longer than any client goes on repeating.
 const KEY_KEPT_FOR: Duration = Duration::from_mins(5);
 
+/// JSON that every subscriber can read: not nested so deep that parsers give up, and without what no text or double can hold. It
+/// is looked over once, however many channels it goes to.
+#[derive(Debug, Clone, Copy)]
+pub struct PublicationData<'a>(&'a RawValue);
+
+impl<'a> PublicationData<'a> {
+    /// Its size is the namespace's business.
+    pub fn check(data: &'a RawValue) -> Result<Self, ChannelError> {
+        raw_json::check(data.get(), "data", usize::MAX).map_err(ChannelError::UnfitData)?;
+        Ok(Self(data))
+    }
+
+    pub fn get(self) -> &'a str {
+        self.0.get()
+    }
+}
+
 /// A publication to be made.
 #[derive(Debug, Clone, Copy)]
 pub struct NewPublication<'a> {
-    pub data: &'a RawValue,
+    pub data: PublicationData<'a>,
     /// Who publishes; none for a server.
     pub info: Option<&'a ClientInfo>,
     pub tags: Option<&'a BTreeMap<String, String>>,
@@ -35,7 +54,16 @@ pub struct NewPublication<'a> {
 }
 
 impl<'a> NewPublication<'a> {
-    pub fn new(data: &'a RawValue) -> Self {
+    pub fn new(data: &'a RawValue) -> Result<Self, ChannelError> {
+        Ok(Self::of(PublicationData::check(data)?))
+    }
+
+    /// Of JSON that the platform wrote itself, around parts that were looked over where they came in.
+    pub fn ours(data: &'a RawValue) -> Self {
+        Self::of(PublicationData(data))
+    }
+
+    fn of(data: PublicationData<'a>) -> Self {
         Self { data, info: None, tags: None, idempotency_key: None, skip_history: false, key_kept_for: KEY_KEPT_FOR }
     }
 }

@@ -69,7 +69,7 @@ impl PublishLater {
             tags: self.tags.as_ref(),
             idempotency_key: Some(&key),
             key_kept_for: REMEMBERED_FOR,
-            ..NewPublication::new(&self.data)
+            ..NewPublication::new(&self.data)?
         };
         let each: Vec<_> = self.names().map(|name| publish_on(ctx, name, &new)).collect();
         let verdicts: Vec<_> = stream::iter(each).buffered(PUBLISHING_AT_ONCE).collect().await;

@@ -18,7 +18,6 @@ use shared::{
     },
     clock::from_unix_ms,
     idempotency::{Attempt, IdempotencyKey, StoredAnswer},
-    jobs::raw_json,
 };
 use std::collections::BTreeMap;
 use time::OffsetDateTime;
@@ -143,13 +142,11 @@ pub async fn create_publication(
 
 impl Publish {
     pub(super) fn new_publication(&self) -> Result<NewPublication<'_>> {
-        // Its size is the namespace's business.
-        raw_json::check(self.data.get(), "data", usize::MAX)?;
         Ok(NewPublication {
             tags: self.tags.as_ref(),
             idempotency_key: self.idempotency_key.as_deref(),
             skip_history: self.skip_history.unwrap_or_default(),
-            ..NewPublication::new(&self.data)
+            ..NewPublication::new(&self.data)?
         })
     }
 

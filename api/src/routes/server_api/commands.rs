@@ -12,13 +12,13 @@ use serde_json::{
 use shared::{
     Context, Role, Scope,
     channels::{
-        Addressee, ChannelName, Control, Direction, Filter, HISTORY_READ_MAX, NewPublication, Position, Publication, ServerSubscription,
+        Addressee, ChannelName, Control, Direction, Filter, HISTORY_READ_MAX, NewPublication, Position, Publication, PublicationData,
+        ServerSubscription,
         administration::Parting,
         control, history_remove, listing,
         requests::{self, BROADCAST_CHANNELS_MAX, Requester},
         sessions,
     },
-    jobs::raw_json,
     nodes,
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -93,22 +93,20 @@ struct Content {
 impl Content {
     /// Takes the data out, wherever it is.
     fn take_data(&mut self) -> Result<Box<RawValue>, Refusal> {
-        let data = match (self.data.take(), self.b64data.as_deref().filter(|text| !text.is_empty())) {
+        Ok(match (self.data.take(), self.b64data.as_deref().filter(|text| !text.is_empty())) {
             (_, Some(text)) => json_of_base64(text)?,
             (Some(data), None) => data,
             (None, None) => return Err(socket::Refusal::BAD_REQUEST.into()),
-        };
-        raw_json::check(data.get(), "data", usize::MAX)?;
-        Ok(data)
+        })
     }
 
-    fn with<'a>(&'a self, data: &'a RawValue) -> NewPublication<'a> {
-        NewPublication {
+    fn with<'a>(&'a self, data: &'a RawValue) -> Result<NewPublication<'a>, Refusal> {
+        Ok(NewPublication {
             tags: self.tags.as_ref(),
             idempotency_key: self.idempotency_key.as_deref().filter(|key| !key.is_empty()),
             skip_history: self.skip_history,
-            ..NewPublication::new(data)
-        }
+            ..NewPublication::new(data)?
+        })
     }
 }
 
@@ -134,7 +132,7 @@ async fn publish(ctx: &Context, requester: Requester<'_>, params: &str) -> Answe
     let (to, mut content): (OneChannel, Content) = (parse(params)?, parse(params)?);
     let data = content.take_data()?;
     let channel = ctx.namespaces.resolve(&to.channel)?;
-    answer(&Published::from(requests::publish_for(ctx, requester, &channel, &content.with(&data)).await?))
+    answer(&Published::from(requests::publish_for(ctx, requester, &channel, &content.with(&data)?).await?))
 }
 
 async fn broadcast(ctx: &Context, requester: Requester<'_>, params: &str) -> Answer {
@@ -143,7 +141,7 @@ async fn broadcast(ctx: &Context, requester: Requester<'_>, params: &str) -> Ans
     if to.channels.len() > BROADCAST_CHANNELS_MAX {
         return Err(socket::Refusal::LIMIT_EXCEEDED.into());
     }
-    let verdicts = requests::broadcast_for(ctx, requester, &to.channels, &content.with(&data)).await;
+    let verdicts = requests::broadcast_for(ctx, requester, &to.channels, &content.with(&data)?).await;
     let responses = verdicts.into_iter().map(|verdict| match verdict {
         Ok(position) => json!({"result": Published::from(position)}),
         Err(error) => json!({"error": Refusal::from(error)}),
@@ -207,10 +205,13 @@ async fn subscribe(ctx: &Context, requester: Requester<'_>, params: &str) -> Ans
 }
 
 fn either(json: Option<Box<RawValue>>, base64: Option<&str>) -> Result<Option<Arc<RawValue>>, Refusal> {
-    Ok(match base64.filter(|text| !text.is_empty()) {
-        Some(text) => Some(json_of_base64(text)?.into()),
-        None => json.map(Into::into),
-    })
+    let json = match base64.filter(|text| !text.is_empty()) {
+        Some(text) => Some(json_of_base64(text)?),
+        None => json,
+    };
+    // Others are shown it as they are shown publications.
+    json.as_deref().map(PublicationData::check).transpose()?;
+    Ok(json.map(Into::into))
 }
 
 async fn unsubscribe(ctx: &Context, requester: Requester<'_>, params: &str) -> Answer {

@@ -22,7 +22,7 @@ impl From<socket::Refusal> for Refusal {
 impl From<ChannelError> for Refusal {
     fn from(error: ChannelError) -> Self {
         match error {
-            ChannelError::Failed(error) => error.into(),
+            ChannelError::UnfitData(error) | ChannelError::Failed(error) => error.into(),
             ChannelError::BadRequest(detail) | ChannelError::LimitExceeded(detail) => {
                 Self { message: detail.into(), ..socket::Refusal::from(error).into() }
             }

@@ -34,7 +34,8 @@ impl Connection {
         let channel = ctx.namespaces.resolve(&request.channel)?;
         self.permit(&channel, Action::Publish).await?;
         let info = self.info_in(&request.channel);
-        channels::publish(ctx, &channel, &NewPublication { info: Some(&info), ..NewPublication::new(&request.data) }).await?;
+        let new = NewPublication { info: Some(&info), ..NewPublication::new(&request.data)? };
+        channels::publish(ctx, &channel, &new).await?;
         Ok(())
     }
 

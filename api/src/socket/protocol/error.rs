@@ -45,12 +45,21 @@ refusals! {
     UNRECOVERABLE_POSITION = 112 "unrecoverable position";
 }
 
+impl Refusal {
+    /// What is wrong with data that was to be published.
+    fn unfit_data(error: &Error) -> Self {
+        let reason = error.fields.first().map_or(error.code.as_str(), |field| &field.code);
+        Self { message: format!("{}: data is {reason}", Self::BAD_REQUEST.message).into(), ..Self::BAD_REQUEST }
+    }
+}
+
 impl From<ChannelError> for Refusal {
     fn from(error: ChannelError) -> Self {
         match error {
             ChannelError::Unknown => Self::UNKNOWN_CHANNEL,
             ChannelError::PermissionDenied => Self::PERMISSION_DENIED,
             ChannelError::BadRequest(_) => Self::BAD_REQUEST,
+            ChannelError::UnfitData(error) => Self::unfit_data(&error),
             ChannelError::LimitExceeded(_) => Self::LIMIT_EXCEEDED,
             ChannelError::NotAvailable => Self::NOT_AVAILABLE,
             ChannelError::UnrecoverablePosition => Self::UNRECOVERABLE_POSITION,

@@ -37,6 +37,22 @@ async fn a_publication_reaches_every_subscriber_in_order_and_with_its_offset() {
 }
 
 #[tokio::test]
+async fn data_that_would_break_its_readers_is_published_nowhere() {
+    let app = open_app().await;
+    let mut socket = subscribed(&app, "chat:1").await;
+    let deep = format!("{}{}", "[".repeat(20_000), "]".repeat(20_000));
+    let unfit = [&*deep, r#""\ud800""#, r#"{"a":"\u0000"}"#, "1e400", &"9".repeat(400)];
+    for (data, id) in unfit.into_iter().zip(2..) {
+        socket.send_text(&format!(r#"{{"id":{id},"publish":{{"channel":"chat:1","data":{data}}}}}"#)).await;
+        let reply = socket.next_object().await;
+        assert_eq!((&reply["id"], &reply["error"]["code"]), (&json!(id), &json!(107)), "{reply}");
+        assert!(reply["error"]["message"].as_str().unwrap().starts_with("bad request: data is "), "{reply}");
+    }
+    socket.send_text(r#"{"id":9,"history":{"channel":"chat:1","limit":10}}"#).await;
+    assert_eq!(socket.next_object().await["history"]["publications"], json!([]));
+}
+
+#[tokio::test]
 async fn what_is_published_in_one_process_is_heard_in_the_other() {
     let app = open_app().await;
     let twin = app.twin(&[("REALTIME_INSECURE", "on"), ("API_WORKERS", "2")]).await;

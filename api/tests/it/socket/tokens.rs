@@ -54,6 +54,20 @@ async fn a_token_of_more_channels_than_a_client_may_have_ends_the_connection() {
 }
 
 #[tokio::test]
+async fn an_info_that_would_break_those_who_are_shown_it_connects_nobody() {
+    let app = app_with_backend().await;
+    let mut deep = json!(1);
+    for _ in 0..120 {
+        deep = json!([deep]);
+    }
+    for claims in [json!({"sub": "42", "info": deep}), json!({"sub": "42", "subs": {"chat:1": {"info": deep}}})] {
+        let mut socket = Socket::open(&app).await;
+        socket.tell("connect", json!({"token": sign(&claims)})).await;
+        assert_eq!(socket.closed().await, 3500);
+    }
+}
+
+#[tokio::test]
 async fn server_side_subscriptions_are_recovered_with_connect() {
     let app = app_with_backend().await;
     let claims = json!({"sub": "42", "channels": ["chat:lobby"]});

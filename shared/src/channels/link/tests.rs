@@ -139,7 +139,7 @@ async fn a_lost_connection_is_told_and_everything_is_heard_again() {
         assert!(matches!(listener.next().await, Delivery::Restored));
         let channel = channels.channel("kept:999");
         let data = json("1");
-        let new = crate::channels::NewPublication::new(&data);
+        let new = crate::channels::NewPublication::new(&data).unwrap();
         while crate::channels::publish(&channels.ctx, &channel, &new).await.is_err() {}
         assert_eq!(listener.publication().await, "kept:999 1 {\"data\":1}");
     }
@@ -188,7 +188,7 @@ async fn a_slow_receiver_misses_nothing_untold() {
 async fn publish_many(ctx: &Context, channel: &Channel, n: usize, size: usize) {
     let data = json(&format!("\"{}\"", "x".repeat(size)));
     for _ in 0..n / 100 {
-        let new = crate::channels::NewPublication::new(&data);
+        let new = crate::channels::NewPublication::new(&data).unwrap();
         let published = futures_util::future::join_all((0..100).map(|_| crate::channels::publish(ctx, channel, &new))).await;
         assert!(published.iter().all(Result::is_ok));
     }

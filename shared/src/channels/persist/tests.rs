@@ -160,7 +160,7 @@ async fn publishing_is_refused_rather_than_forgotten_when_too_much_waits() {
     pipe.exec_async(&mut channels.ctx.redis.own_connection(&channels.ctx.settings()).unwrap()).await.ok();
     while n_unsaved(&channels.ctx, &saved).await < 100_000 {}
     let data = json("1");
-    let refused = crate::channels::publish(&channels.ctx, &saved, &crate::channels::NewPublication::new(&data)).await;
+    let refused = crate::channels::publish(&channels.ctx, &saved, &crate::channels::NewPublication::new(&data).unwrap()).await;
     assert!(matches!(refused, Err(ChannelError::LimitExceeded(_))), "{refused:?}");
 }
 

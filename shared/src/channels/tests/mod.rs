@@ -35,7 +35,7 @@ impl Channels {
     }
 
     pub(super) async fn publish(&self, channel: &Channel, data: &str) -> Position {
-        publish(&self.ctx, channel, &NewPublication::new(&json(data))).await.expect("Redis answers")
+        publish(&self.ctx, channel, &NewPublication::new(&json(data)).unwrap()).await.expect("Redis answers")
     }
 }
 

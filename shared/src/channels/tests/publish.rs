@@ -37,7 +37,7 @@ async fn a_body_is_one_line_in_the_shape_of_the_protocol() {
     let kept = channels.channel("kept:1");
     let info = ClientInfo { user: "7".into(), client: "c".into(), conn_info: Some(json("{\"n\":\n1}").into()), chan_info: None };
     let (data, tags) = (json("{\r\n \"a\": \"x\\n\" }"), [("k".to_owned(), "v\"".to_owned())].into());
-    let new = NewPublication { info: Some(&info), tags: Some(&tags), ..NewPublication::new(&data) };
+    let new = NewPublication { info: Some(&info), tags: Some(&tags), ..NewPublication::new(&data).unwrap() };
     publish(&channels.ctx, &kept, &new).await.unwrap();
     let history = all(&channels.ctx, &kept).await;
     let body = r#"{"data":{   "a": "x\n" },"info":{"user":"7","client":"c","conn_info":{"n": 1}},"tags":{"k":"v\""}}"#;
@@ -52,7 +52,7 @@ async fn a_repeated_key_publishes_nothing_and_answers_as_before() {
         let mut listener = channels.ctx.redis.pubsub().await.unwrap();
         listener.subscribe(channels.ctx.keys.channel(name)).await.unwrap();
         let data = json("1");
-        let new = NewPublication { idempotency_key: Some("once"), ..NewPublication::new(&data) };
+        let new = NewPublication { idempotency_key: Some("once"), ..NewPublication::new(&data).unwrap() };
         let first = publish(&channels.ctx, &channel, &new).await.unwrap();
         assert_eq!(publish(&channels.ctx, &channel, &new).await.unwrap(), first);
         assert_eq!(first.offset, offset);
@@ -69,7 +69,7 @@ async fn what_skips_the_history_has_no_offset_and_takes_none() {
     let channels = Channels::open().await;
     let kept = channels.channel("kept:1");
     let data = json("0");
-    let new = NewPublication { skip_history: true, ..NewPublication::new(&data) };
+    let new = NewPublication { skip_history: true, ..NewPublication::new(&data).unwrap() };
     assert_eq!(publish(&channels.ctx, &kept, &new).await.unwrap(), Position::new(0, ""));
     assert_eq!(channels.publish(&kept, "1").await.offset, 1);
     assert_eq!(bodies(&all(&channels.ctx, &kept).await.publications), ["{\"data\":1}"]);
@@ -80,10 +80,10 @@ async fn what_is_too_large_or_makes_no_sense_is_refused() {
     let channels = Channels::open().await;
     let kept = channels.channel("kept:1");
     let large = json(&format!("\"{}\"", "x".repeat(64 << 10)));
-    let refused = publish(&channels.ctx, &kept, &NewPublication::new(&large)).await;
+    let refused = publish(&channels.ctx, &kept, &NewPublication::new(&large).unwrap()).await;
     assert!(matches!(refused, Err(ChannelError::LimitExceeded(_))), "{refused:?}");
     let data = json("1");
-    let refused = publish(&channels.ctx, &kept, &NewPublication { idempotency_key: Some(""), ..NewPublication::new(&data) }).await;
+    let refused = publish(&channels.ctx, &kept, &NewPublication { idempotency_key: Some(""), ..NewPublication::new(&data).unwrap() }).await;
     assert!(matches!(refused, Err(ChannelError::BadRequest(_))), "{refused:?}");
 }
 
@@ -101,7 +101,7 @@ async fn a_restarted_redis_begins_a_new_epoch_whatever_it_still_holds() {
     let after = loop {
         // The connection heals by itself, after one or a few failures.
         let data = json("3");
-        if let Ok(position) = publish(&channels.ctx, &kept, &NewPublication::new(&data)).await {
+        if let Ok(position) = publish(&channels.ctx, &kept, &NewPublication::new(&data).unwrap()).await {
             break position;
         }
     };

@@ -1,6 +1,6 @@
 //! What tokens say, as Centrifugo's clients and backends write it.
 
-use crate::channels::{Action, Capability, ChannelName, Pattern, ServerSubscription, TokenError};
+use crate::channels::{Action, Capability, ChannelName, Pattern, PublicationData, ServerSubscription, TokenError};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -97,10 +97,19 @@ fn moment(seconds: Option<f64>) -> Result<Option<OffsetDateTime>, TokenError> {
     OffsetDateTime::from_unix_timestamp(whole).map(Some).map_err(|_| TokenError::Invalid)
 }
 
+/// Others are shown it, as they are shown publications.
 fn json(plain: &Json, encoded: Option<&str>) -> Result<Json, TokenError> {
-    let Some(encoded) = encoded.filter(|encoded| !encoded.is_empty()) else { return Ok(plain.clone()) };
-    let text = STANDARD.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or(TokenError::Invalid)?;
-    RawValue::from_string(text).map(|json| Some(json.into())).map_err(|_| TokenError::Invalid)
+    let json = match encoded.filter(|encoded| !encoded.is_empty()) {
+        Some(encoded) => Some(decoded(encoded).ok_or(TokenError::Invalid)?),
+        None => plain.clone(),
+    };
+    json.as_deref().map(PublicationData::check).transpose().map_err(|_| TokenError::Invalid)?;
+    Ok(json)
+}
+
+fn decoded(base64: &str) -> Json {
+    let text = String::from_utf8(STANDARD.decode(base64).ok()?).ok()?;
+    RawValue::from_string(text).ok().map(Into::into)
 }
 
 impl ConnectionClaims {

@@ -77,7 +77,7 @@ pub(super) async fn announce_requeued(ctx: &Context, queue: &QueueName, jobs: &[
 async fn tell(ctx: &Context, channel: &str, event: &impl Serialize, how: &How<'_>) -> Result<()> {
     let channel = ctx.namespaces.resolve(channel)?;
     let data = to_raw_value(event).map_err(Error::internal)?;
-    let new = NewPublication { idempotency_key: how.key, skip_history: how.is_fleeting, ..NewPublication::new(&data) };
+    let new = NewPublication { idempotency_key: how.key, skip_history: how.is_fleeting, ..NewPublication::ours(&data) };
     publish(ctx, &channel, &new).await?;
     Ok(())
 }
