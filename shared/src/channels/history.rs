@@ -98,6 +98,9 @@ pub async fn history_remove(ctx: &Context, channel: &Channel) -> Result<(), Chan
     if channel.namespace.history.is_none() {
         return Err(ChannelError::NotAvailable);
     }
+    if channel.namespace.persist {
+        return persist::remove(ctx, channel).await;
+    }
     let mut cmd = redis::cmd("UNLINK");
     cmd.arg(ctx.keys.channel_history(channel.name.as_str()));
     Ok(cmd.exec_async(&mut ctx.redis.connection()).await?)

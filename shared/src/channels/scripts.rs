@@ -31,6 +31,7 @@ scripts! {
     PRESENCE_LIST = "presence/expiry.lua" "presence/list.lua";
     PRESENCE_STATS = "presence/expiry.lua" "presence/stats.lua";
     CONNECTIONS_ENTER = "connections_enter.lua";
+    HISTORY_REMOVE = "persist/remove.lua";
     UNSAVED_FORGET = "persist/forget.lua";
     SESSION_REMEMBER = "session_remember.lua";
 }

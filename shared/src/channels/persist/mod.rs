@@ -3,9 +3,11 @@
 //! The script that publishes also writes to a stream of the channel, `unsaved`: in the same slot and the same step, so that what was
 //! accepted is in it. `saving` moves it into the table, and removes it from the stream only afterwards; rows are known by channel,
 //! epoch and offset, so that doing it twice adds nothing. Which channels have such a stream is known from an index, where a channel
-//! is registered before anything is published on it. `reading` joins what Redis keeps, what is unsaved and what is in the table.
+//! is registered before anything is published on it. `reading` joins what Redis keeps, what is unsaved and what is in the table, and
+//! `removing` removes from all three.
 
 mod reading;
+mod removing;
 mod saving;
 mod store;
 
@@ -13,6 +15,7 @@ pub use reading::{ArchiveCursor, Archived, archive};
 pub use saving::{Cursor, keep_house, save};
 
 pub(super) use reading::complete;
+pub(super) use removing::remove;
 
 use super::{ChannelError, ChannelName};
 use crate::{Context, clock::unix_ms};

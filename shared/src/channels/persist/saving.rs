@@ -10,7 +10,7 @@ use crate::{
     clock::{from_unix_ms, unix_ms},
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 use time::OffsetDateTime;
 
 /// Channels looked at in one pass, and publications read of each: the next pass goes on.
@@ -115,14 +115,33 @@ fn parse(channel: &ChannelName, id: String, fields: Vec<String>) -> Option<Unsav
 
 /// Writes publications, and then removes them from Redis: a process that dies in between leaves them to be written again, which
 /// adds nothing.
-async fn move_over(ctx: &Context, found: Vec<Unsaved>) -> Result<usize> {
+pub(super) async fn move_over(ctx: &Context, found: Vec<Unsaved>) -> Result<usize> {
     if found.is_empty() {
         return Ok(0);
     }
-    store::insert(&ctx.pg, &found).await?;
+    let mut tx = ctx.pg.begin().await?;
+    store::hold_off_removals(&mut tx).await?;
+    let found = still_there(ctx, found).await?;
+    store::insert(&mut *tx, &found).await?;
+    tx.commit().await?;
     let removals: Vec<_> = found.chunk_by(|one, next| one.channel == next.channel).map(|saved| remove(ctx, saved)).collect();
     stream::iter(removals).buffer_unordered(CHANNELS_AT_ONCE).try_collect::<()>().await?;
     Ok(found.len())
+}
+
+/// `found` without the channels of which everything was removed since it was read.
+async fn still_there(ctx: &Context, mut found: Vec<Unsaved>) -> Result<Vec<Unsaved>> {
+    let firsts = found.chunk_by(|one, next| one.channel == next.channel).map(async |unsaved| {
+        let mut cmd = redis::cmd("XRANGE");
+        cmd.arg(ctx.keys.channel_unsaved(unsaved[0].channel.as_str())).arg(&unsaved[0].id).arg(&unsaved[0].id);
+        let entries: Vec<(String, Vec<String>)> = cmd.query_async(&mut ctx.redis.connection()).await?;
+        Ok::<_, crate::Error>(entries.is_empty().then(|| unsaved[0].channel.clone()))
+    });
+    let firsts: Vec<_> = firsts.collect();
+    let looks = stream::iter(firsts).buffer_unordered(CHANNELS_AT_ONCE).try_filter_map(async |gone| Ok(gone));
+    let gone: HashSet<ChannelName> = looks.try_collect().await?;
+    found.retain(|unsaved| !gone.contains(&unsaved.channel));
+    Ok(found)
 }
 
 /// Removes publications of one channel from those that are to be saved.
@@ -138,10 +157,17 @@ async fn remove(ctx: &Context, saved: &[Unsaved]) -> Result<()> {
 /// What a process leaves that dies between the two halves of a move.
 #[cfg(test)]
 pub(super) async fn save_and_die(ctx: &Context) -> usize {
+    let found = read_all(ctx).await;
+    store::insert(&ctx.pg, &found).await.expect("PostgreSQL answers");
+    found.len()
+}
+
+/// What a process that saves has before it writes.
+#[cfg(test)]
+pub(super) async fn read_all(ctx: &Context) -> Vec<Unsaved> {
     let mut found = Vec::new();
     for (channel, at_ms) in registered(ctx, &mut Cursor::default()).await.expect("Redis answers") {
         found.extend(read(ctx, &channel, at_ms).await.expect("Redis answers"));
     }
-    store::insert(&ctx.pg, &found).await.expect("PostgreSQL answers");
-    found.len()
+    found
 }

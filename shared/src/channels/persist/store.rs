@@ -6,7 +6,7 @@ use crate::{
     channels::Publication,
     clock::{from_unix_ms, unix_ms},
 };
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgExecutor, PgPool};
 use time::{Date, OffsetDateTime};
 
 struct Row {
@@ -23,7 +23,7 @@ impl Row {
 }
 
 /// Writes publications; those that are there already stay as they are.
-pub(super) async fn insert(pg: &PgPool, publications: &[Unsaved]) -> Result<()> {
+pub(super) async fn insert(executor: impl PgExecutor<'_>, publications: &[Unsaved]) -> Result<()> {
     let channels: Vec<&str> = publications.iter().map(|unsaved| unsaved.channel.as_str()).collect();
     let epochs: Vec<&str> = publications.iter().map(|unsaved| &*unsaved.epoch).collect();
     let offsets: Vec<i64> = publications.iter().map(|unsaved| unsaved.offset).collect();
@@ -40,9 +40,47 @@ pub(super) async fn insert(pg: &PgPool, publications: &[Unsaved]) -> Result<()> 
         &times,
         bodies as _,
     )
-    .execute(pg)
+    .execute(executor)
     .await?;
     Ok(())
+}
+
+/// Until the transaction ends, who removes publications waits for it.
+pub(super) async fn hold_off_removals(tx: &mut PgConnection) -> Result<()> {
+    // The number only has to differ from other advisory locks of this database.
+    sqlx::query!("SELECT pg_advisory_xact_lock_shared(7205763)").execute(tx).await?;
+    Ok(())
+}
+
+/// Waits for those who write publications at this moment.
+pub(super) async fn await_savers(pg: &PgPool) -> Result<()> {
+    sqlx::query!("SELECT pg_advisory_xact_lock(7205763)").execute(pg).await?;
+    Ok(())
+}
+
+/// Deletes some of a channel's publications: those of `epoch` up to the offset, and all of others. Returns how many.
+pub(super) async fn delete_up_to(pg: &PgPool, channel: &str, (epoch, offset): (&str, i64), limit: i64) -> Result<u64> {
+    let deleted = sqlx::query!(
+        r#"DELETE FROM publications AS gone
+        USING (
+            SELECT epoch, "offset", published_at
+            FROM publications
+            WHERE channel = $1
+              AND (epoch <> $2 OR "offset" <= $3)
+            LIMIT $4
+        ) AS old
+        WHERE gone.channel = $1
+          AND gone.epoch = old.epoch
+          AND gone."offset" = old."offset"
+          AND gone.published_at = old.published_at"#,
+        channel,
+        epoch,
+        offset,
+        limit,
+    )
+    .execute(pg)
+    .await?;
+    Ok(deleted.rows_affected())
 }
 
 /// Which publications of one channel and epoch to read: those strictly between the two offsets.

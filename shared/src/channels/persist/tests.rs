@@ -1,9 +1,12 @@
 //! That what was accepted ends up in the table, once, and can be read all the while.
 
-use super::{saving::save_and_die, *};
+use super::{
+    saving::{move_over, read_all, save_and_die},
+    *,
+};
 use crate::{
     channels::{
-        Channel, Direction, Filter, Position, history,
+        Channel, Direction, Filter, Position, history, history_remove,
         tests::{Channels, json, offsets, with_namespaces},
     },
     testing::{RedisServer, TestStores},
@@ -83,6 +86,57 @@ async fn what_a_process_that_died_had_written_is_not_written_twice() {
     assert_eq!(save_all(&channels.ctx).await, 9);
     assert_eq!(count(&channels.ctx, "publications").await, 9);
     assert_eq!(read(&channels, &saved, 20, None, Direction::Reverse).await, (1..=9).rev().collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_was_removed_is_gone_from_both_servers_and_what_comes_later_stays() {
+    let channels = Channels::open().await;
+    let (saved, other) = (channels.channel("saved:1"), channels.channel("saved:2"));
+    publish_many(&channels, &saved, 6).await;
+    publish_many(&channels, &other, 1).await;
+    assert_eq!(save_all(&channels.ctx).await, 7);
+    let last = publish_many(&channels, &saved, 2).await;
+    history_remove(&channels.ctx, &saved).await.unwrap();
+    assert_eq!((n_unsaved(&channels.ctx, &saved).await, count(&channels.ctx, "publications").await), (0, 1));
+    let first = Position { offset: 1, ..last.clone() };
+    assert_eq!(read(&channels, &saved, 300, None, Direction::Reverse).await, [0u64; 0]);
+    assert_eq!(read(&channels, &saved, 300, Some(&first), Direction::Forward).await, [0u64; 0]);
+    publish_many(&channels, &saved, 1).await;
+    assert_eq!(save_all(&channels.ctx).await, 1);
+    assert_eq!(read(&channels, &saved, 300, None, Direction::Reverse).await, [last.offset + 1]);
+}
+
+#[tokio::test]
+async fn what_was_read_to_be_saved_and_then_removed_is_not_saved() {
+    let channels = Channels::open().await;
+    let (saved, other) = (channels.channel("saved:1"), channels.channel("saved:2"));
+    publish_many(&channels, &saved, 6).await;
+    publish_many(&channels, &other, 1).await;
+    let found = read_all(&channels.ctx).await;
+    history_remove(&channels.ctx, &saved).await.unwrap();
+    assert_eq!((found.len(), move_over(&channels.ctx, found).await.unwrap()), (7, 1));
+    assert_eq!(read(&channels, &saved, 300, None, Direction::Reverse).await, [0u64; 0]);
+}
+
+#[tokio::test]
+async fn who_removes_waits_for_who_writes() {
+    let channels = Channels::open().await;
+    let saved = channels.channel("saved:1");
+    publish_many(&channels, &saved, 6).await;
+    let found = read_all(&channels.ctx).await;
+    let mut tx = channels.ctx.pg.begin().await.unwrap();
+    store::hold_off_removals(&mut tx).await.unwrap();
+    let removing = tokio::spawn({
+        let (ctx, saved) = (channels.ctx.clone(), saved.clone());
+        async move { history_remove(&ctx, &saved).await }
+    });
+    let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted \
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))";
+    while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&channels.ctx.pg).await.unwrap() {}
+    store::insert(&mut *tx, &found).await.unwrap();
+    tx.commit().await.unwrap();
+    removing.await.unwrap().unwrap();
+    assert_eq!(count(&channels.ctx, "publications").await, 0);
 }
 
 #[tokio::test]
