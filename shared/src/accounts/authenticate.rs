@@ -1,8 +1,12 @@
 //! From the credential of a request to its caller. What was verified once is remembered: until it ends for an access
 //! token, for a minute for an API key. Revocations are looked up every time, in memory.
 
-use super::{Accounts, access_token, api_keys, refresh_token, secret_token};
-use crate::{Caller, Code, Error, Result};
+use super::{Accounts, access_token, api_keys, refresh_token, secret_token, store};
+use crate::{
+    Caller, Code, Error, Result,
+    caller::Credential,
+    page::{MAX_LIMIT, PageRequest},
+};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -47,6 +51,19 @@ impl Accounts {
     /// Whether what was proved has been revoked since; looks in memory alone.
     pub fn is_revoked(&self, proof: &Proof) -> bool {
         self.revocations.refuses(proof.caller.credential, proof.caller.user_id, proof.version)
+    }
+
+    /// Whether new tokens are to be had for what was proved, although that is revoked: a session outlives the tokens that its user had
+    /// before a change of password or role.
+    pub async fn goes_on(&self, proof: &Proof) -> Result<bool> {
+        let caller = proof.caller;
+        let Credential::Session(id) = caller.credential else { return Ok(false) };
+        let user = store::users::by_id(&self.ctx.pg, caller.user_id).await?;
+        if user.is_none_or(|user| user.disabled) {
+            return Ok(false);
+        }
+        let all = PageRequest { limit: MAX_LIMIT, before: None };
+        Ok(store::sessions::page(&self.ctx.pg, caller.user_id, &all, self.ctx.clock.now()).await?.iter().any(|session| session.id == id))
     }
 
     /// As [`authenticate`](Self::authenticate), without I/O; `None` when that is an API key that must be looked up.

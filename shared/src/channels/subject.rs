@@ -48,6 +48,14 @@ impl Subject {
         }
     }
 
+    /// Whether a holder who was revoked may come back with a new token.
+    pub async fn goes_on(&self, accounts: &Accounts) -> crate::Result<bool> {
+        match &self.authority {
+            Authority::Account(proof) => accounts.goes_on(proof).await,
+            Authority::Anonymous | Authority::Token(_) | Authority::Insecure => Ok(true),
+        }
+    }
+
     /// The role of an account of ours.
     pub fn role(&self) -> Option<Role> {
         match &self.authority {

@@ -69,6 +69,14 @@ impl Connection {
         }
     }
 
+    /// Ends the connection of a holder who was revoked. Whose session goes on comes back with a new token.
+    pub(in crate::socket) async fn revoked(self: Rc<Self>) {
+        let Some(holder) = self.holder.borrow().clone() else { return };
+        // Who cannot be looked up now is found out about when they come back.
+        let goes_on = holder.subject.goes_on(&self.hub.state.accounts).await.unwrap_or(true);
+        self.close(if goes_on { close::EXPIRED } else { close::FORCE_DISCONNECT });
+    }
+
     /// Whether what its holder proved has been revoked since.
     pub(in crate::socket) fn is_revoked(&self) -> bool {
         let holder = self.holder.borrow();

@@ -3,6 +3,7 @@
 use super::Hub;
 use crate::socket::{connection::Connection, protocol::close};
 use actix_web::rt;
+use futures_util::future::join_all;
 use shared::channels::{Addressee, Control, ServerSubscription};
 use std::rc::Rc;
 
@@ -46,9 +47,7 @@ impl Hub {
         let mut news = self.state.accounts.revocation_news();
         while news.changed().await.is_ok() {
             let revoked: Vec<_> = self.connections.borrow().iter().filter(|connection| connection.is_revoked()).map(Rc::clone).collect();
-            for connection in revoked {
-                connection.close(close::FORCE_DISCONNECT);
-            }
+            join_all(revoked.into_iter().map(Connection::revoked)).await;
         }
     }
 }
