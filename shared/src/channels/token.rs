@@ -156,6 +156,9 @@ fn admit_claims(
     claims: ConnectionClaims,
     authority: impl FnOnce(std::sync::Arc<[super::Capability]>) -> Authority,
 ) -> Result<Admission, TokenError> {
+    if claims.is_for_a_subscription() {
+        return Err(TokenError::Invalid);
+    }
     let (expires_at, conn_info) = (claims.ends_at()?, claims.info()?);
     let subscriptions = claims.subscriptions()?;
     let subject = Subject { user: claims.sub.as_str().into(), authority: authority(claims.capabilities().into()), conn_info, expires_at };

@@ -2,7 +2,7 @@
 
 use super::client::Socket;
 use crate::{
-    auth::{register, register_admin, token},
+    auth::{credentials, register, register_admin, token},
     support::{TestApp, send},
 };
 use jsonwebtoken::{EncodingKey, Header};
@@ -54,13 +54,19 @@ async fn a_token_of_more_channels_than_a_client_may_have_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn an_info_that_would_break_those_who_are_shown_it_connects_nobody() {
+async fn a_token_that_is_for_one_subscription_or_would_break_those_who_are_shown_it_connects_nobody() {
     let app = app_with_backend().await;
     let mut deep = json!(1);
     for _ in 0..120 {
         deep = json!([deep]);
     }
-    for claims in [json!({"sub": "42", "info": deep}), json!({"sub": "42", "subs": {"chat:1": {"info": deep}}})] {
+    let unfit = [
+        json!({"sub": "42", "info": deep}),
+        json!({"sub": "42", "subs": {"chat:1": {"info": deep}}}),
+        // A token for one subscription.
+        json!({"sub": "42", "channel": "chat:1"}),
+    ];
+    for claims in unfit {
         let mut socket = Socket::open(&app).await;
         socket.tell("connect", json!({"token": sign(&claims)})).await;
         assert_eq!(socket.closed().await, 3500);
@@ -179,6 +185,23 @@ async fn sockets_of_a_user_who_is_disabled_and_of_a_revoked_key_are_closed() {
     let disable = app.request(reqwest::Method::PATCH, &path).bearer_auth(token(&admin)).json(&json!({"disabled": true}));
     assert_eq!(send(disable).await.0, 200);
     assert_eq!(by_session.closed().await, 3503);
+}
+
+#[tokio::test]
+async fn whose_session_goes_on_with_new_tokens_is_asked_for_one() {
+    let app = TestApp::start().await;
+    let (admin, ada) = (register_admin(&app).await, register(&app, "ada@example.org").await);
+    let elsewhere = send(app.post("/api/v1/auth/login").json(&credentials("ada@example.org"))).await.1;
+    let (mut here, mut there) = (Socket::signed_in(&app, token(&ada)).await, Socket::signed_in(&app, token(&elsewhere)).await);
+    let change = json!({"current_password": credentials("")["password"], "new_password": "another long password"});
+    let (status, renewed) = send(app.post("/api/v1/auth/password").bearer_auth(token(&ada)).json(&change)).await;
+    assert_eq!(status, 200, "{renewed}");
+    assert_eq!((here.closed().await, there.closed().await), (3005, 3503));
+    let mut here = Socket::signed_in(&app, token(&renewed)).await;
+    let path = format!("/api/v1/users/{}", ada["user"]["id"].as_str().unwrap());
+    let promote = app.request(reqwest::Method::PATCH, &path).bearer_auth(token(&admin)).json(&json!({"role": "operator"}));
+    assert_eq!(send(promote).await.0, 200);
+    assert_eq!(here.closed().await, 3005);
 }
 
 #[tokio::test]

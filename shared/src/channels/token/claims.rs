@@ -2,7 +2,7 @@
 
 use crate::channels::{Action, Capability, ChannelName, Pattern, PublicationData, ServerSubscription, TokenError};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 use std::{collections::BTreeMap, sync::Arc};
 use time::OffsetDateTime;
@@ -29,6 +29,8 @@ pub(super) struct ConnectionClaims {
     subs: BTreeMap<String, SubscriptionOptions>,
     #[serde(default)]
     caps: Vec<CapabilityClaim>,
+    /// Of a token for one subscription, which is to connect nobody.
+    channel: Option<IgnoredAny>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -113,6 +115,10 @@ fn decoded(base64: &str) -> Json {
 }
 
 impl ConnectionClaims {
+    pub(super) fn is_for_a_subscription(&self) -> bool {
+        self.channel.is_some()
+    }
+
     /// When the connection ends.
     pub(super) fn ends_at(&self) -> Result<Option<OffsetDateTime>, TokenError> {
         moment(self.expire_at.or(self.exp))
