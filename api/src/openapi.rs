@@ -41,7 +41,7 @@ use utoipa::{
         schedules::create_schedule, schedules::list_schedules, schedules::get_schedule, schedules::update_schedule,
         schedules::delete_schedule, schedules::pause_schedule, schedules::resume_schedule, schedules::trigger_schedule,
         schedules::list_schedule_occurrences, workers::list_workers, workers::get_worker,
-        channels::publications::create_publication, channels::publications::list_publications, channels::publications::delete_publications,
+        channels::publications::create_publication, channels::publications::list_publications, channels::publications::list_archive, channels::publications::delete_publications,
         channels::get_presence, channels::get_presence_stats, channels::list_channels, channels::broadcasts::create_broadcast,
         channels::connections::close_connection, channels::connections::close_connections, system::send_system_message,
         server_api::call_server_api, upgrade::open_socket),

@@ -84,6 +84,7 @@ pub fn versioned() -> Vec<Entry> {
         POST "/endpoints/{id}/resume" Write Scoped(Scope::JobsWrite) => endpoints::resume_endpoint;
         POST "/channels/{channel}/publications" Write Scoped(Scope::ChannelsPublish) => channels::publications::create_publication;
         GET "/channels/{channel}/publications" Read Scoped(Scope::ChannelsRead) => channels::publications::list_publications;
+        GET "/channels/{channel}/archive" Read Scoped(Scope::ChannelsRead) => channels::publications::list_archive;
         DELETE "/channels/{channel}/publications" Write Operator(Scope::ChannelsPublish) => channels::publications::delete_publications;
         GET "/channels/{channel}/presence" Read Scoped(Scope::ChannelsRead) => channels::get_presence;
         GET "/channels/{channel}/presence-stats" Read Scoped(Scope::ChannelsRead) => channels::get_presence_stats;

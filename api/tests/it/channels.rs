@@ -207,3 +207,23 @@ async fn who_is_subscribed_is_listed_and_counted() {
     let (_, stats) = send(world.get(&world.ada, "/channels/chat:lobby/presence-stats")).await;
     assert_eq!(stats, json!({"num_clients": 3, "num_users": 2}));
 }
+
+#[tokio::test]
+async fn the_archive_is_read_page_by_page_newest_first() {
+    let world = World::new().await;
+    for n in 1..=3 {
+        assert_eq!(send(world.publish(&world.ada, "chat:lobby", &json!({"data": n}))).await.0, 201);
+    }
+    let mut cursor = shared::channels::persist::Cursor::default();
+    assert_eq!(shared::channels::persist::save(&world.app.state.ctx, &mut cursor).await.unwrap(), 3);
+    let page = async |query: &str| send(world.get(&world.ada, &format!("/channels/chat:lobby/archive?{query}"))).await.1;
+    let data = |page: &Value| page["items"].as_array().unwrap().iter().map(|item| item["data"].clone()).collect::<Vec<_>>();
+    let first = page("limit=2").await;
+    assert_eq!(data(&first), [3, 2]);
+    assert!(first["items"][0]["epoch"].is_string() && first["items"][0]["info"]["user"] == user_id(&world.ada), "{first}");
+    let rest = page(&format!("cursor={}", first["next_cursor"].as_str().unwrap())).await;
+    assert_eq!((data(&rest), &rest["next_cursor"]), (vec![json!(1)], &Value::Null));
+    let problem = async |path: &str| send_for_problem(world.get(&world.admin, path)).await;
+    assert_eq!(problem("/channels/system/archive").await, (409, "conflict".to_owned()));
+    assert_eq!(problem("/channels/chat:lobby/archive?cursor=AAAA").await, (400, "invalid_cursor".to_owned()));
+}

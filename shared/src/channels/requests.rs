@@ -3,10 +3,16 @@
 
 use super::{
     Action, Authority, Channel, ChannelError, ClientInfo, Filter, History, Membership, NewPublication, Position, Subject, history, may,
+    persist::{ArchiveCursor, Archived, archive},
     presence::{self, PresenceStats, PresentClient},
     publish,
 };
-use crate::{Caller, Context, Scope, accounts::Proof, ids::UserId};
+use crate::{
+    Caller, Context, Scope,
+    accounts::Proof,
+    ids::UserId,
+    page::{Page, PageRequest},
+};
 use futures_util::{StreamExt as _, stream};
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
@@ -111,6 +117,17 @@ pub async fn broadcast_for(
 pub async fn history_for(ctx: &Context, requester: Requester<'_>, channel: &Channel, filter: &Filter) -> Result<History, ChannelError> {
     requester.require(ctx, channel, Action::ReadHistory).await?;
     history(ctx, channel, filter).await
+}
+
+/// What was saved of a persisted channel, whatever became of Redis since.
+pub async fn archive_for(
+    ctx: &Context,
+    requester: Requester<'_>,
+    channel: &Channel,
+    request: &PageRequest<ArchiveCursor>,
+) -> Result<Page<Archived>, ChannelError> {
+    requester.require(ctx, channel, Action::ReadHistory).await?;
+    archive(ctx, channel, request).await
 }
 
 /// Who is subscribed now.

@@ -14,10 +14,12 @@ use shared::{
     Code, Error, Result,
     channels::{
         Channel, Direction, EPOCH_BYTES_MAX, Filter, HISTORY_READ_MAX, History, NewPublication, Position, Publication, administration,
+        persist::Archived,
         requests::{self, Requester},
     },
     clock::from_unix_ms,
     idempotency::{Attempt, IdempotencyKey, StoredAnswer},
+    page::{Page, page_request},
 };
 use std::collections::BTreeMap;
 use time::OffsetDateTime;
@@ -217,6 +219,55 @@ impl TryFrom<Publication> for PublicationView {
         let Kept { data, info, tags } = serde_json::from_slice(&publication.body).map_err(Error::internal)?;
         let published_at = from_unix_ms(publication.published_at_ms).unwrap_or(OffsetDateTime::UNIX_EPOCH);
         Ok(Self { offset: publication.offset, data, info, tags, published_at })
+    }
+}
+
+/// Which part of the archive to read.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct ReadArchive {
+    /// Publications at most: 1 or more, cut to 300; 50 when absent.
+    #[param(minimum = 1, example = 50)]
+    limit: Option<i64>,
+    /// `next_cursor` of the page before: those that are older.
+    #[param(max_length = 400)]
+    cursor: Option<String>,
+}
+
+/// A publication of any of a channel's epochs.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ArchivedPublication {
+    #[schema(example = "5f3a9c01")]
+    epoch: String,
+    #[serde(flatten)]
+    publication: PublicationView,
+}
+
+/// What was written to the database of a persisted channel, newest first: across epochs, so after any restart of Redis. The last
+/// second's publications may not be there yet. A page may hold fewer than `limit` where they are large.
+#[utoipa::path(get, path = "/api/v1/channels/{channel}/archive", tag = "channels", operation_id = "list_archive",
+    params(("channel" = String, Path, example = "chat:lobby"), ReadArchive), security(("bearer" = []), ("api_key" = [])),
+    responses(
+        (status = 200, description = "One page of publications", body = Page<ArchivedPublication>),
+        (status = 409, description = "The channel is not persisted", body = Problem<'static>, content_type = "application/problem+json")))]
+pub async fn list_archive(
+    state: Data<AppState>,
+    CallerOf(caller): CallerOf,
+    ChannelOf(channel): ChannelOf,
+    Query(query): Query<ReadArchive>,
+) -> ApiResult {
+    let request = page_request(query.limit, query.cursor.as_deref())?;
+    let page = requests::archive_for(&state.ctx, Requester::Account(&caller), &channel, &request).await.map_err(Error::from)?;
+    let items = page.items.into_iter().map(ArchivedPublication::try_from).collect::<Result<Vec<_>>>()?;
+    Ok(HttpResponse::Ok().json(Page { items, next_cursor: page.next_cursor }))
+}
+
+impl TryFrom<Archived> for ArchivedPublication {
+    type Error = Error;
+
+    fn try_from(archived: Archived) -> Result<Self> {
+        Ok(Self { epoch: archived.epoch.to_string(), publication: archived.publication.try_into()? })
     }
 }
 
