@@ -2,7 +2,7 @@
 
 use crate::{
     Result,
-    channels::{Namespaces, persist::Registered},
+    channels::{Namespaces, Turns, persist::Registered},
     clock::Clock,
     config::Settings,
     jobs::{LocalJobs, LookupBatch},
@@ -15,8 +15,11 @@ use arc_swap::ArcSwap;
 use sqlx::PgPool;
 use std::sync::Arc;
 
-/// Redis connections of a process that are no worker thread's: the shared one, three that listen, and a spare for probes.
-const CONNECTIONS_BESIDE: usize = 5;
+/// Redis connections of a process that are no worker thread's: the shared one, that for large answers, three that listen, and a spare
+/// for probes.
+const CONNECTIONS_BESIDE: usize = 6;
+/// Those of a worker thread: its own, and one for large answers.
+const CONNECTIONS_OF_WORKER: usize = 2;
 /// PostgreSQL connections of a process that does no jobs and answers no requests, at most.
 const SPARE_CONNECTIONS: u32 = 2;
 
@@ -33,6 +36,8 @@ pub struct Context {
     pub jobs: Arc<LocalJobs>,
     /// Persisted channels that this process has published on lately.
     pub registered: Arc<Registered>,
+    /// Whose turn it is to read large answers of history.
+    pub history_turns: Arc<Turns>,
     pub lookups: Arc<LookupBatch>,
     /// HTTP to the outside.
     pub outbound: Outbound,
@@ -67,6 +72,7 @@ impl Context {
             clock: Clock::default(),
             jobs,
             registered: Arc::default(),
+            history_turns: Arc::default(),
             lookups: Arc::default(),
             outbound,
         })
@@ -78,7 +84,7 @@ impl Context {
         let settings = self.settings();
         let pg = pg::open_worker_pool(&settings, n_workers)?;
         // Where connections are few, the threads share the process's one.
-        let own = settings.redis_max_connections >= n_workers + CONNECTIONS_BESIDE;
+        let own = settings.redis_max_connections >= CONNECTIONS_OF_WORKER * n_workers + CONNECTIONS_BESIDE;
         let redis = if own { self.redis.with_own_connection(&settings)? } else { self.redis.clone() };
         Ok(Self { pg, redis, lookups: Arc::default(), ..self.clone() })
     }

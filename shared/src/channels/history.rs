@@ -4,13 +4,24 @@ use super::{
     Channel, ChannelError, Position, Publication, persist,
     scripts::{self, HISTORY},
 };
-use crate::{Context, Error};
+use crate::{Context, Error, redis::Connection};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use redis::FromRedisValue;
+use std::time::Duration;
 
 /// Most publications in one answer, and the most that a client catches up with in one step.
 pub const HISTORY_READ_MAX: u32 = 300;
+
+/// Bodies of one answer, together: it ends with the publication before the one that passes this, and the reader goes on from there.
+pub(super) const HISTORY_READ_BYTES: usize = 1 << 20;
+
+/// An answer up to this is read at once. For a larger one there are [`turns`](super::turns).
+const SMALL_BYTES: usize = 16 << 10;
+
+/// The position of a channel that nothing is published on is kept for so long after somebody last asked for it, as its subscribers do
+/// all the time: whoever asks for names alone fills nothing.
+const UNPUBLISHED_KEPT_FOR: Duration = Duration::from_mins(10);
 
 /// Positions asked for at once; the rest wait, so that a process with many channels does not crowd out everyone else's commands.
 const POSITIONS_AT_ONCE: usize = 128;
@@ -53,29 +64,47 @@ pub(super) struct Read {
     pub(super) history: History,
     /// The first part of the ids under which publications of this epoch wait to be saved.
     pub(super) unsaved_ms: Option<u64>,
+    /// Redis has more of what was asked for than went into the answer.
+    pub(super) is_cut: bool,
 }
 
-/// What is kept of a channel, in PostgreSQL too if it is persisted. `UnrecoverablePosition` when `since` is of another epoch; publications that are no longer kept
-/// are simply not there.
+/// How much of what a filter names is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// What there is of it, as far as an answer goes.
+    Part,
+    /// All of it, or nothing.
+    Whole,
+}
+
+/// What is kept of a channel, in PostgreSQL too if it is persisted, as far as one answer goes. `UnrecoverablePosition` when `since` is
+/// of another epoch, or comes after all there is; publications that are no longer kept are simply not there.
 pub async fn history(ctx: &Context, channel: &Channel, filter: &Filter) -> Result<History, ChannelError> {
     if channel.namespace.history.is_none() {
         return Err(ChannelError::NotAvailable);
     }
-    let read = read(ctx, channel, filter).await?;
-    if filter.since.as_ref().is_some_and(|since| !since.counts_in(&read.history.position.epoch)) {
+    let read = read(ctx, channel, filter, Extent::Part).await?;
+    let position = &read.history.position;
+    let is_lost =
+        |since: &Position| !since.counts_in(&position.epoch) || (filter.direction == Direction::Forward && since.offset > position.offset);
+    if filter.since.as_ref().is_some_and(is_lost) {
         return Err(ChannelError::UnrecoverablePosition);
     }
-    Ok(if channel.namespace.persist { persist::complete(ctx, channel, filter, read).await } else { read.history })
+    if channel.namespace.persist { persist::complete(ctx, channel, filter, read).await } else { Ok(read.history) }
 }
 
 /// What a subscriber that was at `since` has missed, for [`begin`](super::recovery::begin): only what Redis keeps, so that coming
-/// back costs the same in a persisted channel. In another epoch it is what there is of that one.
+/// back costs the same in a persisted channel. Nothing when it is too much for one answer, or in another epoch.
 pub async fn missed(ctx: &Context, channel: &Channel, since: &Position) -> Result<History, ChannelError> {
     if channel.namespace.history.is_none() {
         return Err(ChannelError::NotAvailable);
     }
     let filter = Filter { limit: HISTORY_READ_MAX, since: Some(since.clone()), direction: Direction::Forward };
-    Ok(read(ctx, channel, &filter).await?.history)
+    let Read { mut history, is_cut, .. } = read(ctx, channel, &filter, Extent::Whole).await?;
+    if is_cut {
+        history.publications.clear();
+    }
+    Ok(history)
 }
 
 /// Where the channel stands.
@@ -106,8 +135,23 @@ pub async fn history_remove(ctx: &Context, channel: &Channel) -> Result<(), Chan
     Ok(cmd.exec_async(&mut ctx.redis.connection()).await?)
 }
 
-async fn read(ctx: &Context, channel: &Channel, filter: &Filter) -> Result<Read, ChannelError> {
-    let (keys, name, epoch) = (&ctx.keys, channel.name.as_str(), scripts::fresh_epoch());
+/// Reads an answer that may be large only when it is its turn.
+async fn read(ctx: &Context, channel: &Channel, filter: &Filter, extent: Extent) -> Result<Read, ChannelError> {
+    let read = read_up_to(ctx, ctx.redis.connection(), (channel, filter, extent), SMALL_BYTES).await?;
+    if !read.is_cut {
+        return Ok(read);
+    }
+    let _turn = ctx.history_turns.take().await?;
+    read_up_to(ctx, ctx.redis.bulk_connection(), (channel, filter, extent), HISTORY_READ_BYTES).await
+}
+
+async fn read_up_to(
+    ctx: &Context,
+    connection: Connection,
+    (channel, filter, extent): (&Channel, &Filter, Extent),
+    bytes: usize,
+) -> Result<Read, ChannelError> {
+    let (keys, name, fresh_epoch) = (&ctx.keys, channel.name.as_str(), scripts::fresh_epoch());
     let since = filter.since.as_ref().map(|since| since.offset);
     let (command, first, last) = match (filter.direction, since) {
         (Direction::Forward, None) => ("XRANGE", "-".to_owned(), "+"),
@@ -118,15 +162,36 @@ async fn read(ctx: &Context, channel: &Channel, filter: &Filter) -> Result<Read,
     // Nothing is before the first, and Redis refuses the range.
     let is_empty = (filter.direction, since) == (Direction::Reverse, Some(0));
     let limit = if is_empty { 0 } else { filter.limit.min(HISTORY_READ_MAX) };
+    let epoch = filter.since.as_ref().map_or("", |since| &since.epoch);
+    let whole_since = since.filter(|_| extent == Extent::Whole).map(|offset| offset.to_string()).unwrap_or_default();
     let meta_ttl_s = ctx.settings().channel_layer_group_expiry;
-    let (offset, epoch, entries, unsaved_ms): (u64, String, Vec<Entry>, Option<u64>) = scripts::run(ctx, &HISTORY, |cmd| {
+    let (offset, epoch, entries, unsaved_ms): (u64, String, Vec<Entry>, Option<u64>) = scripts::run_over(connection, &HISTORY, |cmd| {
         cmd.arg(2).arg(keys.channel_meta(name)).arg(keys.channel_history(name));
-        cmd.arg(&epoch).arg(meta_ttl_s).arg(limit).arg(command).arg(&first).arg(last);
+        cmd.arg(&fresh_epoch).arg(meta_ttl_s).arg(UNPUBLISHED_KEPT_FOR.as_secs().min(meta_ttl_s));
+        cmd.arg(limit).arg(bytes).arg(command).arg(&first).arg(last).arg(epoch).arg(&whole_since);
     })
     .await?;
-    let publications = entries.into_iter().map(Entry::publication).collect::<Result<_, Error>>()?;
-    let history = History { publications, position: Position { offset, epoch: epoch.into() } };
-    Ok(Read { history, unsaved_ms })
+    let mut publications = entries.into_iter().map(Entry::publication).collect::<Result<_, Error>>()?;
+    let is_cut = cut(&mut publications, bytes);
+    Ok(Read { history: History { publications, position: Position { offset, epoch: epoch.into() } }, unsaved_ms, is_cut })
+}
+
+/// Leaves the first publications whose bodies come to no more than `bytes`, but one at least. Returns whether there was more than that.
+pub(super) fn cut(publications: &mut Vec<Publication>, bytes: usize) -> bool {
+    let n_fit = n_within(publications.iter().map(|publication| publication.body.len()), bytes);
+    let is_cut = n_fit < publications.len() || publications.iter().any(|publication| publication.body.len() > bytes);
+    publications.truncate(n_fit);
+    is_cut
+}
+
+/// How many of the first sizes come to no more than `bytes` together; one at least.
+pub(super) fn n_within(sizes: impl Iterator<Item = usize>, bytes: usize) -> usize {
+    let mut total = 0;
+    let fits = |size: &usize| {
+        total += size;
+        total <= bytes
+    };
+    sizes.take_while(fits).count().max(1)
 }
 
 /// One entry of the stream: its id, and its fields `b` and `t`.

@@ -2,7 +2,7 @@
 //! or of one user.
 
 use super::ChannelError;
-use crate::Context;
+use crate::{Context, redis::Connection};
 use redis::{Cmd, FromRedisValue};
 use std::sync::LazyLock;
 
@@ -24,7 +24,7 @@ macro_rules! scripts {
 
 scripts! {
     PUBLISH = "epoch.lua" "publish.lua";
-    HISTORY = "epoch.lua" "history.lua";
+    HISTORY = "epoch.lua" "entries.lua" "history.lua";
     PRESENCE_JOIN = "presence/expiry.lua" "presence/join.lua";
     PRESENCE_REFRESH = "presence/expiry.lua" "presence/refresh.lua";
     PRESENCE_LEAVE = "presence/expiry.lua" "presence/leave.lua";
@@ -32,6 +32,7 @@ scripts! {
     PRESENCE_STATS = "presence/expiry.lua" "presence/stats.lua";
     CONNECTIONS_ENTER = "connections_enter.lua";
     HISTORY_REMOVE = "persist/remove.lua";
+    UNSAVED_READ = "entries.lua" "persist/unsaved.lua";
     UNSAVED_FORGET = "persist/forget.lua";
     SESSION_REMEMBER = "session_remember.lua";
 }
@@ -39,7 +40,15 @@ scripts! {
 /// Runs `script`; `fill` adds the number of keys, the keys and the arguments. A server that does not know the script (it is new,
 /// or was restarted) has done nothing, and is sent it whole.
 pub(super) async fn run<T: FromRedisValue>(ctx: &Context, script: &Script, fill: impl Fn(&mut Cmd)) -> Result<T, ChannelError> {
-    let mut connection = ctx.redis.connection();
+    run_over(ctx.redis.connection(), script, fill).await
+}
+
+/// The same over another connection than everybody's.
+pub(super) async fn run_over<T: FromRedisValue>(
+    mut connection: Connection,
+    script: &Script,
+    fill: impl Fn(&mut Cmd),
+) -> Result<T, ChannelError> {
     let mut cmd = redis::cmd("EVALSHA");
     fill(cmd.arg(&*script.hash));
     match cmd.query_async(&mut connection).await {

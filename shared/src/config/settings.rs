@@ -123,7 +123,7 @@ settings! {
     // Redis.
     /// Redis as a URL: redis, rediss or redis+unix; redis+sentinel://host,host/master or redis+cluster://host,host for several servers.
     REDIS_URL redis_url: SecretString = "";
-    /// Most connections of one process; below API_WORKERS + 5 the worker threads share one.
+    /// Most connections of one process; below 2 API_WORKERS + 6 the worker threads share theirs.
     REDIS_MAX_CONNECTIONS redis_max_connections: usize = "50" in 4..=10_000;
     /// Milliseconds a caller waits for Redis to answer.
     REDIS_ACQUIRE_TIMEOUT_MS redis_acquire_timeout_ms: u64 = "500" in 10..=60_000;

@@ -37,6 +37,7 @@ use tokio::time::timeout;
 pub struct Redis {
     servers: Servers,
     shared: Connection,
+    bulk: Connection,
     patience: Duration,
 }
 
@@ -71,17 +72,22 @@ impl Redis {
                 Servers::Followed { followed: Followed::start(Scout::Cluster(cluster), entry, patience), topology: Topology::Cluster }
             }
         };
-        Ok(Self { shared: servers.connect(settings)?, servers, patience })
+        Ok(Self { shared: servers.connect(settings)?, bulk: servers.connect(settings)?, servers, patience })
     }
 
-    /// The same with a shared connection of its own, opened on the runtime that first uses it.
+    /// The same with shared connections of its own, opened on the runtime that first uses them.
     pub fn with_own_connection(&self, settings: &Settings) -> Result<Self> {
-        Ok(Self { shared: self.servers.connect(settings)?, ..self.clone() })
+        Ok(Self { shared: self.servers.connect(settings)?, bulk: self.servers.connect(settings)?, ..self.clone() })
     }
 
     /// The shared connection. A command fails within the response timeout (500 ms) while Redis is away.
     pub fn connection(&self) -> Connection {
         self.shared.clone()
+    }
+
+    /// The same for large answers, which would hold up those of everybody behind them. It opens when it is first used.
+    pub(crate) fn bulk_connection(&self) -> Connection {
+        self.bulk.clone()
     }
 
     /// A healing connection of its own, for a task whose traffic should not queue behind everyone's.

@@ -3,7 +3,13 @@
 use super::store::{self, Span};
 use crate::{
     Context, Error, Result,
-    channels::{Channel, ChannelError, Direction, Filter, HISTORY_READ_MAX, History, Publication, history::Read},
+    channels::{
+        Channel, ChannelError, Direction, Filter, HISTORY_READ_MAX, History, Publication,
+        history::{HISTORY_READ_BYTES, Read, cut, n_within},
+        scripts::{self, UNSAVED_READ},
+    },
+    clock::from_unix_ms,
+    page::{Key, Page, PageRequest},
 };
 use bytes::Bytes;
 use std::{collections::BTreeMap, sync::Arc};
@@ -22,29 +28,59 @@ pub struct ArchiveCursor {
     pub offset: u64,
 }
 
-/// What was saved of a channel, across its epochs, newest first. The last second's publications may not be saved yet: those are in
-/// the channel's [`history`](crate::channels::history()).
-pub async fn archive(ctx: &Context, channel: &Channel, before: Option<ArchiveCursor>, limit: u32) -> Result<Vec<Archived>, ChannelError> {
+const BYTES: i64 = HISTORY_READ_BYTES as i64;
+
+/// A page of what was saved of a channel, across its epochs, newest first; it ends sooner where a page would be too large. The last
+/// second's publications may not be saved yet: those are in the channel's [`history`](crate::channels::history()).
+pub async fn archive(ctx: &Context, channel: &Channel, request: &PageRequest<ArchiveCursor>) -> Result<Page<Archived>, ChannelError> {
     if !channel.namespace.persist {
         return Err(ChannelError::NotAvailable);
     }
     // Later than anything that was published, and a time that PostgreSQL has as well.
     const END_OF_TIME_MS: i64 = 253_402_300_799_000;
-    let before = before.map_or((END_OF_TIME_MS, i64::MAX), |cursor| (cursor.published_at_ms, signed(cursor.offset)));
-    let archived = store::archived(&ctx.pg, channel.name.as_str(), before, i64::from(limit.min(HISTORY_READ_MAX))).await?;
-    Ok(archived.into_iter().map(|row| Archived { epoch: row.epoch.into(), publication: row.publication }).collect())
+    let before = request.before.map_or((END_OF_TIME_MS, i64::MAX), |cursor| (cursor.published_at_ms, signed(cursor.offset)));
+    let limit = request.limit.min(HISTORY_READ_MAX.into());
+    let _turn = ctx.history_turns.take().await?;
+    let rows = store::archived(&ctx.pg, channel.name.as_str(), before, (limit + 1, BYTES)).await?;
+    let found: Vec<_> = rows.into_iter().map(|row| Archived { epoch: row.epoch.into(), publication: row.publication }).collect();
+    let sizes = found.iter().map(|archived| archived.publication.body.len());
+    let n_fit = n_within(sizes, HISTORY_READ_BYTES).min(usize::try_from(limit).expect("at most 300"));
+    let request = PageRequest { limit: i64::try_from(n_fit).expect("at most 300"), ..*request };
+    Ok(Page::from_rows(found, &request, Archived::cursor))
+}
+
+impl Archived {
+    fn cursor(&self) -> ArchiveCursor {
+        ArchiveCursor { published_at_ms: self.publication.published_at_ms, offset: self.publication.offset }
+    }
+}
+
+impl Key for ArchiveCursor {
+    fn to_bytes(&self) -> Vec<u8> {
+        [self.published_at_ms.to_be_bytes(), self.offset.to_be_bytes()].concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (published_at_ms, offset) = bytes.split_first_chunk::<8>()?;
+        let published_at_ms = i64::from_be_bytes(*published_at_ms);
+        from_unix_ms(published_at_ms)?;
+        Some(Self { published_at_ms, offset: u64::from_be_bytes(offset.try_into().ok()?) })
+    }
 }
 
 /// `read`, with what Redis has let go of. Without the database it is only what Redis has: a reader sees by the offsets that there
 /// was more.
-pub(in crate::channels) async fn complete(ctx: &Context, channel: &Channel, filter: &Filter, read: Read) -> History {
-    let Read { mut history, unsaved_ms } = read;
-    let Some(gap) = Gap::of(filter, &history) else { return history };
+pub(in crate::channels) async fn complete(ctx: &Context, channel: &Channel, filter: &Filter, read: Read) -> Result<History, ChannelError> {
+    let Read { mut history, unsaved_ms, is_cut } = read;
+    // Redis itself has what comes next.
+    let is_complete = is_cut && filter.direction == Direction::Reverse;
+    let Some(gap) = Gap::of(filter, &history).filter(|_| !is_complete) else { return Ok(history) };
+    let _turn = ctx.history_turns.take().await?;
     match gap.fill(ctx, channel, &history, unsaved_ms).await {
         Ok(older) => gap.join(older, &mut history),
         Err(error) => tracing::warn!(%error, channel = %channel.name, "history is only what Redis keeps"),
     }
-    history
+    Ok(history)
 }
 
 /// The offsets that were asked for and that Redis does not have: those strictly between two.
@@ -69,10 +105,11 @@ impl Gap {
                 (0, below, limit - history.publications.len())
             }
         };
-        (limit > 0 && below > after + 1).then_some(Self { after, below, limit, direction: filter.direction })
+        (limit > 0 && below.saturating_sub(after) > 1).then_some(Self { after, below, limit, direction: filter.direction })
     }
 
-    /// What is unsaved is read before what is saved: a publication is always in one of them, and moves only this way.
+    /// What is unsaved is read before what is saved: a publication is always in one of them, and moves only this way. Either comes with
+    /// the publication that passes the bytes of an answer, if one does: so nothing of the other stands where more of it should.
     async fn fill(&self, ctx: &Context, channel: &Channel, history: &History, unsaved_ms: Option<u64>) -> Result<Vec<Publication>> {
         let mut found = BTreeMap::new();
         if let Some(unsaved_ms) = unsaved_ms {
@@ -82,8 +119,8 @@ impl Gap {
         let span = Span { channel, epoch, after: signed(self.after), below: signed(self.below) };
         let limit = i64::try_from(self.limit).expect("at most 300");
         let saved = match self.direction {
-            Direction::Forward => store::oldest(&ctx.pg, span, limit).await?,
-            Direction::Reverse => store::newest(&ctx.pg, span, limit).await?,
+            Direction::Forward => store::oldest(&ctx.pg, span, (limit, BYTES)).await?,
+            Direction::Reverse => store::newest(&ctx.pg, span, (limit, BYTES)).await?,
         };
         found.extend(saved.into_iter().map(|publication| (publication.offset, publication)));
         Ok(match self.direction {
@@ -98,9 +135,11 @@ impl Gap {
             Direction::Forward => ("XRANGE", low, high),
             Direction::Reverse => ("XREVRANGE", high, low),
         };
-        let mut cmd = redis::cmd(command);
-        cmd.arg(ctx.keys.channel_unsaved(channel.name.as_str())).arg(first).arg(last).arg("COUNT").arg(self.limit);
-        let entries: Vec<(String, Vec<String>)> = cmd.query_async(&mut ctx.redis.connection()).await?;
+        let key = ctx.keys.channel_unsaved(channel.name.as_str());
+        let entries: Vec<(String, Vec<String>)> = scripts::run_over(ctx.redis.bulk_connection(), &UNSAVED_READ, |cmd| {
+            cmd.arg(1).arg(&key).arg(command).arg(&first).arg(&last).arg(self.limit).arg(HISTORY_READ_BYTES);
+        })
+        .await?;
         entries
             .into_iter()
             .map(|(id, fields)| publication(fields).ok_or_else(|| Error::internal(format!("`{id}` is no publication"))))
@@ -116,6 +155,7 @@ impl Gap {
             }
             Direction::Reverse => history.publications.extend(older),
         }
+        cut(&mut history.publications, HISTORY_READ_BYTES);
     }
 }
 

@@ -92,46 +92,64 @@ pub(super) struct Span<'a> {
     pub(super) below: i64,
 }
 
-/// The oldest of a span, oldest first.
-pub(super) async fn oldest(pg: &PgPool, span: Span<'_>, limit: i64) -> Result<Vec<Publication>> {
+/// The oldest of a span, oldest first: at most `limit`, and none behind the one with which their bodies come to more than `bytes`.
+pub(super) async fn oldest(pg: &PgPool, span: Span<'_>, (limit, bytes): (i64, i64)) -> Result<Vec<Publication>> {
     let rows = sqlx::query_as!(
         Row,
-        r#"SELECT "offset", published_at, body
-        FROM publications
-        WHERE channel = $1
-          AND epoch = $2
-          AND "offset" > $3
-          AND "offset" < $4
-        ORDER BY "offset"
-        LIMIT $5"#,
+        r#"SELECT "offset" AS "offset!", published_at AS "published_at!", body AS "body!"
+        FROM (
+            SELECT *, sum(octet_length(body)) OVER (ORDER BY "offset") - octet_length(body) AS bytes_before
+            FROM (
+                SELECT "offset", published_at, body
+                FROM publications
+                WHERE channel = $1
+                  AND epoch = $2
+                  AND "offset" > $3
+                  AND "offset" < $4
+                ORDER BY "offset"
+                LIMIT $5
+            ) AS wanted
+        ) AS counted
+        WHERE bytes_before <= $6
+        ORDER BY "offset""#,
         span.channel,
         span.epoch,
         span.after,
         span.below,
         limit,
+        bytes,
     )
     .fetch_all(pg)
     .await?;
     rows.into_iter().map(Row::publication).collect()
 }
 
-/// The newest of a span, newest first.
-pub(super) async fn newest(pg: &PgPool, span: Span<'_>, limit: i64) -> Result<Vec<Publication>> {
+/// The newest of a span, newest first; `limit` and `bytes` as with [`oldest`].
+pub(super) async fn newest(pg: &PgPool, span: Span<'_>, (limit, bytes): (i64, i64)) -> Result<Vec<Publication>> {
     let rows = sqlx::query_as!(
         Row,
-        r#"SELECT "offset", published_at, body
-        FROM publications
-        WHERE channel = $1
-          AND epoch = $2
-          AND "offset" > $3
-          AND "offset" < $4
-        ORDER BY "offset" DESC
-        LIMIT $5"#,
+        r#"SELECT "offset" AS "offset!", published_at AS "published_at!", body AS "body!"
+        FROM (
+            SELECT *, sum(octet_length(body)) OVER (ORDER BY "offset" DESC) - octet_length(body) AS bytes_before
+            FROM (
+                SELECT "offset", published_at, body
+                FROM publications
+                WHERE channel = $1
+                  AND epoch = $2
+                  AND "offset" > $3
+                  AND "offset" < $4
+                ORDER BY "offset" DESC
+                LIMIT $5
+            ) AS wanted
+        ) AS counted
+        WHERE bytes_before <= $6
+        ORDER BY "offset" DESC"#,
         span.channel,
         span.epoch,
         span.after,
         span.below,
         limit,
+        bytes,
     )
     .fetch_all(pg)
     .await?;
@@ -144,20 +162,34 @@ pub(super) struct Archived {
     pub(super) publication: Publication,
 }
 
-/// The newest of a channel before an instant and offset, whatever their epochs, newest first.
-pub(super) async fn archived(pg: &PgPool, channel: &str, (before_ms, offset): (i64, i64), limit: i64) -> Result<Vec<Archived>> {
+/// The newest of a channel before an instant and offset, whatever their epochs, newest first; `limit` and `bytes` as with [`oldest`].
+pub(super) async fn archived(
+    pg: &PgPool,
+    channel: &str,
+    (before_ms, offset): (i64, i64),
+    (limit, bytes): (i64, i64),
+) -> Result<Vec<Archived>> {
     let before = from_unix_ms(before_ms).ok_or_else(|| Error::internal("a cursor's instant is a time"))?;
     let rows = sqlx::query!(
-        r#"SELECT epoch, "offset", published_at, body
-        FROM publications
-        WHERE channel = $1
-          AND (published_at, "offset") < ($2, $3)
-        ORDER BY published_at DESC, "offset" DESC
-        LIMIT $4"#,
+        r#"SELECT epoch AS "epoch!", "offset" AS "offset!", published_at AS "published_at!", body AS "body!"
+        FROM (
+            SELECT *, sum(octet_length(body)) OVER (ORDER BY published_at DESC, "offset" DESC) - octet_length(body) AS bytes_before
+            FROM (
+                SELECT epoch, "offset", published_at, body
+                FROM publications
+                WHERE channel = $1
+                  AND (published_at, "offset") < ($2, $3)
+                ORDER BY published_at DESC, "offset" DESC
+                LIMIT $4
+            ) AS wanted
+        ) AS counted
+        WHERE bytes_before <= $5
+        ORDER BY published_at DESC, "offset" DESC"#,
         channel,
         before,
         offset,
         limit,
+        bytes,
     )
     .fetch_all(pg)
     .await?;

@@ -44,8 +44,74 @@ async fn every_filter_reads_what_it_says() {
             since: since.map(|offset| Position { offset, epoch: std::sync::Arc::clone(&epoch) }),
             direction: if is_reverse { Direction::Reverse } else { Direction::Forward },
         };
-        assert_eq!(read(&channels, &long, filter.clone()).await, model, "{filter:?}");
+        if !is_reverse && since.is_some_and(|since| since > N) {
+            assert!(matches!(history(&channels.ctx, &long, &filter).await, Err(ChannelError::UnrecoverablePosition)), "{filter:?}");
+        } else {
+            assert_eq!(read(&channels, &long, filter.clone()).await, model, "{filter:?}");
+        }
     }
+}
+
+#[tokio::test]
+async fn offsets_beyond_all_that_were_given_out_are_no_position() {
+    let channels = Channels::open().await;
+    for channel in [channels.channel("kept:1"), channels.channel("saved:1")] {
+        let epoch = channels.publish(&channel, "1").await.epoch;
+        for offset in [2, u64::MAX - 1, u64::MAX] {
+            let since = Some(Position { offset, epoch: std::sync::Arc::clone(&epoch) });
+            let filter = Filter { limit: 9, since, direction: Direction::Forward };
+            assert!(matches!(history(&channels.ctx, &channel, &filter).await, Err(ChannelError::UnrecoverablePosition)), "{offset}");
+            assert_eq!(read(&channels, &channel, Filter { direction: Direction::Reverse, ..filter }).await, [1], "{offset}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_ends_before_it_is_too_large_and_catching_up_is_all_or_nothing() {
+    let channels = Channels::open().await;
+    let long = channels.channel("long:1");
+    let data = format!("\"{}\"", "x".repeat(60_000));
+    let mut last = Position::new(0, "");
+    for _ in 0..20 {
+        last = channels.publish(&long, &data).await;
+    }
+    let since = |offset| Position { offset, ..last.clone() };
+    let from = |offset| Filter { limit: 300, since: Some(since(offset)), direction: Direction::Forward };
+    assert_eq!(read(&channels, &long, from(0)).await, (1..=17).collect::<Vec<_>>());
+    assert_eq!(read(&channels, &long, from(17)).await, [18, 19, 20]);
+    assert_eq!(read(&channels, &long, Filter::newest(300)).await, (4..=20).rev().collect::<Vec<_>>());
+    for (offset, n_missed) in [(3, 17), (2, 0), (20, 0)] {
+        let missed = missed(&channels.ctx, &long, &since(offset)).await.unwrap();
+        assert_eq!((missed.publications.len(), &missed.position), (n_missed, &last), "{offset}");
+    }
+}
+
+#[tokio::test]
+async fn many_who_come_back_at_once_are_all_served() {
+    let channels = Channels::open().await;
+    let long = channels.channel("long:1");
+    let data = format!("\"{}\"", "x".repeat(2_000));
+    futures_util::future::join_all((0..300).map(|_| channels.publish(&long, &data))).await;
+    let start = Position::new(0, "");
+    let all = futures_util::future::join_all((0..60).map(|_| missed(&channels.ctx, &long, &start))).await;
+    assert!(all.iter().all(|missed| missed.as_ref().is_ok_and(|missed| missed.publications.len() == 300)));
+}
+
+#[tokio::test]
+async fn a_position_that_nothing_was_published_at_is_kept_for_minutes() {
+    let channels = Channels::open().await;
+    let kept = channels.channel("kept:1");
+    let ttl = async || -> i64 {
+        let key = channels.ctx.keys.channel_meta("kept:1");
+        redis::cmd("TTL").arg(key).query_async(&mut channels.ctx.redis.connection()).await.expect("Redis answers")
+    };
+    let before = position(&channels.ctx, &kept).await.unwrap();
+    assert!((1..=600).contains(&ttl().await));
+    let first = channels.publish(&kept, "1").await;
+    assert_eq!((first.epoch, first.offset), (before.epoch, 1));
+    assert!(ttl().await > 80_000);
+    position(&channels.ctx, &kept).await.unwrap();
+    assert!(ttl().await > 80_000);
 }
 
 #[tokio::test]
