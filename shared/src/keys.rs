@@ -58,8 +58,16 @@ impl Keys {
     /// 8. `ready:0` to `ready:9`, lists of job ids by priority; entries whose `att` says otherwise are leftovers
     /// 18. `quarantine` list of the suspects (standings with crashes) that are ready: only quarantine children lease from it
     /// 19. `followed` sorted set of job ids whose channel somebody is subscribed to, by expiry in milliseconds
-    pub fn queue_scripts(&self, queue: &str) -> [String; 19] {
-        const PARTS: [&str; 19] = [
+    /// 20. `ckey` hash by job id: its concurrency key, if it has one
+    /// 21. `slots` hash by concurrency key: ids of the jobs that took one of its slots, with commas; those whose lease is over hold none
+    /// 22. `parked` sorted set, by name: `<concurrency key> NUL <job id>` of ready jobs that wait for a slot
+    /// 23. `blocked` sorted set of concurrency keys with parked jobs, by when they are looked at next, in milliseconds
+    ///
+    /// `cfg` also holds limits (`<concurrency>:<rate>:<per_ms>:<per key>`, absent without any), blocked (there while somebody found no
+    /// room), keyed (there once a job with a concurrency key came), keyed_from (before that none of them is leased) and rate_tat (when
+    /// the bucket of the rate is full again, in milliseconds).
+    pub fn queue_scripts(&self, queue: &str) -> [String; 23] {
+        const PARTS: [&str; 23] = [
             "cfg",
             "env",
             "att",
@@ -79,6 +87,10 @@ impl Keys {
             "ready:9",
             "quarantine",
             "followed",
+            "ckey",
+            "slots",
+            "parked",
+            "blocked",
         ];
         PARTS.map(|part| self.queue(queue, part))
     }

@@ -45,6 +45,35 @@ async fn the_tag_of_a_queue_is_that_of_its_settings() {
 }
 
 #[tokio::test]
+async fn limits_are_set_shown_and_lifted() {
+    let world = World::new().await;
+    let admin = register_admin(&world.app).await;
+    let patch = |limits: Value| {
+        let body = json!({ "limits": limits });
+        world.app.request(Method::PATCH, "/api/v1/queues/calls").bearer_auth(token(&admin)).json(&body)
+    };
+    let limits = json!({"max_depth": null, "concurrency": 5, "rate": {"limit": 100, "per_ms": 60_000}, "per_key_concurrency": 2});
+    assert_eq!(send(patch(limits.clone())).await.1["limits"], limits);
+    assert_eq!(send(world.get("/queues/calls")).await.1["limits"], limits);
+    let lifted = json!({"max_depth": null, "concurrency": null, "rate": null, "per_key_concurrency": null});
+    assert_eq!(send(patch(json!({}))).await.1["limits"], lifted);
+    let bad = [
+        json!({"concurrency": 0}),
+        json!({"rate": {"limit": 0, "per_ms": 1}}),
+        json!({"rate": {"limit": 1, "per_ms": 86_400_001}}),
+        json!({"per_key_concurrency": 101}),
+    ];
+    for limits in bad {
+        assert_eq!(send_for_problem(patch(limits.clone())).await, (422, "validation_failed".to_owned()), "{limits}");
+    }
+    assert_eq!(send_for_problem(patch(json!({"rate": {"limit": 1}}))).await, (400, "invalid_json".to_owned()));
+    for key in ["", "a\nb", &"k".repeat(201)] {
+        let submit = world.submit(&json!({"kind": "debug.echo", "concurrency_key": key}));
+        assert_eq!(send_for_problem(submit).await, (422, "validation_failed".to_owned()), "{key:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_queue_is_deleted_when_it_is_empty() {
     let world = World::new().await;
     let admin = register_admin(&world.app).await;

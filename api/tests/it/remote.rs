@@ -9,7 +9,7 @@ use crate::{
 };
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
-use shared::jobs::engine::{QueueKeys, QueueRow, expire, reconcile};
+use shared::jobs::engine::{Limits, QueueKeys, QueueRow, expire, reconcile};
 use std::time::Duration;
 
 const QUEUE: &str = "remote";
@@ -37,7 +37,8 @@ impl World {
 
     /// Lets Redis know the queue, as the leader of the workers does.
     pub(crate) async fn restore(&self, queue: &str) {
-        let row = QueueRow { name: queue.parse().unwrap(), is_paused: false, is_remote: true };
+        let created_at = self.app.state.ctx.clock.now();
+        let row = QueueRow { name: queue.parse().unwrap(), is_paused: false, is_remote: true, limits: Limits::default(), created_at };
         reconcile::restore(&self.app.state.ctx, &row).await.unwrap();
     }
 

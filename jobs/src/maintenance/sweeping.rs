@@ -8,9 +8,9 @@ use shared::{
     jobs::{
         QueueName,
         engine::{
-            QueueKeys, QueueRow, discovery,
+            Limits, QueueKeys, QueueRow, discovery,
             doorbell::{self, Bell},
-            expire, reconcile,
+            expire, reconcile, set_limits,
         },
     },
 };
@@ -67,6 +67,8 @@ struct Swept {
     keys: QueueKeys,
     due_at: Instant,
     rebuild: Option<AbortOnDropHandle<()>>,
+    /// The limits that this leader saw to.
+    limits: Option<Limits>,
 }
 
 struct Sweeper<'a> {
@@ -127,6 +129,7 @@ fn take_rows(ctx: &Context, queues: &mut HashMap<QueueName, Swept>, rows: &[Queu
             keys: QueueKeys::new(&ctx.keys, &row.name),
             due_at: Instant::now(),
             rebuild: None,
+            limits: None,
         });
         queue.row = row.clone();
     }
@@ -167,9 +170,14 @@ impl Sweeper<'_> {
                 known = Known::No;
                 reconcile::restore(self.ctx, &queue.row).await?;
                 self.rebuild(queue);
+                queue.limits = Some(queue.row.limits);
             } else if swept.is_rebuilding && queue.rebuild.is_none() {
                 // Whoever led before was lost in the middle of it.
                 self.rebuild(queue);
+            }
+            if queue.limits != Some(queue.row.limits) {
+                set_limits(self.ctx, &queue.row.name, &queue.row.limits).await?;
+                queue.limits = Some(queue.row.limits);
             }
             if !swept.has_more {
                 queue.due_at = Instant::now() + if swept.is_known && swept.is_at_rest { REST } else { Duration::ZERO };

@@ -10,6 +10,7 @@ mod drain;
 mod events;
 mod fencing;
 mod http;
+mod limits;
 mod mail;
 mod outcomes;
 mod redis_loss;

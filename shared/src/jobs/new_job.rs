@@ -74,9 +74,10 @@ pub struct SubmitJob {
     #[validate(custom(function = "tag_list"))]
     #[schema(schema_with = tags_schema)]
     pub tags: Option<Vec<String>>,
-    /// Not supported yet.
-    #[schema(ignore)]
-    #[validate(length(max = 200))]
+    /// Of the jobs of one key in a queue only `per_key_concurrency` run at once (1 unless the queue says otherwise); the others
+    /// wait, those created first go first.
+    #[validate(custom(function = "one_line_key"))]
+    #[schema(min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$")]
     pub concurrency_key: Option<String>,
     /// Where a job of kind `http.request` is delivered.
     #[serde(default, deserialize_with = "json_fields::object")]
@@ -173,6 +174,7 @@ pub struct NewJob {
     pub tags: Vec<String>,
     /// Where it is delivered, checked.
     pub target: Option<Box<RawValue>>,
+    pub concurrency_key: Option<String>,
     pub request_id: Option<String>,
     pub traceparent: Option<String>,
     pub created_at: OffsetDateTime,
@@ -230,6 +232,10 @@ impl SubmitJob {
             let detail = "cannot be had in a queue with `durability: \"redis\"`";
             return Err(Error::invalid("/target", "not_supported", detail));
         }
+        if self.concurrency_key.is_some() && defaults.durability == Durability::Redis {
+            let detail = "is not supported in a queue with `durability: \"redis\"`";
+            return Err(Error::invalid("/concurrency_key", "not_supported", detail));
+        }
         let now = clock.now();
         let job = NewJob {
             id: JobId::new(),
@@ -251,6 +257,7 @@ impl SubmitJob {
             payload: self.payload.unwrap_or_else(empty_object),
             tags: self.tags.unwrap_or_default(),
             target: None,
+            concurrency_key: self.concurrency_key,
             request_id: origin.request_id,
             traceparent: origin.traceparent,
             created_at: now,
@@ -283,11 +290,8 @@ impl SubmitJob {
 
     /// Fields that the contract names and that nothing acts on yet are refused, never ignored.
     fn refuse_unsupported(&self) -> Result<()> {
-        let fields = [
-            ("/concurrency_key", self.concurrency_key.is_some()),
-            ("/batch_id", self.batch_id.is_some()),
-            ("/depends_on", self.depends_on.as_ref().is_some_and(|parents| !parents.is_empty())),
-        ];
+        let fields =
+            [("/batch_id", self.batch_id.is_some()), ("/depends_on", self.depends_on.as_ref().is_some_and(|parents| !parents.is_empty()))];
         let used = fields.into_iter().filter(|(_, used)| *used);
         let error = used.fold(Error::new(crate::Code::ValidationFailed, "The body breaks a rule."), |error, (pointer, _)| {
             error.with_field(pointer, "not_supported", "is not supported by this release")
@@ -314,6 +318,12 @@ impl NewJob {
 
 fn name(text: &str) -> Result<(), ValidationError> {
     if names::is_name(text) { Ok(()) } else { Err(ValidationError::new("name").with_message(names::NAME_RULE.into())) }
+}
+
+fn one_line_key(key: &str) -> Result<(), ValidationError> {
+    let is_well_formed = (1..=200).contains(&key.chars().count()) && !key.contains(char::is_control);
+    let message = "must have 1 to 200 characters, none a control character";
+    is_well_formed.then_some(()).ok_or_else(|| ValidationError::new("concurrency_key").with_message(message.into()))
 }
 
 fn tag_list(tags: &[String]) -> Result<(), ValidationError> {

@@ -50,6 +50,7 @@ pub(crate) async fn submit(ctx: &Context, asked: Asked) -> Result<()> {
         unique: unique.map(|(key, ttl_s)| Unique { key, ttl_s, on_conflict: OnConflict::ReturnExisting, replaces: None }),
         tags: Vec::new(),
         target: None,
+        concurrency_key: None,
         request_id: asked.request_id,
         traceparent: None,
         created_at: now,

@@ -8,7 +8,7 @@ mod stats;
 pub use dead::{DeadGroup, DeadLetters, GroupBy, ListDead, Removed, Requeued, SelectDead, delete_dead, list_dead, requeue_dead};
 pub use purge::{Purge, Purged, purge};
 pub(super) use settings::QueueCache;
-pub use settings::{Creator, Durability, PatchLimits, PatchQueue, PatchRetention, QueueSettings};
+pub use settings::{Creator, Durability, PatchLimits, PatchQueue, PatchRate, PatchRetention, QueueSettings};
 pub use stats::{Queue, QueueLimits, QueueRetention, QueueStats, Rate};
 
 use super::{
@@ -89,6 +89,9 @@ pub async fn update(
     tx.commit().await?;
     ctx.jobs.queues.forget(name);
     ctx.jobs.volatile_queues.forget();
+    if patch.limits.is_some() {
+        race::set_limits(ctx, name, &settings.limits()).await;
+    }
     stats::queue(ctx, settings).await
 }
 

@@ -4,7 +4,7 @@
 use super::{
     JobKind, NewJob, QueueName, RetryPolicy,
     engine::{
-        self, Depths, Enqueue, Lease, Paused, Standing,
+        self, Depths, Enqueue, Lease, Limits, Paused, Standing,
         rates::{self, Rates},
     },
     events,
@@ -81,6 +81,7 @@ fn copy_of(job: Requeued) -> Option<Enqueue> {
         traceparent: job.traceparent,
         verify: false,
         volatile: None,
+        concurrency_key: job.concurrency_key,
     })
 }
 
@@ -176,6 +177,13 @@ pub(super) async fn stalled_since(ctx: &Context, queue: &QueueName) -> Option<Of
 pub(super) async fn set_paused(ctx: &Context, queue: &QueueName, paused: Paused) {
     if let Err(error) = engine::set_paused(ctx, queue, paused).await {
         tracing::warn!(%error, %queue, ?paused, "the pause is written but not announced; the reconciler will");
+    }
+}
+
+/// Makes changed limits felt at once.
+pub(super) async fn set_limits(ctx: &Context, queue: &QueueName, limits: &Limits) {
+    if let Err(error) = engine::set_limits(ctx, queue, limits).await {
+        tracing::warn!(%error, %queue, "limits are written but not announced; the leader will");
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{Overlap, Schedule, expression::canonical_zone, rule::Rule};
 use crate::{
     Code, Error, Result,
+    endpoints::input::SubmitTarget,
     jobs::{
         SubmitJob,
         names::{self, NAME_RULE},
@@ -46,6 +47,12 @@ pub struct ScheduledJob {
     #[serde(default, deserialize_with = "json_fields::object", skip_serializing_if = "Option::is_none")]
     #[validate(nested)]
     pub unique: Option<SubmitUnique>,
+    #[serde(default, deserialize_with = "json_fields::object", skip_serializing_if = "Option::is_none")]
+    #[validate(nested)]
+    pub target: Option<SubmitTarget>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$")]
+    pub concurrency_key: Option<String>,
     /// Up to 19 labels; all jobs of a schedule have `schedule:<its id>` as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[validate(length(max = TAGS_MAX))]
@@ -228,8 +235,8 @@ pub(super) fn submit_of(schedule: &Schedule) -> SubmitJob {
         retry: job.retry,
         unique: job.unique,
         tags: Some(tags),
-        concurrency_key: None,
-        target: None,
+        concurrency_key: job.concurrency_key,
+        target: job.target,
         batch_id: None,
         depends_on: None,
     }

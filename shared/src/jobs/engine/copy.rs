@@ -71,6 +71,8 @@ pub struct Enqueue {
     pub verify: bool,
     /// Of a job that has no row until it ends; its payload then is here, whatever its length.
     pub volatile: Option<Volatile>,
+    /// It is leased only while this key has a free slot.
+    pub concurrency_key: Option<String>,
 }
 
 /// What the row of a volatile job needs beside the rest of its envelope.
@@ -102,6 +104,7 @@ impl From<&NewJob> for Enqueue {
             traceparent: job.traceparent.clone(),
             verify: false,
             volatile,
+            concurrency_key: job.concurrency_key.clone(),
         }
     }
 }

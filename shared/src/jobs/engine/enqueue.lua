@@ -1,7 +1,8 @@
 -- Puts copies of rows into a queue. A copy replaces an older one and never a newer one, so a replay is harmless.
 --
 -- KEYS  every key of the queue, see `Keys::queue_scripts`
--- ARGV  doorbell channel, queue name, as_of_ms, places, then per job: id, standing, run_at_ms, envelope
+-- ARGV  doorbell channel, queue name, as_of_ms, places, then per job: id, standing, run_at_ms, envelope,
+--       concurrency key ('': none)
 --       as_of_ms is Redis' time from before the rows were read, refused when more than 5 s old; 0 = just committed
 --       places 'kept', or 'lost' while the queue is rebuilt: whatever is not leased by a whole lease is placed again
 -- Returns the number of copies written, or -1 when as_of_ms is too old.
@@ -27,7 +28,7 @@ if as_of > 0 and now - as_of > 5000 then
 end
 
 local ids = {}
-for at = 5, #ARGV, 4 do
+for at = 5, #ARGV, 5 do
   ids[#ids + 1] = ARGV[at]
 end
 if #ids == 0 then
@@ -40,9 +41,9 @@ if places_lost then
 end
 
 local envelopes, standings, pushes, delays, stolen = {}, {}, {}, {}, {}
-local undelayed, written, rings = {}, 0, false
+local undelayed, written, rings, keys = {}, 0, false, {}
 for i, id in ipairs(ids) do
-  local at = 4 * i + 1
+  local at = 5 * i
   local standing, run_at, envelope = ARGV[at + 1], tonumber(ARGV[at + 2]), ARGV[at + 3]
   local attempt = tonumber(string.match(standing, '^%d:(%d+)'))
   local place, copied
@@ -63,6 +64,10 @@ for i, id in ipairs(ids) do
     end
     envelopes[#envelopes + 1] = id
     envelopes[#envelopes + 1] = envelope
+    if ARGV[at + 4] ~= '' then
+      keys[#keys + 1] = id
+      keys[#keys + 1] = ARGV[at + 4]
+    end
     standings[#standings + 1] = id
     if run_at <= now then
       standings[#standings + 1] = 'r' .. standing
@@ -90,6 +95,10 @@ if written > 0 then
     redis.call('HINCRBY', KEYS[1], 'n_in', written)
   end
   -- In this order: of a script that a Redis loads by half, nothing is left that the reconciler cannot see.
+  if #keys > 0 then
+    redis.call('HSET', KEYS[1], 'keyed', '1')
+    redis.call('HSET', KEYS[20], unpack(keys))
+  end
   redis.call('HSET', att, unpack(standings))
   redis.call('HSET', env, unpack(envelopes))
 end

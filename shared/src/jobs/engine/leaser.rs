@@ -105,7 +105,7 @@ pub struct Leaser {
     loaded: (mpsc::Sender<Option<Loaded>>, mpsc::Receiver<Option<Loaded>>),
     /// No beat before this: the last one failed.
     resume_at: Option<Instant>,
-    /// Queues are looked at again then: this Redis did not know one yet.
+    /// Queues are looked at again then: this Redis did not know one yet, or the rate of one lets more go.
     rouse_at: Option<Instant>,
     /// Looks for leases whose answer got lost that are still to be made.
     n_reclaims: usize,
@@ -293,8 +293,9 @@ impl Leaser {
         if step.want > 0 {
             lane.may_have_more = stepped.more;
         }
-        if !stepped.known {
-            self.rouse_at = Some(Instant::now() + KNOWN_SOON);
+        if let Some(after) = if stepped.known { stepped.again_after } else { Some(KNOWN_SOON) } {
+            let rouse_at = Instant::now() + after;
+            self.rouse_at = Some(self.rouse_at.map_or(rouse_at, |at| at.min(rouse_at)));
         }
         self.wiring.held.settling(marked.iter().map(|conclusion| conclusion.delivery.token));
         settling.extend(marked);

@@ -21,6 +21,7 @@ for i, id in ipairs(ARGV) do
     redis.call('ZREM', leased, id)
     redis.call('HDEL', env, id)
     redis.call('HDEL', att, id)
+    redis.call('HDEL', KEYS[20], id)
     mended = mended + 1
   elseif leases[i] and not is_leased then
     redis.call('HDEL', tok, id)

@@ -15,6 +15,7 @@ use redis::Script;
 use std::{
     collections::{HashMap, HashSet},
     sync::LazyLock,
+    time::Duration,
 };
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -29,7 +30,11 @@ pub fn id_floor(at: OffsetDateTime) -> Uuid {
 
 /// Lets a queue be leased from on this Redis, as its row says. What it holds is rebuilt afterwards, while it already runs.
 pub async fn restore(ctx: &Context, queue: &QueueRow) -> Result<()> {
-    scripts::restore(&mut ctx.redis.connection(), &QueueKeys::new(&ctx.keys, &queue.name), queue.is_paused).await
+    let lease = Duration::from_millis(ctx.settings().worker_lease_ms);
+    // Nothing can have been leased from a queue that is younger than a lease.
+    let keyed_wait = if ctx.clock.now() - queue.created_at < lease { Duration::ZERO } else { lease };
+    let keys = QueueKeys::new(&ctx.keys, &queue.name);
+    scripts::restore(&mut ctx.redis.connection(), &keys, queue.is_paused, &queue.limits, keyed_wait).await
 }
 
 /// Copies every pending row of a queue into Redis, those that are due first; returns how many copies were written.

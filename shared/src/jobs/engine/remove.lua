@@ -19,6 +19,7 @@ end
 if #removed > 0 then
   redis.call('HDEL', env, unpack(removed))
   redis.call('HDEL', att, unpack(removed))
+  redis.call('HDEL', KEYS[20], unpack(removed))
   redis.call('ZREM', delayed, unpack(removed))
 end
 return #removed

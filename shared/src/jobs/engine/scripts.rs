@@ -3,8 +3,11 @@
 //! What they take and return is written on top of each `.lua` file. A call that fails is told as it is; callers retry.
 
 mod repair;
+mod taking;
 
 pub(super) use repair::{forget_places, mend, rebuilt, remove, restore, ring};
+pub(super) use taking::take;
+pub use taking::{Purpose, Taken};
 
 use super::{
     copy::{Enqueue, Standing},
@@ -22,16 +25,16 @@ pub const IDS_MAX: usize = 1_000;
 const FAIR_EVERY: usize = 16;
 
 macro_rules! scripts {
-    ($($name:ident = $file:literal;)*) => {$(
-        static $name: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!($file)));
+    ($($name:ident = $file:literal $(after $before:literal)?;)*) => {$(
+        static $name: LazyLock<Script> = LazyLock::new(|| Script::new(concat!($(include_str!($before),)? include_str!($file))));
     )*};
 }
 
 scripts! {
     ENQUEUE = "enqueue.lua";
-    STEP = "step.lua";
+    STEP = "step.lua" after "slots.lua";
     HEARTBEAT = "heartbeat.lua";
-    SWEEP = "sweep.lua";
+    SWEEP = "sweep.lua" after "slots.lua";
     CANCEL = "cancel.lua";
     REMOVE = "remove.lua";
     MEND = "mend.lua";
@@ -42,7 +45,7 @@ scripts! {
 #[derive(Debug, Clone)]
 pub struct QueueKeys {
     pub queue: QueueName,
-    keys: [String; 19],
+    keys: [String; 23],
     doorbell: String,
     job_ends: String,
     job_events: String,
@@ -93,6 +96,11 @@ impl QueueKeys {
 
     pub(in crate::jobs) fn followed(&self) -> &str {
         &self.keys[18]
+    }
+
+    /// Where ready jobs wait for a slot of their concurrency key, and the keys that some wait for.
+    pub(super) fn waiting_for_slots(&self) -> &[String] {
+        &self.keys[21..23]
     }
 
     /// Where events of followed jobs are announced.
@@ -151,6 +159,7 @@ pub(super) async fn enqueue_as_of(
     });
     for job in jobs {
         cmd.arg(job.id.to_string()).arg(job.standing.to_string()).arg(unix_ms(job.run_at)).arg(job.envelope());
+        cmd.arg(job.concurrency_key.as_deref().unwrap_or_default());
     }
     let n_written: i64 = run(connection, &ENQUEUE, &cmd).await?;
     Ok(u64::try_from(n_written).ok())
@@ -241,15 +250,20 @@ pub struct Stepped {
     pub leased: Vec<Leased>,
     /// Whether the queue probably has more.
     pub more: bool,
+    /// When the queue's rate lets the next job go, where that is what kept it from giving more.
+    pub again_after: Option<Duration>,
     /// Whether this Redis knows the queue; until the reconciler has loaded it, nothing is leased.
     pub known: bool,
 }
+
+/// What `step.lua` returns, in its order.
+type StepAnswer = (String, Vec<String>, Vec<String>, Vec<Vec<u8>>, i64, u64);
 
 pub async fn step(connection: &mut Connection, keys: &QueueKeys, holder: &Holder, step: &Step) -> Result<Stepped> {
     let mut cmd = keys.call(&STEP);
     cmd.arg(holder.nonce.to_string()).arg(&holder.worker_id).arg(whole_ms(holder.lease)).arg(step.want).arg(FAIR_EVERY);
     cmd.arg(&keys.job_ends).arg(step.finish.len()).arg(step.mark.len()).arg(step.started.len());
-    cmd.arg(step.from.as_str()).arg(&keys.job_events);
+    cmd.arg(step.from.as_str()).arg(&keys.job_events).arg(&keys.doorbell).arg(keys.queue.as_str());
     for finish in &step.finish {
         cmd.arg(finish.token.job_id.to_string()).arg(finish.token.text());
         match &finish.action {
@@ -263,13 +277,13 @@ pub async fn step(connection: &mut Connection, keys: &QueueKeys, holder: &Holder
     for token in step.mark.iter().chain(&step.started) {
         cmd.arg(token.job_id.to_string()).arg(token.text());
     }
-    let (status, refused, cancelled, leased, more): (String, Vec<String>, Vec<String>, Vec<Vec<u8>>, i64) =
-        run(connection, &STEP, &cmd).await?;
+    let (status, refused, cancelled, leased, more, again_ms): StepAnswer = run(connection, &STEP, &cmd).await?;
     Ok(Stepped {
         refused: ids(&refused)?,
         cancelled: ids(&cancelled)?,
         leased: parse_leased(leased)?,
         more: more == 1,
+        again_after: (again_ms > 0).then(|| Duration::from_millis(again_ms)),
         known: status != "unknown",
     })
 }
@@ -338,49 +352,6 @@ pub async fn sweep(connection: &mut Connection, keys: &QueueKeys, limit: usize) 
     });
     let expired = expired.collect::<Result<_>>()?;
     Ok(Swept { known: known == 1, rebuilding: rebuilding == 1, at_rest: at_rest == 1, n_promoted, expired })
-}
-
-/// What [`take`] found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Taken {
-    /// The waiting copy is leased to the caller.
-    Taken(Token, Standing),
-    /// A worker has it; it has been told, if that was asked for.
-    Running,
-    /// Its outcome is being written.
-    Settling,
-    Absent,
-}
-
-/// Why a copy is taken out of the race.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// Its cancel is about to be written; a running job is told to stop.
-    Cancel,
-    /// Its row is about to be deleted; a running job is left alone, and the copy goes back unspent if the caller dies.
-    Delete,
-}
-
-/// Leases one waiting copy to the caller.
-pub(super) async fn take(connection: &mut Connection, keys: &QueueKeys, holder: &Holder, job_id: JobId, purpose: Purpose) -> Result<Taken> {
-    let (flag, doorbell) = match purpose {
-        Purpose::Cancel => ("s", keys.doorbell.as_str()),
-        Purpose::Delete => ("l", ""),
-    };
-    let mut cmd = keys.call(&CANCEL);
-    cmd.arg(job_id.to_string()).arg(holder.nonce.to_string()).arg(&holder.worker_id).arg(whole_ms(holder.lease));
-    cmd.arg(flag).arg(doorbell).arg(keys.queue.as_str());
-    let answer: Vec<String> = run(connection, &CANCEL, &cmd).await?;
-    match answer.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["taken", standing] => {
-            let standing: Standing = standing.parse()?;
-            Ok(Taken::Taken(Token { job_id, attempt: standing.attempt, nonce: holder.nonce }, standing))
-        }
-        ["running"] => Ok(Taken::Running),
-        ["settling"] => Ok(Taken::Settling),
-        ["absent"] => Ok(Taken::Absent),
-        _ => Err(Error::internal(format!("cancel.lua answered {answer:?}"))),
-    }
 }
 
 pub(super) fn id_of(text: &str) -> Result<JobId> {

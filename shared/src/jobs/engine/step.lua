@@ -3,7 +3,7 @@
 --
 -- KEYS  every key of the queue, see `Keys::queue_scripts`
 -- ARGV  nonce, worker, lease_ms, want, fair_every, job-ends channel, n_finish, n_mark, n_started, lease_from, job-events
---       channel, then
+--       channel, doorbell channel, queue name, then
 --       n_finish × (id, token, action, detail, standing):
 --         'end'      the row is over; detail = its state, '' when nobody needs to hear it
 --         'requeue'  the row is pending; detail = run_at_ms
@@ -12,8 +12,10 @@
 --       n_mark × (id, token), n_started × (id, token)
 --       token = <attempt>:<nonce>; standing = <priority>:<attempt>:<failures>:<snoozes>:<returns>:<crashes>
 --       lease_from = 'ready', or 'quarantine' for a child that runs suspects, one at a time
--- Returns {status, refused marks, requeued although a cancel was asked for, leased × (id, standing, envelope), more}
+-- Returns {status, refused marks, requeued although a cancel was asked for, leased × (id, standing, envelope), more, again_ms}
 --       status 'ok', 'paused', or 'unknown' (this Redis is not the one that the queue was loaded into: nothing leased)
+--       more = 0 where a limit of the queue leaves no room: the doorbell rings when a lease ends, and in again_ms (0: no
+--       such time) the rate lets the next job go
 -- Announces starts, requeues and ends of followed jobs: <id> <started, requeued, or the state it ended in> <attempt> <ms>
 local cfg, env, att, tok, leased, delayed, watched = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local READY, QUARANTINE, followed = 8, 18, KEYS[19]
@@ -24,7 +26,7 @@ local nonce, worker = ARGV[1], ARGV[2]
 local lease_ms, want, fair_every = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local n_finish, n_mark, n_started = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local lease_from = ARGV[10]
-local at = 12
+local at = 14
 
 -- Whether a standing, or a copy with its place before it, is a suspect's: its process crashed while it ran, and it runs alone
 -- from now on. A standing of five numbers, as the release before wrote them, has no crashes.
@@ -75,6 +77,33 @@ local function announce(ended, states)
 end
 
 local cancelled = {}
+
+-- run_id, paused, n_leased; then what only queues with limits or concurrency keys have.
+local known = {}
+if n_finish > 0 or want > 0 then
+  known = redis.call('HMGET', cfg, 'run_id', 'paused', 'n_leased', 'limits', 'blocked', 'keyed', 'keyed_from', 'rate_tat')
+end
+local limits, is_blocked, is_keyed = known[4], known[5], known[6]
+
+-- Gives the slots of leases that ended to those who wait for them, and rings if anybody can be leased for it.
+local function free_room(freed)
+  local rings = is_blocked
+  if is_keyed then
+    local seen = {}
+    for _, key in ipairs(redis.call('HMGET', CKEY, unpack(freed))) do
+      if key and not seen[key] then
+        seen[key] = true
+        rings = unpark(key, now, limits, list_of) or rings
+      end
+    end
+  end
+  if is_blocked then
+    redis.call('HDEL', cfg, 'blocked')
+  end
+  if rings then
+    redis.call('PUBLISH', ARGV[12], ARGV[13])
+  end
+end
 
 local function finish()
   local ids = column(n_finish, 5)
@@ -140,6 +169,12 @@ local function finish()
   end
   if #delays > 0 then
     redis.call('ZADD', delayed, unpack(delays))
+  end
+  if #freed > 0 and (is_blocked or is_keyed) then
+    free_room(freed)
+    if is_keyed and #ended > 0 then
+      redis.call('HDEL', CKEY, unpack(ended))
+    end
   end
   at = at + n_finish * 5
 end
@@ -219,6 +254,51 @@ end
 -- The next attempt by the last one: writing a number as text is the dearest thing that a lease would do in Lua.
 local nexts = { ['0'] = '1', ['1'] = '2', ['2'] = '3', ['3'] = '4' }
 
+-- The slots of keys that were looked at in this call.
+local held = {}
+
+-- Takes a slot for a job with a key, or parks it.
+local function has_slot(id, key, copy)
+  local wait_until = tonumber(known[7] or 0)
+  if now < wait_until then
+    -- After this Redis lost what it had, nobody knows who still runs: one lease length later nobody does.
+    redis.call('HSET', att, id, 'd' .. string.sub(copy, 2))
+    redis.call('ZADD', delayed, wait_until, id)
+    return false
+  end
+  held[key] = held[key] or holders_of(key, now)
+  local ids = held[key]
+  if #ids < slots_per_key(limits) then
+    ids[#ids + 1] = id
+    return true
+  end
+  redis.call('ZADD', PARKED, 0, key .. '\0' .. id)
+  redis.call('ZADD', BLOCKED, 'NX', now + 1000, key)
+  return false
+end
+
+-- How many jobs the queue's limits let go now, and in how many milliseconds they let the next one go.
+local again_ms, rate_every, will_block = 0, nil, false
+local function room()
+  local concurrency, rate, per_ms = string.match(limits, '^(%d*):(%d*):(%d*):')
+  local left = want
+  if concurrency ~= '' then
+    left = math.min(left, concurrency - redis.call('ZCOUNT', leased, '(' .. string.format('%d', now), '+inf'))
+  end
+  will_block = left < want
+  if rate ~= '' and left > 0 then
+    -- A bucket of `rate`, kept as the time at which it would be full again.
+    rate_every = per_ms / rate
+    local full_at = math.min(math.max(tonumber(known[8] or 0), now), now + per_ms)
+    local n = math.floor((now + per_ms - full_at) / rate_every + 1e-6)
+    if n < left then
+      left, again_ms = n, math.max(1, math.ceil(full_at + (n + 1) * rate_every - per_ms - now))
+    end
+    known[8] = full_at
+  end
+  return math.max(left, 0)
+end
+
 local function lease(n_leased_before)
   local taken, more = {}, 0
   local expiry = string.format('%d', now + lease_ms)
@@ -235,6 +315,7 @@ local function lease(n_leased_before)
       break
     end
     local copies = redis.call('HMGET', att, unpack(ids))
+    local keys = is_keyed and redis.call('HMGET', CKEY, unpack(ids)) or {}
     local standings, leases, expiries, live, suspects = {}, {}, {}, {}, {}
     for i, id in ipairs(ids) do
       -- An entry whose copy is elsewhere or gone is a leftover: lists are never searched, so it is dropped here.
@@ -245,7 +326,7 @@ local function lease(n_leased_before)
       if priority and lease_from == 'ready' and is_suspect(copies[i]) then
         suspects[#suspects + 1] = id
       -- The same id twice in one pop is one job.
-      elseif priority and not live[id] then
+      elseif priority and not live[id] and (not keys[i] or has_slot(id, keys[i], copies[i])) then
         attempt = nexts[attempt] or string.format('%d', attempt + 1)
         local standing = priority .. ':' .. attempt .. rest
         live[id] = true
@@ -278,6 +359,12 @@ local function lease(n_leased_before)
   end
   if #taken > 0 then
     redis.call('HSET', cfg, 'n_leased', (n_leased_before + #taken / 3) % 1000000007)
+    if rate_every then
+      redis.call('HSET', cfg, 'rate_tat', string.format('%.3f', known[8] + #taken / 3 * rate_every))
+    end
+  end
+  for key, ids in pairs(held) do
+    keep_holders(key, ids)
   end
   return taken, more
 end
@@ -293,14 +380,30 @@ if n_started > 0 then
   flag(n_started, 'S')
 end
 if want == 0 then
-  return { 'ok', refused, cancelled, {}, 0 }
+  return { 'ok', refused, cancelled, {}, 0, 0 }
 end
-local known = redis.call('HMGET', cfg, 'run_id', 'paused', 'n_leased')
 if known[1] ~= string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') then
-  return { 'unknown', refused, cancelled, {}, 0 }
+  return { 'unknown', refused, cancelled, {}, 0, 0 }
 end
 if known[2] == '1' then
-  return { 'paused', refused, cancelled, {}, 0 }
+  return { 'paused', refused, cancelled, {}, 0, 0 }
 end
-local taken, more = lease(tonumber(known[3] or 0))
-return { 'ok', refused, cancelled, taken, more }
+local taken, more = {}, 0
+local wanted = want
+if limits then
+  want = room()
+end
+if want > 0 then
+  taken, more = lease(tonumber(known[3] or 0))
+end
+if want < wanted then
+  more = 0
+  if #taken / 3 < want then
+    -- It has no more to give, and nobody has to come back for it.
+    again_ms, will_block = 0, false
+  end
+end
+if will_block then
+  redis.call('HSET', cfg, 'blocked', '1')
+end
+return { 'ok', refused, cancelled, taken, more, again_ms }

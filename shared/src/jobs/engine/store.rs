@@ -8,13 +8,13 @@ pub(super) use conclude::{Written, conclude};
 pub(super) use volatile::{conclude_volatile, last_attempts};
 
 use super::{
-    Nonce,
+    Limits, Nonce,
     copy::{Enqueue, Standing, inline},
 };
 use crate::{
     Result,
     ids::{JobId, UserId},
-    jobs::{JobKind, QueueName, RetryPolicy},
+    jobs::{JobKind, QueueName, RetryPolicy, queues::Rate},
 };
 use serde_json::value::RawValue;
 use sqlx::{PgConnection, PgExecutor, PgPool, types::Json};
@@ -161,7 +161,7 @@ pub(super) async fn copies(pg: &PgPool, ids: &[JobId]) -> Result<Vec<(String, En
     let rows = sqlx::query!(
         r#"SELECT id AS "id: JobId", owner_id AS "owner_id: UserId", kind, queue, priority, run_at, expires_at, timeout_ms, max_attempts,
                   retry_base_ms, retry_max_ms, attempt, failures, snoozes, crashes, payload AS "payload: Json<Box<RawValue>>", request_id,
-                  traceparent
+                  traceparent, concurrency_key
         FROM jobs
         WHERE id = ANY($1)
           AND state = 'pending'"#,
@@ -191,6 +191,7 @@ pub(super) async fn copies(pg: &PgPool, ids: &[JobId]) -> Result<Vec<(String, En
             traceparent: row.traceparent,
             verify: true,
             volatile: None,
+            concurrency_key: row.concurrency_key,
         };
         Ok((row.queue, copy))
     });
@@ -218,12 +219,22 @@ pub struct QueueRow {
     pub name: QueueName,
     pub is_paused: bool,
     pub is_remote: bool,
+    pub limits: Limits,
+    pub created_at: OffsetDateTime,
 }
 
 pub(super) async fn queues(pg: &PgPool) -> Result<Vec<QueueRow>> {
-    let rows = sqlx::query!("SELECT name, paused, remote FROM queues ORDER BY name").fetch_all(pg).await?;
-    let queues =
-        rows.into_iter().map(|row| Ok(QueueRow { name: QueueName::new(&row.name)?, is_paused: row.paused, is_remote: row.remote }));
+    let rows = sqlx::query!(
+        "SELECT name, paused, remote, concurrency, rate_limit, rate_per_ms, per_key_concurrency, created_at
+        FROM queues
+        ORDER BY name"
+    );
+    let queues = rows.fetch_all(pg).await?.into_iter().map(|row| {
+        let rate = row.rate_limit.zip(row.rate_per_ms).map(|(limit, per_ms)| Rate { limit, per_ms });
+        let limits = Limits { concurrency: row.concurrency, rate, per_key: row.per_key_concurrency };
+        let name = QueueName::new(&row.name)?;
+        Ok(QueueRow { name, is_paused: row.paused, is_remote: row.remote, limits, created_at: row.created_at })
+    });
     queues.collect()
 }
 

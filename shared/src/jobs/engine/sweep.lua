@@ -5,7 +5,7 @@
 -- Returns {known, n_promoted, expired × (id, lease, standing), rebuilding, at_rest}
 --       known = 1 when this Redis is the one that the queue was loaded into; both lists are cut at `limit`
 --       rebuilding = 1 while what it holds is not complete yet
---       at_rest = 1 while nothing is leased or delayed: until the doorbell rings, time changes nothing here
+--       at_rest = 1 while nothing is leased, delayed or waiting for a slot: until the doorbell rings, time changes nothing here
 local cfg, att, tok, leased, delayed, watched = KEYS[1], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local READY, QUARANTINE = 8, 18
 
@@ -25,7 +25,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local limit = tonumber(ARGV[1])
 
 local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-local noted = redis.call('HMGET', cfg, 'run_id', 'rebuilding')
+local noted = redis.call('HMGET', cfg, 'run_id', 'rebuilding', 'keyed', 'limits')
 local known, rebuilding = noted[1] == run_id and 1 or 0, noted[2] and 1 or 0
 
 local due = redis.call('ZRANGE', delayed, '-inf', now, 'BYSCORE', 'LIMIT', 0, limit)
@@ -52,6 +52,17 @@ if #due > 0 then
   end
 end
 
+if noted[3] then
+  -- Keys whose slots were freed unseen: a lease expired, or their number was raised.
+  local rings = false
+  for _, key in ipairs(redis.call('ZRANGE', BLOCKED, '-inf', now, 'BYSCORE', 'LIMIT', 0, limit)) do
+    rings = unpark(key, now, noted[4], list_of) or rings
+  end
+  if rings then
+    redis.call('PUBLISH', ARGV[2], ARGV[3])
+  end
+end
+
 local expired = {}
 local late = redis.call('ZRANGE', leased, '-inf', now, 'BYSCORE', 'LIMIT', 0, limit)
 if #late > 0 then
@@ -69,5 +80,5 @@ if #late > 0 then
 end
 redis.call('ZREMRANGEBYSCORE', watched, '-inf', now)
 redis.call('ZREMRANGEBYSCORE', KEYS[19], '-inf', now)
-local at_rest = redis.call('EXISTS', leased, delayed) == 0 and 1 or 0
+local at_rest = redis.call('EXISTS', leased, delayed, BLOCKED) == 0 and 1 or 0
 return { known, #due, expired, rebuilding, at_rest }

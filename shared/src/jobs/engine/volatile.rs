@@ -80,6 +80,7 @@ impl Record {
             traceparent: self.traceparent,
             verify: false,
             volatile: Some(Volatile { created_at_ms: unix_ms(self.created_at), tags: self.tags }),
+            concurrency_key: None,
         }
     }
 }

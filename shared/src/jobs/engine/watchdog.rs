@@ -68,7 +68,8 @@ impl Watch {
 
 /// Looks at every queue once, and tells what stands still for longer than `patience` and what moves again.
 pub async fn look(ctx: &Context, watch: &mut Watch, patience: Duration) -> Result<()> {
-    let rows: Vec<QueueRow> = store::queues(&ctx.pg).await?.into_iter().filter(|row| !row.is_paused && !row.is_remote).collect();
+    let rows = store::queues(&ctx.pg).await?.into_iter().filter(|row| !row.is_paused && !row.is_remote && !row.limits.may_hold_back());
+    let rows: Vec<QueueRow> = rows.collect();
     watch.0.retain(|name, still| still.is_alarmed || rows.iter().any(|row| row.name == *name));
     let now = Instant::now();
     let mut suspicious = Vec::new();

@@ -1,9 +1,10 @@
 //! What is set for a queue: the row, its changes, and the copy that submits read.
 
+use super::Rate;
 use crate::{
-    Caller, Code, Context, Error, Result,
+    Caller, Context, Error, Result,
     ids::UserId,
-    jobs::{QueueName, RetryPolicy, store},
+    jobs::{QueueName, RetryPolicy, engine::Limits, store},
     json_fields,
 };
 use quick_cache::sync::Cache;
@@ -31,6 +32,10 @@ pub struct QueueSettings {
     pub remote: bool,
     pub durability: Durability,
     pub max_depth: Option<i32>,
+    pub concurrency: Option<i32>,
+    pub rate_limit: Option<i32>,
+    pub rate_per_ms: Option<i32>,
+    pub per_key_concurrency: Option<i32>,
     /// `None` is JOB_RETENTION_DAYS.
     pub succeeded_retention_s: Option<i32>,
     pub dead_retention_s: i32,
@@ -42,6 +47,15 @@ pub struct QueueSettings {
 impl QueueSettings {
     pub fn default_retry(&self) -> RetryPolicy {
         RetryPolicy { max_attempts: self.retry_max_attempts, base_ms: self.retry_base_ms, max_ms: self.retry_max_ms }
+    }
+
+    pub(super) fn rate(&self) -> Option<Rate> {
+        self.rate_limit.zip(self.rate_per_ms).map(|(limit, per_ms)| Rate { limit, per_ms })
+    }
+
+    /// What the scripts hold its jobs back for.
+    pub(super) fn limits(&self) -> Limits {
+        Limits { concurrency: self.concurrency, rate: self.rate(), per_key: self.per_key_concurrency }
     }
 }
 
@@ -90,16 +104,33 @@ pub struct PatchLimits {
     #[validate(range(min = 0, max = 100_000_000))]
     #[schema(minimum = 0, maximum = 100_000_000)]
     pub max_depth: Option<i64>,
-    /// Not supported yet.
-    #[schema(ignore)]
+    /// Jobs that are leased at once, over all workers.
+    #[serde(default, deserialize_with = "json_fields::whole")]
+    #[validate(range(min = 1, max = 1_000_000))]
+    #[schema(minimum = 1, maximum = 1_000_000)]
     pub concurrency: Option<i64>,
-    /// Not supported yet.
-    #[schema(ignore)]
+    /// Jobs that start per time, on the average; after a pause, as many as `limit` at once.
     #[serde(default, deserialize_with = "json_fields::object")]
-    pub rate: Option<super::Rate>,
-    /// Not supported yet.
-    #[schema(ignore)]
+    #[validate(nested)]
+    pub rate: Option<PatchRate>,
+    /// Jobs of one `concurrency_key` that are leased at once; 1 when absent.
+    #[serde(default, deserialize_with = "json_fields::whole")]
+    #[validate(range(min = 1, max = 100))]
+    #[schema(minimum = 1, maximum = 100)]
     pub per_key_concurrency: Option<i64>,
+}
+
+/// So many per unit of time.
+#[derive(Debug, Clone, Copy, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PatchRate {
+    #[validate(range(min = 1, max = 1_000_000))]
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    pub limit: i32,
+    /// A day at most.
+    #[validate(range(min = 1, max = 86_400_000))]
+    #[schema(minimum = 1, maximum = 86_400_000)]
+    pub per_ms: i32,
 }
 
 #[derive(Debug, Clone, Default, Deserialize, Validate, ToSchema)]
@@ -136,18 +167,7 @@ pub struct PatchRetry {
 
 impl PatchQueue {
     pub(super) fn check(&self) -> Result<()> {
-        self.validate()?;
-        let limits = self.limits.clone().unwrap_or_default();
-        let unsupported = [
-            ("/limits/concurrency", limits.concurrency.is_some()),
-            ("/limits/rate", limits.rate.is_some()),
-            ("/limits/per_key_concurrency", limits.per_key_concurrency.is_some()),
-        ];
-        let used = unsupported.into_iter().filter(|(_, used)| *used);
-        let error = used.fold(Error::new(Code::ValidationFailed, "The body breaks a rule."), |error, (pointer, _)| {
-            error.with_field(pointer, "not_supported", "is not supported by this release")
-        });
-        if error.fields.is_empty() { Ok(()) } else { Err(error) }
+        Ok(self.validate()?)
     }
 
     pub(super) fn apply(&self, settings: &mut QueueSettings) -> Result<()> {
@@ -155,6 +175,9 @@ impl PatchQueue {
         settings.durability = self.durability.unwrap_or(settings.durability);
         if let Some(limits) = &self.limits {
             settings.max_depth = limits.max_depth.map(checked);
+            settings.concurrency = limits.concurrency.map(checked);
+            (settings.rate_limit, settings.rate_per_ms) = (limits.rate.map(|rate| rate.limit), limits.rate.map(|rate| rate.per_ms));
+            settings.per_key_concurrency = limits.per_key_concurrency.map(checked);
         }
         if let Some(retention) = &self.retention {
             settings.succeeded_retention_s = retention.succeeded_s.map(checked).or(settings.succeeded_retention_s);

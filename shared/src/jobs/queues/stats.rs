@@ -9,7 +9,7 @@ use crate::{
     },
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
@@ -48,8 +48,7 @@ pub struct QueueLimits {
 }
 
 /// So many per unit of time.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Rate {
     pub limit: i32,
     pub per_ms: i32,
@@ -117,7 +116,12 @@ async fn counted(ctx: &Context, settings: QueueSettings, counts: Counts) -> Resu
         paused: settings.paused,
         remote: settings.remote,
         durability: settings.durability,
-        limits: QueueLimits { max_depth: settings.max_depth, concurrency: None, rate: None, per_key_concurrency: None },
+        limits: QueueLimits {
+            max_depth: settings.max_depth,
+            concurrency: settings.concurrency,
+            rate: settings.rate(),
+            per_key_concurrency: settings.per_key_concurrency,
+        },
         retention: QueueRetention { succeeded_s, dead_s: i64::from(settings.dead_retention_s) },
         default_retry: settings.default_retry(),
         name,

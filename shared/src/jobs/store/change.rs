@@ -53,6 +53,7 @@ pub(in crate::jobs) struct Requeued {
     pub(in crate::jobs) attempt: i32,
     pub(in crate::jobs) request_id: Option<String>,
     pub(in crate::jobs) traceparent: Option<String>,
+    pub(in crate::jobs) concurrency_key: Option<String>,
 }
 
 /// Brings those of `ids` that are dead back to life, due now, with their failures and crashes forgotten and their attempts
@@ -83,7 +84,8 @@ pub(in crate::jobs) async fn requeue_dead(
         RETURNING
             id AS "id: JobId", owner_id AS "owner_id: UserId", kind, priority,
             CASE WHEN octet_length(payload::text) <= $3 THEN payload END AS "payload: Json<Box<RawValue>>",
-            run_at, expires_at, timeout_ms, max_attempts, retry_base_ms, retry_max_ms, attempt, request_id, traceparent"#,
+            run_at, expires_at, timeout_ms, max_attempts, retry_base_ms, retry_max_ms, attempt, request_id, traceparent,
+            concurrency_key"#,
         ids,
         now,
         inline_max,

@@ -24,24 +24,26 @@ pub(in crate::jobs) async fn insert_jobs(executor: impl PgExecutor<'_>, jobs: &[
     let unique_keys = column(jobs, |job| job.unique.as_ref().map(|unique| unique.key.as_str()));
     let tags = column(jobs, |job| job.tags.join(TAG_SEPARATOR.encode_utf8(&mut [0; 4])));
     let targets = column(jobs, |job| job.target.as_deref().map(RawValue::get));
+    let concurrency_keys = column(jobs, |job| job.concurrency_key.as_deref());
     let request_ids = column(jobs, |job| job.request_id.as_deref());
     let traceparents = column(jobs, |job| job.traceparent.as_deref());
     let created_ats = column(jobs, |job| job.created_at);
     sqlx::query!(
         "INSERT INTO jobs (
             id, owner_id, kind, queue, priority, payload, run_at, expires_at, timeout_ms, max_attempts,
-            retry_base_ms, retry_max_ms, unique_key, tags, target, request_id, traceparent, created_at
+            retry_base_ms, retry_max_ms, unique_key, tags, target, request_id, traceparent, created_at, concurrency_key
         )
         SELECT
             id, owner_id, kind, queue, priority, payload::json, run_at, expires_at, timeout_ms, max_attempts,
-            retry_base_ms, retry_max_ms, unique_key, string_to_array(tags, E'\\x1f'), target::json, request_id, traceparent, created_at
+            retry_base_ms, retry_max_ms, unique_key, string_to_array(tags, E'\\x1f'), target::json, request_id, traceparent,
+            created_at, concurrency_key
         FROM unnest(
             $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::smallint[], $6::text[], $7::timestamptz[], $8::timestamptz[],
             $9::integer[], $10::integer[], $11::integer[], $12::integer[], $13::text[], $14::text[], $15::text[], $16::text[],
-            $17::text[], $18::timestamptz[]
+            $17::text[], $18::timestamptz[], $19::text[]
         ) AS new (
             id, owner_id, kind, queue, priority, payload, run_at, expires_at, timeout_ms, max_attempts,
-            retry_base_ms, retry_max_ms, unique_key, tags, target, request_id, traceparent, created_at
+            retry_base_ms, retry_max_ms, unique_key, tags, target, request_id, traceparent, created_at, concurrency_key
         )",
         &ids,
         &owner_ids,
@@ -61,6 +63,7 @@ pub(in crate::jobs) async fn insert_jobs(executor: impl PgExecutor<'_>, jobs: &[
         &request_ids as _,
         &traceparents as _,
         &created_ats,
+        &concurrency_keys as _,
     )
     .execute(executor)
     .await?;

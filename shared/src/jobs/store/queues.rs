@@ -11,8 +11,8 @@ use uuid::Uuid;
 pub(in crate::jobs) async fn queue_by_name(executor: impl PgExecutor<'_>, name: &str) -> sqlx::Result<Option<QueueSettings>> {
     sqlx::query_as!(
         QueueSettings,
-        r#"SELECT name, paused, remote, durability AS "durability: Durability", max_depth, succeeded_retention_s, dead_retention_s,
-            retry_max_attempts, retry_base_ms, retry_max_ms
+        r#"SELECT name, paused, remote, durability AS "durability: Durability", max_depth, concurrency, rate_limit, rate_per_ms,
+            per_key_concurrency, succeeded_retention_s, dead_retention_s, retry_max_attempts, retry_base_ms, retry_max_ms
         FROM queues
         WHERE name = $1"#,
         name,
@@ -25,8 +25,8 @@ pub(in crate::jobs) async fn queue_by_name(executor: impl PgExecutor<'_>, name: 
 pub(in crate::jobs) async fn lock_queue(executor: impl PgExecutor<'_>, name: &str) -> sqlx::Result<Option<QueueSettings>> {
     sqlx::query_as!(
         QueueSettings,
-        r#"SELECT name, paused, remote, durability AS "durability: Durability", max_depth, succeeded_retention_s, dead_retention_s,
-            retry_max_attempts, retry_base_ms, retry_max_ms
+        r#"SELECT name, paused, remote, durability AS "durability: Durability", max_depth, concurrency, rate_limit, rate_per_ms,
+            per_key_concurrency, succeeded_retention_s, dead_retention_s, retry_max_attempts, retry_base_ms, retry_max_ms
         FROM queues
         WHERE name = $1
         FOR UPDATE"#,
@@ -43,8 +43,8 @@ pub(in crate::jobs) async fn set_paused(executor: impl PgExecutor<'_>, name: &st
         r#"UPDATE queues
         SET paused = $2, updated_at = now()
         WHERE name = $1
-        RETURNING name, paused, remote, durability AS "durability: Durability", max_depth, succeeded_retention_s, dead_retention_s,
-            retry_max_attempts, retry_base_ms, retry_max_ms"#,
+        RETURNING name, paused, remote, durability AS "durability: Durability", max_depth, concurrency, rate_limit, rate_per_ms,
+            per_key_concurrency, succeeded_retention_s, dead_retention_s, retry_max_attempts, retry_base_ms, retry_max_ms"#,
         name,
         is_paused,
     )
@@ -100,8 +100,8 @@ pub(in crate::jobs) async fn queues_page(
 ) -> sqlx::Result<Vec<QueueSettings>> {
     sqlx::query_as!(
         QueueSettings,
-        r#"SELECT name, paused, remote, durability AS "durability: Durability", max_depth, succeeded_retention_s, dead_retention_s,
-            retry_max_attempts, retry_base_ms, retry_max_ms
+        r#"SELECT name, paused, remote, durability AS "durability: Durability", max_depth, concurrency, rate_limit, rate_per_ms,
+            per_key_concurrency, succeeded_retention_s, dead_retention_s, retry_max_attempts, retry_base_ms, retry_max_ms
         FROM queues
         WHERE ($1::text IS NULL OR name > $1)
         ORDER BY name
@@ -139,7 +139,8 @@ pub(in crate::jobs) async fn update_queue(executor: impl PgExecutor<'_>, queue: 
     sqlx::query!(
         "UPDATE queues
         SET remote = $2, max_depth = $3, succeeded_retention_s = $4, dead_retention_s = $5, retry_max_attempts = $6,
-            retry_base_ms = $7, retry_max_ms = $8, durability = $9, updated_at = now()
+            retry_base_ms = $7, retry_max_ms = $8, durability = $9, concurrency = $10, rate_limit = $11, rate_per_ms = $12,
+            per_key_concurrency = $13, updated_at = now()
         WHERE name = $1",
         queue.name,
         queue.remote,
@@ -150,6 +151,10 @@ pub(in crate::jobs) async fn update_queue(executor: impl PgExecutor<'_>, queue: 
         queue.retry_base_ms,
         queue.retry_max_ms,
         queue.durability as Durability,
+        queue.concurrency,
+        queue.rate_limit,
+        queue.rate_per_ms,
+        queue.per_key_concurrency,
     )
     .execute(executor)
     .await?;

@@ -34,6 +34,8 @@ pub(in crate::jobs) async fn insert_unclaimed(
     let keys = column(jobs, |job| unique(job).key.as_str());
     let ttls_s = column(jobs, |job| unique(job).ttl_s);
     let tags = column(jobs, |job| job.tags.join(TAG_SEPARATOR.encode_utf8(&mut [0; 4])));
+    let targets = column(jobs, |job| job.target.as_deref().map(RawValue::get));
+    let concurrency_keys = column(jobs, |job| job.concurrency_key.as_deref());
     let request_ids = column(jobs, |job| job.request_id.as_deref());
     let traceparents = column(jobs, |job| job.traceparent.as_deref());
     let created_ats = column(jobs, |job| job.created_at);
@@ -43,10 +45,11 @@ pub(in crate::jobs) async fn insert_unclaimed(
             FROM unnest(
                 $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::smallint[], $6::text[], $7::timestamptz[], $8::timestamptz[],
                 $9::integer[], $10::integer[], $11::integer[], $12::integer[], $13::text[], $14::integer[], $15::text[], $16::text[],
-                $17::text[], $18::timestamptz[]
+                $17::text[], $18::timestamptz[], $20::text[], $21::text[]
             ) AS new (
                 id, owner_id, kind, queue, priority, payload, run_at, expires_at, timeout_ms, max_attempts,
-                retry_base_ms, retry_max_ms, unique_key, unique_ttl_s, tags, request_id, traceparent, created_at
+                retry_base_ms, retry_max_ms, unique_key, unique_ttl_s, tags, request_id, traceparent, created_at, concurrency_key,
+                target
             )
         ),
         claimed AS (
@@ -63,11 +66,13 @@ pub(in crate::jobs) async fn insert_unclaimed(
         )
         INSERT INTO jobs (
             id, owner_id, kind, queue, priority, payload, run_at, expires_at, timeout_ms, max_attempts,
-            retry_base_ms, retry_max_ms, unique_key, tags, request_id, traceparent, created_at
+            retry_base_ms, retry_max_ms, unique_key, tags, request_id, traceparent, created_at, concurrency_key,
+            target
         )
         SELECT
             id, owner_id, kind, queue, priority, payload::json, run_at, expires_at, timeout_ms, max_attempts,
-            retry_base_ms, retry_max_ms, unique_key, string_to_array(tags, E'\x1f'), request_id, traceparent, created_at
+            retry_base_ms, retry_max_ms, unique_key, string_to_array(tags, E'\x1f'), request_id, traceparent, created_at,
+            concurrency_key, target::json
         FROM new
         JOIN claimed ON claimed.job_id = new.id
         RETURNING id AS "id: JobId""#,
@@ -90,6 +95,8 @@ pub(in crate::jobs) async fn insert_unclaimed(
         &traceparents as _,
         &created_ats,
         replaced,
+        &concurrency_keys as _,
+        &targets as _,
     )
     .fetch_all(executor)
     .await

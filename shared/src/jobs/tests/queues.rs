@@ -58,7 +58,7 @@ async fn a_patch_changes_what_it_names_and_keeps_the_rest() {
 
 #[rstest]
 #[case::negative(json!({"limits": {"max_depth": -1}}), "/limits/max_depth")]
-#[case::rate(json!({"limits": {"rate": {"limit": 1, "per_ms": 1}}}), "/limits/rate")]
+#[case::rate(json!({"limits": {"rate": {"limit": 0, "per_ms": 1}}}), "/limits/rate/limit")]
 #[case::crossed(json!({"default_retry": {"base_ms": 10, "max_ms": 5}}), "/default_retry/base_ms")]
 #[tokio::test]
 async fn a_bad_patch_is_refused(#[case] patch: Value, #[case] pointer: &str) {

@@ -80,7 +80,7 @@ async fn the_queue_and_then_the_submit_decide_on_retries() {
 #[case::empty_tag(json!({"kind": "debug.echo", "tags": [""]}), Code::ValidationFailed, "/tags")]
 #[case::control_in_tag(json!({"kind": "debug.echo", "tags": ["a\u{1f}b"]}), Code::ValidationFailed, "/tags")]
 #[case::too_many_tags(json!({"kind": "debug.echo", "tags": vec!["t"; 21]}), Code::ValidationFailed, "/tags")]
-#[case::concurrency_key(json!({"kind": "debug.echo", "concurrency_key": "k"}), Code::ValidationFailed, "/concurrency_key")]
+#[case::concurrency_key(json!({"kind": "debug.echo", "concurrency_key": ""}), Code::ValidationFailed, "/concurrency_key")]
 #[case::target(json!({"kind": "debug.echo", "target": {"type": "http"}}), Code::ValidationFailed, "/kind")]
 #[case::no_target(json!({"kind": "http.request"}), Code::ValidationFailed, "/target")]
 #[case::target_is_private(json!({"kind": "http.request", "target": {"type": "http", "url": "http://127.0.0.1/"}}), Code::ValidationFailed, "/target/url")]

@@ -2,7 +2,8 @@
 
 use super::{MEND, QueueKeys, REMOVE, RESTORE, run};
 use crate::redis::Connection;
-use crate::{Result, ids::JobId};
+use crate::{Result, ids::JobId, jobs::engine::limits::Limits};
+use std::time::Duration;
 
 /// Removes waiting copies that still are as they were seen; returns how many.
 pub(in crate::jobs::engine) async fn remove(connection: &mut Connection, keys: &QueueKeys, seen: &[(JobId, String)]) -> Result<u64> {
@@ -25,7 +26,13 @@ pub(in crate::jobs::engine) async fn mend(connection: &mut Connection, keys: &Qu
 
 /// Drops the order in which copies wait; they must all be placed again, with [`super::Places::Lost`].
 pub(in crate::jobs::engine) async fn forget_places(connection: &mut Connection, keys: &QueueKeys) -> Result<()> {
-    Ok(redis::cmd("UNLINK").arg(keys.delayed()).arg(keys.ready()).arg(keys.quarantine()).exec_async(connection).await?)
+    Ok(redis::cmd("UNLINK")
+        .arg(keys.delayed())
+        .arg(keys.ready())
+        .arg(keys.quarantine())
+        .arg(keys.waiting_for_slots())
+        .exec_async(connection)
+        .await?)
 }
 
 /// Rings for a queue that has something to lease.
@@ -33,10 +40,17 @@ pub(in crate::jobs::engine) async fn ring(connection: &mut Connection, keys: &Qu
     Ok(redis::cmd("PUBLISH").arg(&keys.doorbell).arg(keys.queue.as_str()).exec_async(connection).await?)
 }
 
-/// Makes this Redis known to a queue.
-pub(in crate::jobs::engine) async fn restore(connection: &mut Connection, keys: &QueueKeys, is_paused: bool) -> Result<()> {
+/// Makes this Redis known to a queue. Jobs with a concurrency key wait for `keyed_wait`.
+pub(in crate::jobs::engine) async fn restore(
+    connection: &mut Connection,
+    keys: &QueueKeys,
+    is_paused: bool,
+    limits: &Limits,
+    keyed_wait: Duration,
+) -> Result<()> {
     let mut cmd = keys.call(&RESTORE);
     cmd.arg(i32::from(is_paused)).arg(&keys.doorbell).arg(keys.queue.as_str());
+    cmd.arg(limits.text()).arg(super::whole_ms(keyed_wait));
     run(connection, &RESTORE, &cmd).await
 }
 

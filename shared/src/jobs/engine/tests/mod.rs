@@ -9,6 +9,7 @@ mod fencing;
 mod followers;
 mod lease;
 mod leaser;
+mod limits;
 mod machine;
 mod quarantine;
 mod reconcile;
@@ -21,7 +22,7 @@ mod timekeeping;
 mod volatile;
 
 use super::{
-    Enqueue, Nonce, QueueKeys, Standing, Token,
+    Enqueue, Limits, Nonce, QueueKeys, Standing, Token,
     copy::inline,
     outcome::{Conclusion, Delivery, Outcome, conclude},
     scripts::{self, Action, Finish, Holder, Leased, Step, Stepped},
@@ -65,7 +66,13 @@ impl Fixture {
     }
 
     async fn restore(&self) {
-        let row = QueueRow { name: self.queue.clone(), is_paused: false, is_remote: false };
+        self.restore_with(Limits::default()).await;
+    }
+
+    /// Makes this Redis known to the queue, which has just come to be.
+    async fn restore_with(&self, limits: Limits) {
+        let created_at = self.ctx.clock.now();
+        let row = QueueRow { name: self.queue.clone(), is_paused: false, is_remote: false, limits, created_at };
         super::reconcile::restore(&self.ctx, &row).await.unwrap();
     }
 
@@ -95,6 +102,7 @@ impl Fixture {
             traceparent: None,
             verify: false,
             volatile: None,
+            concurrency_key: None,
         };
         sqlx::query(
             "INSERT INTO jobs (id, owner_id, kind, queue, priority, payload, run_at, max_attempts, retry_base_ms, retry_max_ms, created_at)

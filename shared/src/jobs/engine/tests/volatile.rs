@@ -36,6 +36,7 @@ impl Fixture {
             traceparent: None,
             verify: false,
             volatile: Some(Volatile { created_at_ms: 1_700_000_000_000, tags: vec!["t".to_owned()] }),
+            concurrency_key: None,
         }
     }
 

@@ -13,7 +13,7 @@ use crate::{
     jobs::{
         JobKind, QueueName,
         engine::{
-            Enqueue, Nonce, Paused, QueueKeys, Standing, Token,
+            Enqueue, Limits, Nonce, Paused, QueueKeys, Standing, Token,
             leases::LeaseText,
             scripts::{self, Action, Finish, Holder, LeaseFrom, Places, Purpose, Step, Taken, enqueue_as_of},
             set_paused,
@@ -135,7 +135,9 @@ impl Real {
     /// What is not one of the jobs' own calls.
     async fn happen(&self, call: &Call, connection: &mut Connection) {
         match call {
-            Call::Restore { is_paused } => scripts::restore(connection, &self.keys, *is_paused).await.unwrap(),
+            Call::Restore { is_paused } => {
+                scripts::restore(connection, &self.keys, *is_paused, &Limits::default(), Duration::ZERO).await.unwrap()
+            }
             Call::Pause { is_paused } => {
                 set_paused(&self.ctx, &self.queue, if *is_paused { Paused::Yes } else { Paused::No }).await.unwrap();
             }
@@ -244,6 +246,7 @@ impl Real {
             traceparent: None,
             verify: false,
             volatile: None,
+            concurrency_key: None,
         }
     }
 
