@@ -86,10 +86,12 @@ fn no_handshake(why: impl Into<String>) -> Error {
 /// Pages of foreign origins are refused, as a browser would let them use its user's network. What is no browser sends no
 /// origin.
 fn check_origin(headers: &HeaderMap, state: &AppState) -> Result<()> {
-    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
+    let mut origins = headers.get_all(header::ORIGIN);
+    let Some(origin) = origins.next() else { return Ok(()) };
     let settings = state.ctx.settings();
     let listed = if settings.ws_origins.0.is_empty() { &settings.cors_origins.0 } else { &settings.ws_origins.0 };
-    let origin = origin.to_str().unwrap_or_default();
+    // A browser sends one: which of several counts is not for us to guess.
+    let origin = origin.to_str().ok().filter(|_| origins.next().is_none()).unwrap_or_default();
     if is_same_host(origin, headers.get(header::HOST)) || listed.iter().any(|listed| listed.eq_ignore_ascii_case(origin)) {
         return Ok(());
     }

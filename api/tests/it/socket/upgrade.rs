@@ -24,6 +24,7 @@ async fn both_paths_open_a_socket_and_our_subprotocol_is_taken_if_it_is_offered(
 #[case::our_own("origin: http://{host}\r\n", 101)]
 #[case::listed("origin: https://app.example.org\r\n", 101)]
 #[case::foreign("origin: https://evil.example.org\r\n", 403)]
+#[case::two("origin: https://app.example.org\r\norigin: https://evil.example.org\r\n", 403)]
 #[case::hidden("origin: null\r\n", 403)]
 #[tokio::test]
 async fn pages_of_foreign_origins_are_refused(#[case] header: &str, #[case] status: u16) {
