@@ -348,7 +348,9 @@ async fn channels(ctx: &Context, requester: Requester<'_>, params: &str) -> Answ
     let ListChannels { pattern } = parse(params)?;
     let pattern = pattern.filter(|pattern| !pattern.is_empty()).unwrap_or_else(|| "*".to_owned());
     let channels = listing::matching(ctx, &pattern).await?.into_iter();
-    let counts = channels.map(|channel| (channel.name.to_string(), json!({"num_clients": channel.num_clients.unwrap_or(0)})));
+    // Where nobody is counted, nothing is said.
+    let count = |num_clients: Option<u64>| num_clients.map_or_else(|| json!({}), |num_clients| json!({"num_clients": num_clients}));
+    let counts = channels.map(|channel| (channel.name.to_string(), count(channel.num_clients)));
     answer(&json!({"channels": counts.collect::<BTreeMap<_, _>>()}))
 }
 

@@ -131,6 +131,7 @@ async fn channels_and_nodes_are_listed() {
     }
     let all = result(&world, "channels", json!({})).await;
     assert_eq!(all["channels"].as_object().unwrap().len(), 3);
+    assert_eq!(all["channels"]["public:a"], json!({}), "it keeps no presence");
     let some = result(&world, "channels", json!({"pattern": "chat:*"})).await;
     assert_eq!(some, json!({"channels": {"chat:a": {"num_clients": 0}, "chat:b": {"num_clients": 0}}}));
     assert!(result(&world, "info", json!({})).await["nodes"].is_array());
