@@ -149,12 +149,14 @@ impl Leaser {
         polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.consume();
         loop {
+            // Before gathering: whatever ended before this was asked for is there then, and no end comes after it.
+            let is_flushing = *self.wiring.mode.borrow() == Mode::Flush;
             self.gather();
             if self.is_due() {
                 self.beat().await;
                 continue;
             }
-            if *self.wiring.mode.borrow() == Mode::Flush && self.is_settled() {
+            if is_flushing && self.is_settled() {
                 return;
             }
             let resume_at = self.resume_at.unwrap_or_else(Instant::now);
