@@ -38,13 +38,15 @@ struct Ids {
     session: String,
     api_key: String,
     job: String,
+    schedule: String,
+    endpoint: String,
 }
 
 impl Ids {
     /// Ids of nothing.
     fn unknown() -> Self {
         let id = || Uuid::now_v7().to_string();
-        Self { user: id(), session: id(), api_key: id(), job: id() }
+        Self { user: id(), session: id(), api_key: id(), job: id(), schedule: id(), endpoint: id() }
     }
 
     fn fill(&self, path: &str) -> String {
@@ -54,6 +56,8 @@ impl Ids {
             "api-keys" => &self.api_key,
             "users" => &self.user,
             "jobs" => &self.job,
+            "schedules" => &self.schedule,
+            "endpoints" => &self.endpoint,
             "channels" => return path.replace("{channel}", "chat:lobby"),
             "connections" => return path.replace("{client}", "no-such-client"),
             "queues" => return path.replace("{queue}", "no-such-queue"),
@@ -139,8 +143,18 @@ async fn belongings(app: &TestApp, email: &str) -> (Value, Ids) {
     let job = send(signed_in(app.post("/api/v1/jobs")).json(&json!({"kind": "debug.echo", "payload": email}))).await.1;
     let key = send(signed_in(app.post("/api/v1/api-keys")).json(&json!({"name": email, "scopes": ["jobs:read"]}))).await.1;
     let sessions = send(signed_in(app.get("/api/v1/auth/sessions"))).await.1;
-    let id = |value: &Value| value["id"].as_str().unwrap().to_owned();
-    let ids = Ids { user: id(&session["user"]), session: id(&sessions["items"][0]), api_key: id(&key), job: id(&job) };
+    let schedule = json!({"name": email, "cron": "30 2 * * *", "timezone": "Europe/Berlin", "kind": "debug.echo"});
+    let schedule = send(signed_in(app.post("/api/v1/schedules")).json(&schedule)).await.1;
+    let endpoint = send(signed_in(app.post("/api/v1/endpoints")).json(&json!({"name": email, "url": "https://1.1.1.1/hook"}))).await.1;
+    let id = |value: &Value| value["id"].as_str().unwrap_or_else(|| panic!("no id in {value}")).to_owned();
+    let ids = Ids {
+        user: id(&session["user"]),
+        session: id(&sessions["items"][0]),
+        api_key: id(&key),
+        job: id(&job),
+        schedule: id(&schedule),
+        endpoint: id(&endpoint),
+    };
     (session, ids)
 }
 
@@ -171,7 +185,7 @@ async fn lists_hold_nothing_of_anothers() {
     let (eve, _) = belongings(&app, "eve@example.org").await;
     for entry in routes::versioned().iter().filter(|entry| entry.method.as_str() == "GET" && !entry.path.contains('{')) {
         let text = request(&app, entry, &ids).bearer_auth(token(&eve)).send().await.unwrap().text().await.unwrap();
-        for anothers in [&ids.user, &ids.session, &ids.api_key, &ids.job, "ada@example.org"] {
+        for anothers in [&ids.user, &ids.session, &ids.api_key, &ids.job, &ids.schedule, &ids.endpoint, "ada@example.org"] {
             assert!(!text.contains(anothers), "{}: {text}", entry.path);
         }
     }
