@@ -1,7 +1,7 @@
 //! Remote workers: programs in any language that take jobs from queues with `remote: true` over HTTP.
 //!
-//! [`session`] (who works, and under which nonce), [`lease_token`] (what proves a lease), then one file per operation: [`lease`],
-//! [`mod@settle`], [`heartbeat`]. `engine::remote` does what they ask.
+//! [`session`] (who works, and under which nonce), [`lease_token`] (what proves a lease), then one file per operation: [`mod@lease`],
+//! [`mod@settle`], [`mod@heartbeat`]. `engine::remote` does what they ask.
 
 pub mod heartbeat;
 pub mod lease;
