@@ -25,8 +25,9 @@ async fn a_crowd_that_waits_costs_redis_what_one_does() {
     assert!(join_all(waits).await.iter().all(Option::is_none));
     let stats: String = redis::cmd("INFO").arg("commandstats").query_async(&mut ctx.redis.connection()).await.unwrap();
     let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls=")?.split(',').next()?.parse::<u128>().ok());
-    let polls_max = began.elapsed().as_millis() / 100 + 2;
-    assert!(calls.unwrap() <= polls_max, "{calls:?} calls for at most {polls_max} polls");
+    // Two hundred of their own would make two hundred times as many; the doorbell and a script that is new add some of theirs.
+    let calls_max = 2 * began.elapsed().as_millis() / 100 + 5;
+    assert!(calls.unwrap() <= calls_max, "{calls:?} calls, where one that waits makes at most {calls_max}");
 }
 
 #[tokio::test]
