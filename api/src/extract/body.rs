@@ -31,9 +31,7 @@ impl<T: DeserializeOwned + Validate + 'static> FromRequest for Body<T> {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let (request, payload) = (request.clone(), payload.take());
         Box::pin(async move {
-            check_content_type(&request)?;
-            refuse_encoding(&request)?;
-            let (bytes, reservation) = read(&request, payload).await?;
+            let (bytes, reservation) = read_json(&request, payload).await?;
             Ok(Self { value: parse(&bytes)?, bytes, _reservation: reservation })
         })
     }
@@ -62,12 +60,16 @@ impl FromRequest for RawBody {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let (request, payload) = (request.clone(), payload.take());
         Box::pin(async move {
-            check_content_type(&request)?;
-            refuse_encoding(&request)?;
-            let (bytes, reservation) = read(&request, payload).await?;
+            let (bytes, reservation) = read_json(&request, payload).await?;
             Ok(Self { bytes, _reservation: reservation })
         })
     }
+}
+
+async fn read_json(request: &HttpRequest, payload: Payload) -> Result<(Bytes, Reservation)> {
+    check_content_type(request)?;
+    refuse_encoding(request)?;
+    read(request, payload).await
 }
 
 fn check_content_type(request: &HttpRequest) -> Result<()> {

@@ -136,7 +136,7 @@ fn take_rows(ctx: &Context, queues: &mut HashMap<QueueName, Swept>, rows: &[Queu
 }
 
 impl Sweeper<'_> {
-    /// Sweeps every queue that is due, although one may fail; returns the last failure.
+    /// Sweeps every queue that is due, although one may fail; returns one of the failures.
     async fn sweep_all(&self, queues: &mut HashMap<QueueName, Swept>, leases: Leases) -> Result<()> {
         let now = Instant::now();
         let mut due: Vec<_> = queues.values_mut().filter(|queue| queue.due_at <= now).collect();
