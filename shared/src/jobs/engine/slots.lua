@@ -36,6 +36,43 @@ local function keep_holders(key, ids)
   end
 end
 
+-- Members of `parked` that are looked at together once one is of no use, and how many of those (cancelled, purged) one call drops
+-- before it leaves the rest to the next sweep.
+local LOOK, STALE_MAX = 100, 500
+local n_stale = 0
+
+-- Up to `count` jobs of `key` that are parked and ready still, taken out of `parked`, in order; and whether there may be more.
+local function take_parked(key, count)
+  local ready, n = {}, count
+  while true do
+    local members = redis.call('ZRANGE', PARKED, '[' .. key .. '\0', '(' .. key .. '\1', 'BYLEX', 'LIMIT', 0, n)
+    if #members == 0 then
+      return ready, false
+    end
+    local ids, seen = {}, {}
+    for i, member in ipairs(members) do
+      ids[i] = string.sub(member, #key + 2)
+    end
+    local copies = redis.call('HMGET', KEYS[3], unpack(ids))
+    for i, copy in ipairs(copies) do
+      if #ready == count then
+        break
+      end
+      seen[i] = members[i]
+      if copy and string.sub(copy, 1, 1) == 'r' then
+        ready[#ready + 1] = { ids[i], string.sub(copy, 2) }
+      else
+        n_stale = n_stale + 1
+      end
+    end
+    redis.call('ZREM', PARKED, unpack(seen))
+    if #ready == count or n_stale >= STALE_MAX then
+      return ready, true
+    end
+    n = LOOK
+  end
+end
+
 -- Lets as many parked jobs of `key` as it has free slots go to the front of their lists, `list_of` their standing; returns whether any.
 local function unpark(key, now, limits, list_of)
   local live = holders_of(key, now)
@@ -45,23 +82,15 @@ local function unpark(key, now, limits, list_of)
     redis.call('ZADD', BLOCKED, now + 1000, key)
     return false
   end
-  local members = redis.call('ZRANGE', PARKED, '[' .. key .. '\0', '(' .. key .. '\1', 'BYLEX', 'LIMIT', 0, n_free)
-  if #members == 0 then
+  local ready, has_more = take_parked(key, n_free)
+  if #ready == 0 and not has_more then
     redis.call('ZREM', BLOCKED, key)
     return false
   end
-  redis.call('ZREM', PARKED, unpack(members))
-  -- Looked at again in a while: what goes now may be gone when its turn comes.
-  redis.call('ZADD', BLOCKED, now + 1000, key)
-  local has_any = false
-  for i = #members, 1, -1 do
-    local id = string.sub(members[i], #key + 2)
-    local copy = redis.call('HGET', KEYS[3], id)
-    if copy and string.sub(copy, 1, 1) == 'r' then
-      redis.call('LPUSH', KEYS[list_of(string.sub(copy, 2))], id)
-      has_any = true
-    end
+  -- Looked at again in a while: what goes now may be gone when its turn comes. At once where the call was cut short.
+  redis.call('ZADD', BLOCKED, has_more and #ready < n_free and now or now + 1000, key)
+  for i = #ready, 1, -1 do
+    redis.call('LPUSH', KEYS[list_of(ready[i][2])], ready[i][1])
   end
-  return has_any
+  return #ready > 0
 end
-

@@ -397,10 +397,11 @@ if want > 0 then
   taken, more = lease(tonumber(known[3] or 0))
 end
 if want < wanted then
-  more = 0
   if #taken / 3 < want then
-    -- It has no more to give, and nobody has to come back for it.
+    -- The limits leave room: whether it has more to give is as the lease found, and nobody has to come back for it later.
     again_ms, will_block = 0, false
+  else
+    more = 0
   end
 end
 if will_block then

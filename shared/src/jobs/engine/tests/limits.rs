@@ -26,6 +26,11 @@ impl Fixture {
         self.step(worker, Step { finish: leased.iter().map(finish).collect(), ..Step::default() }).await;
     }
 
+    /// What a purge does to a waiting job.
+    async fn forget(&self, id: JobId) {
+        redis::cmd("HDEL").arg(self.keys.att()).arg(id.to_string()).exec_async(&mut self.connection.clone()).await.unwrap();
+    }
+
     /// Lets leases expire, or keys be looked at again, as time would.
     async fn expire(&self, set: &str) {
         let members: Vec<String> = redis::cmd("ZRANGE").arg(set).arg(0).arg(-1).query_async(&mut self.connection.clone()).await.unwrap();
@@ -102,6 +107,21 @@ async fn an_empty_queue_with_a_rate_calls_nobody_back() {
 }
 
 #[tokio::test]
+async fn a_queue_with_a_limit_is_not_held_up_by_what_was_purged() {
+    let fixture = Fixture::limited(Limits { concurrency: Some(1), ..NONE }).await;
+    // More than one call looks at.
+    for _ in 0..9 {
+        let purged = fixture.job().await.id;
+        fixture.forget(purged).await;
+    }
+    let left = fixture.job().await.id;
+    let first = fixture.step(&worker(), Step { want: 10, ..Step::default() }).await;
+    assert_eq!((ids(&first.leased), first.more, first.again_after), (vec![], true, None), "it asks again at once");
+    let second = fixture.step(&worker(), Step { want: 10, ..Step::default() }).await;
+    assert_eq!((ids(&second.leased), second.more), (vec![left], false));
+}
+
+#[tokio::test]
 async fn jobs_of_one_key_run_one_after_the_other_in_order() {
     let fixture = Fixture::new().await;
     let (a1, a2) = (fixture.keyed("a").await, fixture.keyed("a").await);
@@ -139,6 +159,53 @@ async fn raised_slots_and_cancelled_waiters_strand_nobody() {
         found.extend(ids(&fixture.lease(&holder, 10).await));
     }
     assert_eq!(found, jobs[2..]);
+}
+
+#[tokio::test]
+async fn purged_waiters_do_not_hold_up_the_others_of_their_key() {
+    let fixture = Fixture::new().await;
+    let first = fixture.keyed("a").await;
+    let mut waiters = Vec::new();
+    for _ in 0..4 {
+        waiters.push(fixture.keyed("a").await);
+    }
+    let holder = worker();
+    let leased = fixture.lease(&holder, 10).await;
+    assert_eq!(ids(&leased), [first]);
+    for purged in &waiters[..3] {
+        fixture.forget(*purged).await;
+    }
+    fixture.end_all(&holder, &leased).await;
+    assert_eq!(ids(&fixture.lease(&holder, 10).await), waiters[3..]);
+}
+
+#[tokio::test]
+async fn a_crowd_of_purged_waiters_is_dropped_by_and_by() {
+    let fixture = Fixture::new().await;
+    fixture.keyed("a").await;
+    let holder = worker();
+    let leased = fixture.lease(&holder, 10).await;
+    let last = fixture.keyed("a").await;
+    assert!(fixture.lease(&holder, 10).await.is_empty());
+    let mut zadd = redis::cmd("ZADD");
+    zadd.arg(&fixture.keys.waiting_for_slots()[0]);
+    for n in 0..1_200 {
+        // Before the living one.
+        zadd.arg(0).arg(format!("a\0{n:08}"));
+    }
+    zadd.exec_async(&mut fixture.connection.clone()).await.unwrap();
+    fixture.end_all(&holder, &leased).await;
+    assert!(fixture.lease(&holder, 10).await.is_empty(), "one call drops so many only");
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    let found = loop {
+        fixture.sweep().await;
+        let found = ids(&fixture.lease(&holder, 10).await);
+        if !found.is_empty() {
+            break found;
+        }
+        assert!(std::time::Instant::now() < deadline, "the living one gets its slot");
+    };
+    assert_eq!(found, [last]);
 }
 
 #[tokio::test]
