@@ -70,6 +70,41 @@ async fn a_settle_that_cannot_be_kept_leaves_its_lease_and_its_neighbours_alone(
 }
 
 #[tokio::test]
+async fn an_old_lease_of_a_job_beside_its_new_one_does_the_new_one_no_harm() {
+    let world = World::new().await;
+    let session = world.session().await;
+    world.submit(json!({})).await;
+    let old = world.lease_one(&session).await;
+    world.settle(&session, json!([{"lease_token": old, "outcome": "release"}])).await;
+    let new = world.lease_one(&session).await;
+    for leases in [[&old, &new], [&new, &old]] {
+        let beat = world.beat(&session, json!(leases.map(|token| json!({"lease_token": token})))).await;
+        assert_eq!((&beat["extended"], &beat["lost"]), (&json!([new]), &json!([old])));
+    }
+    assert_eq!(world.settle(&session, json!([ok(&new)])).await[0]["state"], "succeeded");
+}
+
+#[tokio::test]
+async fn nobody_keeps_a_worker_alive_that_is_not_theirs() {
+    let world = World::new().await;
+    let session = world.session().await;
+    let (ctx, unknown) = (&world.app.state.ctx, Uuid::now_v7().to_string());
+    let mut connection = ctx.redis.connection();
+    let key = ctx.keys.worker_session(&session);
+    let text: String = redis::cmd("GET").arg(&key).query_async(&mut connection).await.unwrap();
+    let mut foreign: Value = serde_json::from_str(&text).unwrap();
+    foreign["owner_id"] = json!(Uuid::now_v7());
+    redis::cmd("SET").arg(&key).arg(foreign.to_string()).exec_async(&mut connection).await.unwrap();
+    redis::cmd("DEL").arg(ctx.keys.worker(&session)).exec_async(&mut connection).await.unwrap();
+    for id in [&session, &unknown] {
+        let ask = world.post("/leases", &json!({"session_id": id, "max": 1}));
+        assert_eq!(send_for_problem(ask).await, (404, "not_found".to_owned()));
+        let is_kept: bool = redis::cmd("EXISTS").arg(ctx.keys.worker(id)).query_async(&mut connection).await.unwrap();
+        assert!(!is_kept, "nothing is noted of it");
+    }
+}
+
+#[tokio::test]
 async fn progress_that_cannot_be_is_refused_and_the_lease_is_still_held() {
     let world = World::new().await;
     let session = world.session().await;

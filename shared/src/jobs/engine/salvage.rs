@@ -59,6 +59,8 @@ pub struct Wreck {
 pub(super) struct Left {
     pub(super) token: Token,
     pub(super) started: bool,
+    /// When it was leased.
+    pub(super) since: Option<OffsetDateTime>,
     pub(super) standing: Standing,
 }
 
@@ -140,7 +142,7 @@ pub(super) async fn survey(connection: &mut Connection, keys: &QueueKeys, nonce:
         for pair in flat.chunks_exact(2) {
             let (id, lease) = (id_of(&pair[0])?, LeaseText::parse(&pair[1])?);
             if lease.nonce == nonce {
-                held.push((Token { job_id: id, attempt: lease.attempt, nonce }, lease.started));
+                held.push((Token { job_id: id, attempt: lease.attempt, nonce }, lease.started, lease.since));
             } else if ids.contains(&id) {
                 scene.taken.insert(id);
             }
@@ -153,17 +155,21 @@ pub(super) async fn survey(connection: &mut Connection, keys: &QueueKeys, nonce:
     }
 }
 
-async fn with_standings(connection: &mut Connection, keys: &QueueKeys, held: Vec<(Token, bool)>) -> Result<Vec<Left>> {
+async fn with_standings(
+    connection: &mut Connection,
+    keys: &QueueKeys,
+    held: Vec<(Token, bool, Option<OffsetDateTime>)>,
+) -> Result<Vec<Left>> {
     if held.is_empty() {
         return Ok(Vec::new());
     }
     let mut cmd = redis::cmd("HMGET");
-    cmd.arg(keys.att()).arg(held.iter().map(|(token, _)| token.job_id.to_string()).collect::<Vec<_>>());
+    cmd.arg(keys.att()).arg(held.iter().map(|(token, ..)| token.job_id.to_string()).collect::<Vec<_>>());
     let copies: Vec<Option<String>> = cmd.query_async(connection).await?;
     let standing = |copy: Option<String>| copy.and_then(|copy| copy.get(1..)?.parse::<Standing>().ok());
-    let left = held.into_iter().zip(copies).filter_map(|((token, started), copy)| {
+    let left = held.into_iter().zip(copies).filter_map(|((token, started, since), copy)| {
         let standing = standing(copy)?;
-        Some(Left { token, started, standing })
+        Some(Left { token, started, since, standing })
     });
     Ok(left.collect())
 }

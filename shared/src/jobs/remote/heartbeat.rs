@@ -16,7 +16,7 @@ use crate::{
     json_fields,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use utoipa::ToSchema;
 use validator::Validate;
 
@@ -112,6 +112,8 @@ pub async fn heartbeat(ctx: &Context, caller: &Caller, request: &Heartbeat) -> R
     }
     let mut active: Vec<ActiveJob> = Vec::new();
     for (queue, held) in by_queue {
+        let (held, outrun) = newest(held);
+        beat.lost.extend(outrun);
         let tokens: Vec<Token> = held.iter().map(|(token, _)| *token).collect();
         let told: Vec<(Token, Progress)> = held.iter().filter_map(|(token, held)| Some((*token, kept(held.progress.as_ref()?)?))).collect();
         let beaten = remote::beat(ctx, &queue, &tokens, &told).await?;
@@ -128,6 +130,19 @@ pub async fn heartbeat(ctx: &Context, caller: &Caller, request: &Heartbeat) -> R
     let rss_kb = request.rss_kb.and_then(|rss_kb| u64::try_from(rss_kb).ok()).unwrap_or(0);
     report::report(ctx, &session.instance(state), active, rss_kb).await?;
     Ok(beat)
+}
+
+type Held<'a> = Vec<(Token, &'a HeldLease)>;
+
+/// The newest lease of each job, and the tokens of the others: they are gone, and the answer is about jobs, not leases.
+fn newest(held: Held<'_>) -> (Held<'_>, Vec<String>) {
+    let mut attempts: HashMap<JobId, i32> = HashMap::new();
+    for (token, _) in &held {
+        let newest = attempts.entry(token.job_id).or_insert(token.attempt);
+        *newest = token.attempt.max(*newest);
+    }
+    let (held, outrun): (Held<'_>, Held<'_>) = held.into_iter().partition(|(token, _)| token.attempt == attempts[&token.job_id]);
+    (held, outrun.into_iter().map(|(_, held)| held.lease_token.clone()).collect())
 }
 
 fn kept(told: &ToldProgress) -> Option<Progress> {

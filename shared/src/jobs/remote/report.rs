@@ -17,11 +17,12 @@ pub(super) enum Order {
     Stop,
 }
 
-/// Notes that the worker was heard of, and returns what it has been told last.
+/// Notes that the worker was heard of, which keeps its session, and returns what it has been told last.
 pub(super) async fn heard(ctx: &Context, id: WorkerId) -> Result<Option<Order>> {
     let (id, now_ms) = (id.to_string(), clock::unix_ms(ctx.clock.now()));
     let (worker, orders) = (ctx.keys.worker(&id), ctx.keys.worker_orders(&id));
     let mut pipe = redis::pipe();
+    pipe.pexpire(ctx.keys.worker_session(&id), ttl_ms()).ignore();
     pipe.hset(&worker, workers::HEARD_FIELD, now_ms).ignore();
     pipe.pexpire(&worker, ttl_ms()).ignore();
     pipe.zadd(ctx.keys.workers(), id, now_ms).ignore();

@@ -192,12 +192,12 @@ pub(super) async fn is_remote(ctx: &Context, name: &QueueName) -> Result<bool> {
 /// The session, if it is the caller's, with what an operator wants of its worker. Notes that the worker was heard of.
 pub(super) async fn touch(ctx: &Context, caller: &Caller, id: WorkerId) -> Result<(Session, Option<Order>)> {
     caller.require(Scope::JobsWork)?;
-    let mut cmd = redis::cmd("GETEX");
-    cmd.arg(ctx.keys.worker_session(&id.to_string())).arg("PX").arg(report::ttl_ms());
-    let mut connection = ctx.redis.connection();
-    let (text, order) =
-        tokio::join!(async { cmd.query_async::<Option<String>>(&mut connection).await.map_err(Error::from) }, report::heard(ctx, id),);
-    let session: Option<Session> = text?.map(|text| serde_json::from_str(&text)).transpose().map_err(Error::internal)?;
+    let mut cmd = redis::cmd("GET");
+    cmd.arg(ctx.keys.worker_session(&id.to_string()));
+    let text: Option<String> = cmd.query_async(&mut ctx.redis.connection()).await?;
+    let session: Option<Session> = text.map(|text| serde_json::from_str(&text)).transpose().map_err(Error::internal)?;
     let session = session.filter(|session| session.owner_id == caller.user_id).ok_or_else(|| Error::not_found("worker session"))?;
-    Ok((session, order?))
+    // Only now: what others say in its name keeps no worker alive.
+    let order = report::heard(ctx, id).await?;
+    Ok((session, order))
 }

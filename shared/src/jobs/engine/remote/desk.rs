@@ -2,13 +2,17 @@
 //! than one does.
 //!
 //! Nothing is leased ahead: a call asks for what one worker wants, and what it brings goes to that worker. Queues that gave less than
-//! was asked for are left alone until they ring, or until the next poll. Whoever has waited longest is served first.
+//! was asked for are left alone until they ring, or until the next poll. Whoever has waited longest is served first. Where an answer got
+//! lost, one job tells whether Redis is back, and [`Doubts`] hand back what the lost answers told of.
 
-use super::super::{
-    QueueKeys,
-    doorbell::{self, Bell},
-    scripts::{self, Action, Finish, Holder, Leased, Step},
-    token::Token,
+use super::{
+    super::{
+        QueueKeys,
+        doorbell::{self, Bell},
+        scripts::{self, Action, Finish, Holder, Leased, Step},
+        token::Token,
+    },
+    doubts::Doubts,
 };
 use crate::{Context, Result, jobs::QueueName};
 use futures_util::future::join_all;
@@ -125,6 +129,8 @@ struct Counter {
     keys: Arc<QueueKeys>,
     /// Workers that the next round may serve from it; 0 until it rings.
     places: usize,
+    /// The last call did not answer, and may have leased all the same: the next asks for one job.
+    is_in_doubt: bool,
 }
 
 struct Server {
@@ -132,6 +138,7 @@ struct Server {
     /// The longest wait first.
     waiting: Vec<Wish>,
     counters: HashMap<QueueName, Counter>,
+    doubts: Doubts,
     resume_at: Option<Instant>,
 }
 
@@ -141,7 +148,7 @@ async fn serve(ctx: Context, mut wishes: mpsc::Receiver<Wish>) {
     tokio::spawn(async move { doorbell::listen(&hearing.0, &hearing.1, None).await });
     let mut polls = interval(Duration::from_millis(ctx.settings().worker_poll_ms));
     polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut server = Server { ctx, waiting: Vec::new(), counters: HashMap::new(), resume_at: None };
+    let mut server = Server { ctx, waiting: Vec::new(), counters: HashMap::new(), doubts: Doubts::default(), resume_at: None };
     loop {
         while let Ok(wish) = wishes.try_recv() {
             server.take(wish);
@@ -157,7 +164,10 @@ async fn serve(ctx: Context, mut wishes: mpsc::Receiver<Wish>) {
                 None => return,
             },
             () = bell.rung() => server.hear(&bell),
-            _ = polls.tick() => server.poll(),
+            _ = polls.tick() => {
+                server.poll();
+                server.doubts.settle(&server.ctx).await;
+            }
             () = sleep_until(resume_at.into()), if server.resume_at.is_some() => server.resume_at = None,
         }
     }
@@ -168,7 +178,7 @@ impl Server {
         for queue in &wish.queues {
             let keys = || Arc::new(QueueKeys::new(&self.ctx.keys, queue));
             // Nobody was listening for it until now.
-            self.counters.entry(queue.clone()).or_insert_with(|| Counter { keys: keys(), places: 1 });
+            self.counters.entry(queue.clone()).or_insert_with(|| Counter { keys: keys(), places: 1, is_in_doubt: false });
         }
         self.waiting.push(wish);
     }
@@ -181,11 +191,11 @@ impl Server {
         }
     }
 
-    /// Looks again at every queue that is waited for, and forgets the others.
+    /// Looks again at every queue that is waited for, and forgets the others unless there is doubt about them.
     fn poll(&mut self) {
         self.waiting.retain(|wish| !wish.answer.is_closed());
         let waiting = &self.waiting;
-        self.counters.retain(|queue, _| waiting.iter().any(|wish| wish.queues.contains(queue)));
+        self.counters.retain(|queue, counter| counter.is_in_doubt || waiting.iter().any(|wish| wish.queues.contains(queue)));
         for counter in self.counters.values_mut() {
             counter.places = counter.places.max(1);
         }
@@ -200,15 +210,17 @@ impl Server {
         let connection = self.ctx.redis.connection();
         let calls = served.iter().map(|(wish, keys)| {
             let mut connection = connection.clone();
-            let step = Step { want: wish.want, ..Step::default() };
+            let is_in_doubt = self.counters.get(&keys.queue).is_some_and(|counter| counter.is_in_doubt);
+            let step = Step { want: if is_in_doubt { 1 } else { wish.want }, ..Step::default() };
             async move { scripts::step(&mut connection, keys, &wish.holder, &step).await }
         });
         let answers = join_all(calls).await;
         let mut unserved = Vec::new();
         for ((wish, keys), answer) in served.into_iter().zip(answers) {
+            let counter = self.counters.get_mut(&keys.queue).expect("counters are only dropped between rounds");
+            counter.is_in_doubt = answer.is_err();
             match answer {
                 Ok(stepped) => {
-                    let counter = self.counters.get_mut(&keys.queue).expect("counters are only dropped between rounds");
                     counter.places = if stepped.more { SERVED_AT_ONCE } else { 0 };
                     if stepped.leased.is_empty() {
                         unserved.push(wish);
@@ -220,6 +232,8 @@ impl Server {
                 }
                 Err(error) => {
                     tracing::debug!(%error, queue = %keys.queue, "nothing can be leased at the moment");
+                    counter.places = 1;
+                    self.doubts.note(&keys, wish.holder.nonce);
                     self.resume_at = Some(Instant::now() + PAUSE);
                     unserved.push(wish);
                 }

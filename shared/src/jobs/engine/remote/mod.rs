@@ -2,11 +2,12 @@
 //! own attempts, under the same protocol. Nothing of it is kept here but who waits for a job: a lease lives in Redis, under the
 //! nonce of the session that asked for it, and so any process can settle it.
 //!
-//! [`desk`] (who waits, and one leasing call for all), [`deliver`] (from leased copies to whole jobs), [`mod@settle`] (from what a
+//! [`desk`] (who waits, and one leasing call for all; `doubts` about calls that did not answer), [`deliver`] (from leased copies to whole jobs), [`mod@settle`] (from what a
 //! worker says to a row).
 
 pub mod deliver;
 pub mod desk;
+mod doubts;
 pub mod settle;
 
 use super::{QueueKeys, leases::LeaseText, progress, scripts, token::Token};

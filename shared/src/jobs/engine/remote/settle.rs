@@ -50,6 +50,7 @@ pub async fn settle(ctx: &Context, queue: &QueueName, holder: &Holder, ends: Vec
     let now = ctx.clock.now();
     let (mut conclusions, mut finishes) = (Vec::new(), Vec::new());
     let mut answers: HashMap<JobId, Answer> = HashMap::new();
+    let releases: HashSet<JobId> = ends.iter().filter(|(_, end)| matches!(end, End::Release)).map(|(token, _)| token.job_id).collect();
     for (token, end) in ends {
         let Some(left) = drafts.remove(&token.job_id) else { continue };
         match left.resolve(end) {
@@ -60,6 +61,7 @@ pub async fn settle(ctx: &Context, queue: &QueueName, holder: &Holder, ends: Vec
             }
         }
     }
+    let has_release = !finishes.is_empty();
     for Settled { verdict, finish } in write(ctx, conclusions).await? {
         let answer = match verdict {
             Verdict::Written | Verdict::WrittenBefore => Answer::Settled(state_after(&finish, now)),
@@ -68,11 +70,15 @@ pub async fn settle(ctx: &Context, queue: &QueueName, holder: &Holder, ends: Vec
         answers.insert(finish.token.job_id, answer);
         finishes.push(finish);
     }
-    if let Err(error) = apply(ctx, &keys, finishes).await {
+    match apply(ctx, &keys, finishes).await {
+        Ok(()) => {}
+        // Of a release Redis alone knows: unless it does, the lease expires, and that counts as a failure.
+        Err(error) if has_release => return Err(error),
         // The rows are written: when the leases expire, Redis takes their word.
-        tracing::debug!(%error, %queue, "settled leases stay in Redis until they expire");
+        Err(error) => tracing::debug!(%error, %queue, "settled leases stay in Redis until they expire"),
     }
-    answers.extend(told_before(ctx, &refused, now).await?);
+    let copies = copies(ctx, &keys, refused.iter().filter(|token| releases.contains(&token.job_id))).await?;
+    answers.extend(told_before(ctx, &refused, &copies, now).await?);
     Ok(tokens.iter().map(|token| answers.get(&token.job_id).copied().unwrap_or(Answer::LeaseLost)).collect())
 }
 
@@ -134,22 +140,47 @@ async fn write(ctx: &Context, conclusions: Vec<Conclusion>) -> Result<Vec<Settle
     if conclusions.is_empty() { Ok(Vec::new()) } else { write_once(ctx, conclusions).await.map_err(Error::from) }
 }
 
-/// Answers for tokens without a lease: from the row, if it was them who wrote it.
-async fn told_before(ctx: &Context, tokens: &[Token], now: OffsetDateTime) -> Result<HashMap<JobId, Answer>> {
+/// Where Redis has the jobs of releases whose lease is gone: nothing else tells that they were released before.
+async fn copies(ctx: &Context, keys: &QueueKeys, tokens: impl Iterator<Item = &Token>) -> Result<HashMap<JobId, String>> {
+    let ids: Vec<JobId> = tokens.map(|token| token.job_id).collect();
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let mut cmd = redis::cmd("HMGET");
+    cmd.arg(keys.att()).arg(ids.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let copies: Vec<Option<String>> = cmd.query_async(&mut ctx.redis.connection()).await?;
+    Ok(ids.into_iter().zip(copies).filter_map(|(id, copy)| Some((id, copy?))).collect())
+}
+
+/// Answers for tokens without a lease: from the row, if it was them who wrote it. A release writes no row: it was told before if the
+/// job came back from that delivery and its row knows nothing of it.
+async fn told_before(
+    ctx: &Context,
+    tokens: &[Token],
+    copies: &HashMap<JobId, String>,
+    now: OffsetDateTime,
+) -> Result<HashMap<JobId, Answer>> {
     if tokens.is_empty() {
         return Ok(HashMap::new());
     }
     let ids: Vec<JobId> = tokens.iter().map(|token| token.job_id).collect();
     let rows: HashMap<JobId, RowStanding> = store::standings(&ctx.pg, &ids).await?.into_iter().map(|row| (row.id, row)).collect();
     let answers = tokens.iter().map(|token| {
-        let written_by = |row: &&RowStanding| row.nonce == Some(token.nonce) && row.standing.attempt == token.attempt;
-        let answer = match rows.get(&token.job_id).filter(written_by) {
-            Some(row) => Answer::Settled(state_of(row, now)),
-            None => Answer::LeaseLost,
+        let is_back = copies.get(&token.job_id).is_some_and(|copy| is_back(copy, token.attempt));
+        let answer = match rows.get(&token.job_id) {
+            Some(row) if row.nonce == Some(token.nonce) && row.standing.attempt == token.attempt => Answer::Settled(state_of(row, now)),
+            Some(row) if is_back && row.state == "pending" && row.standing.attempt < token.attempt => Answer::Settled(JobState::Queued),
+            Some(_) | None => Answer::LeaseLost,
         };
         (token.job_id, answer)
     });
     Ok(answers.collect())
+}
+
+/// Whether a copy, `<place><standing>`, has left this delivery behind it.
+fn is_back(copy: &str, attempt: i32) -> bool {
+    let counted = copy.get(1..).and_then(|standing| standing.parse::<Standing>().ok()).map_or(0, |standing| standing.attempt);
+    counted > attempt || (counted == attempt && !copy.starts_with('l'))
 }
 
 fn state_of(row: &RowStanding, now: OffsetDateTime) -> JobState {

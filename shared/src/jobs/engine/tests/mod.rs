@@ -13,6 +13,7 @@ mod limits;
 mod machine;
 mod quarantine;
 mod reconcile;
+mod remote;
 mod rest;
 mod salvage;
 mod settle;
