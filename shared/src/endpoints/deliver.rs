@@ -7,13 +7,13 @@ use super::{
 };
 use crate::{
     Context, Error, Result,
-    ids::EndpointId,
+    ids::{EndpointId, UserId},
     jobs::{
         JobError,
         engine::{Outcome, held::LeasedJob},
     },
     outbound::{
-        Answer, Request, SendError,
+        Answer, Guard, Refused, Request, SendError,
         breaker::{self, Permit},
         signature::{Secret, sign},
     },
@@ -30,6 +30,8 @@ use time::OffsetDateTime;
 const PAUSED_FOR: Duration = Duration::from_secs(30);
 /// Longest that a receiver's `Retry-After` is heeded.
 const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
+/// Jobs whose receiver's name could not be looked up, since too many are, try again after so long, and up to twice that.
+const BUSY_FOR: Duration = Duration::from_secs(1);
 /// Of an answer's body, what is kept with the job.
 const EXCERPT_MAX: usize = 2_048;
 const USER_AGENT: &str = concat!("millrace/", env!("CARGO_PKG_VERSION"));
@@ -59,13 +61,18 @@ impl Destination {
         }
     }
 
-    /// What the breaker is of: the endpoint, or the host.
-    fn breaker(&self, ctx: &Context) -> Result<String, SendError> {
+    /// What the breaker is of: the endpoint, or the host as `owner` reaches it.
+    fn breaker(&self, ctx: &Context, owner: UserId) -> Result<String, SendError> {
         match self.endpoint_id {
             Some(id) => Ok(id.to_string()),
-            None => ctx.outbound.guard().parse(&self.url).map(|target| target.origin()).map_err(SendError::Refused),
+            None => host_breaker(ctx.outbound.guard(), owner, &self.url).map_err(SendError::Refused),
         }
     }
+}
+
+/// Each user's own: who made one fail that others share would stop what they send there.
+fn host_breaker(guard: &Guard, owner: UserId, url: &str) -> Result<String, Refused> {
+    Ok(format!("{owner}:{}", guard.parse(url)?.origin()))
 }
 
 /// Delivers `job`, unless its receiver is better left alone for now.
@@ -81,7 +88,7 @@ async fn attempt(ctx: &Context, job: &LeasedJob) -> Result<Outcome> {
         Ok(destination) => destination,
         Err(outcome) => return Ok(outcome),
     };
-    let name = match destination.breaker(ctx) {
+    let name = match destination.breaker(ctx, job.owner_id) {
         Ok(name) => name,
         Err(error) => return Ok(failed(&error)),
     };
@@ -92,7 +99,9 @@ async fn attempt(ctx: &Context, job: &LeasedJob) -> Result<Outcome> {
     }
     let sent = send(ctx, &destination, &job.id().to_string(), job.payload.get().as_bytes().to_vec()).await?;
     let is_well = sent.as_ref().is_ok_and(|answer| answer.status < 500);
-    if let Err(error) = breaker::tell(ctx, &name, is_well).await {
+    // That it was not even looked up says nothing of the receiver.
+    let is_news = !matches!(sent, Err(SendError::Refused(Refused::Busy)));
+    if is_news && let Err(error) = breaker::tell(ctx, &name, is_well).await {
         tracing::debug!(%error, "a breaker was not told");
     }
     Ok(match sent {
@@ -209,9 +218,28 @@ async fn gone(ctx: &Context, destination: &Destination) -> Outcome {
 }
 
 fn failed(error: &SendError) -> Outcome {
-    Outcome::retry(error.code(), error.to_string())
+    match error {
+        SendError::Refused(Refused::Busy) => Outcome::Postpone(BUSY_FOR.mul_f64(1.0 + rand::random::<f64>())),
+        SendError::Refused(_) | SendError::Timeout(_) | SendError::Connect(_) | SendError::Broken(_) => {
+            Outcome::retry(error.code(), error.to_string())
+        }
+    }
 }
 
 fn dead(code: &str, message: String) -> Outcome {
     Outcome::Discard(JobError { code: code.to_owned(), message })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deliveries_to_one_host_share_a_breaker_if_they_are_one_users() {
+        let (guard, ada, bob) = (Guard::new(&[]), UserId::new(), UserId::new());
+        let name = |owner, url| host_breaker(&guard, owner, url).unwrap();
+        assert_eq!(name(ada, "https://example.org/a"), name(ada, "https://example.org:443/b"));
+        assert_ne!(name(ada, "https://example.org/"), name(bob, "https://example.org/"));
+        assert_ne!(name(ada, "https://example.org/"), name(ada, "https://example.org:8443/"));
+    }
 }

@@ -14,6 +14,7 @@ use crate::{
 };
 use serde::Serialize;
 use sqlx::PgConnection;
+use std::time::Duration;
 use utoipa::ToSchema;
 use validator::Validate;
 
@@ -57,7 +58,10 @@ pub async fn create(ctx: &Context, tx: &mut PgConnection, caller: &Caller, new: 
 /// The URL as it is kept, if it leads where it may.
 async fn checked_url(ctx: &Context, url: &str) -> Result<String> {
     let guard = ctx.outbound.guard();
-    let refused = |refused: Refused| Error::invalid("/url", refused.code(), refused.to_string());
+    let refused = |refused: Refused| match refused {
+        Refused::Busy => Error::new(Code::Overloaded, "Too many names are being looked up.").retry_after(Duration::from_secs(1)),
+        Refused::Malformed | Refused::NotPublic | Refused::Unresolvable => Error::invalid("/url", refused.code(), refused.to_string()),
+    };
     let target = guard.parse(url).map_err(refused)?;
     guard.resolve(&target).await.map_err(refused)?;
     Ok(target.url().as_str().to_owned())

@@ -3,6 +3,8 @@
 //! A name is resolved once for each exchange, all of its addresses are judged, and the connection goes to one of those that were: a
 //! name that answers differently the second time gains nothing. What cannot be said with certainty to be public is refused.
 
+mod lookup;
+
 use futures_util::future::BoxFuture;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::{
@@ -79,7 +81,7 @@ struct SystemResolver;
 
 impl Resolve for SystemResolver {
     fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
-        Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
+        Box::pin(lookup::look_up(host, port))
     }
 }
 
@@ -92,6 +94,8 @@ pub enum Refused {
     NotPublic,
     #[error("names a host that cannot be found")]
     Unresolvable,
+    #[error("names a host that cannot be looked up now, since too many are")]
+    Busy,
 }
 
 impl Refused {
@@ -100,6 +104,7 @@ impl Refused {
             Self::Malformed => "url",
             Self::NotPublic => "address_not_allowed",
             Self::Unresolvable => "unresolvable",
+            Self::Busy => "resolver_busy",
         }
     }
 }
@@ -164,6 +169,10 @@ impl Guard {
         if !matches!(url.scheme(), "http" | "https") || has_user || url.fragment().is_some() || url.port() == Some(0) {
             return Err(Refused::Malformed);
         }
+        // As it is kept it may have become longer: what is written as `"` is `%22` then.
+        if url.as_str().len() > URL_MAX {
+            return Err(Refused::Malformed);
+        }
         // Every way to write a number (`0x7f.1`, `2130706433`) has become an address here.
         let literal = match url.host().ok_or(Refused::Malformed)? {
             Host::Ipv4(address) => Some(IpAddr::V4(address)),
@@ -182,7 +191,10 @@ impl Guard {
         let addresses = match target.url.host() {
             Some(Host::Ipv4(address)) => vec![SocketAddr::new(address.into(), port)],
             Some(Host::Ipv6(address)) => vec![SocketAddr::new(address.into(), port)],
-            Some(Host::Domain(host)) => self.resolver.resolve(host, port).await.map_err(|_| Refused::Unresolvable)?,
+            Some(Host::Domain(host)) => self.resolver.resolve(host, port).await.map_err(|error| {
+                let is_busy = error.kind() == io::ErrorKind::ResourceBusy;
+                if is_busy { Refused::Busy } else { Refused::Unresolvable }
+            })?,
             None => return Err(Refused::Malformed),
         };
         if addresses.is_empty() {

@@ -136,7 +136,7 @@ async fn submit_occurrence(ctx: &Context, tx: &mut PgConnection, schedule: &Sche
 
 /// Writes the job of an occurrence that is taken; `None` where that is left out for one that is still to be done.
 async fn make(ctx: &Context, tx: &mut PgConnection, schedule: &Schedule, fire_at: OffsetDateTime) -> Result<Option<Made>> {
-    let live = match schedule.overlap {
+    let mut live = match schedule.overlap {
         Overlap::Allow => Vec::new(),
         Overlap::Skip | Overlap::CancelOld => store::live_jobs(tx, schedule.id, LIVE_MAX).await?,
     };
@@ -146,6 +146,8 @@ async fn make(ctx: &Context, tx: &mut PgConnection, schedule: &Schedule, fire_at
     let caller = owner(tx, schedule).await?;
     let job = Box::pin(submit::prepare(&ctx.for_process(), &caller, submit_of(schedule), Origin::default())).await?;
     let (job, new_job) = Box::pin(submit::submit_in(ctx, tx, NewJob { durability: Durability::Postgres, ..job })).await?;
+    // Where `unique` found the job that is there already, that one is the occurrence's own.
+    live.retain(|(id, _)| *id != job.id);
     cancel::request(tx, &live, ctx.clock.now()).await?;
     store::note_job(tx, schedule.id, fire_at, job.id).await?;
     Ok(Some(Made { job, new_job, replaced: live }))

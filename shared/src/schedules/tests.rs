@@ -194,6 +194,22 @@ async fn overlap_says_what_becomes_of_a_job_that_is_still_to_be_done() {
 }
 
 #[tokio::test]
+async fn an_occurrence_that_is_answered_by_the_job_that_is_there_does_not_cancel_it() {
+    let fixture = Fixture::new().await;
+    let job = json!({"unique": {"key": "report"}});
+    let schedule = fixture.minutely(json!({"overlap": "cancel_old", "job": job})).await;
+    fixture.pass(Duration::seconds(60));
+    fixture.fire().await;
+    let first = fixture.jobs(&schedule).await[0].id;
+    fixture.pass(Duration::seconds(60));
+    fixture.fire().await;
+    assert_eq!(fixture.trigger(schedule.id).await.unwrap().id, first);
+    let jobs = fixture.jobs(&schedule).await;
+    assert_eq!(jobs.iter().map(|job| (job.id, job.state.as_str())).collect::<Vec<_>>(), [(first, "queued")]);
+    assert_eq!(fixture.get(schedule.id).await.last_job_id, Some(first));
+}
+
+#[tokio::test]
 async fn a_paused_schedule_fires_only_by_hand_and_makes_up_for_nothing() {
     let fixture = Fixture::new().await;
     let schedule = fixture.minutely(json!({"catch_up": true})).await;

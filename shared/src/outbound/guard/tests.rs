@@ -55,6 +55,8 @@ fn what_is_no_plain_url_is_refused(#[case] url: &str) {
     assert_eq!(guard().parse(url), Err(Refused::Malformed));
     let long = format!("https://example.org/{}", "x".repeat(URL_MAX));
     assert_eq!(guard().parse(&long), Err(Refused::Malformed));
+    let longer_when_kept = format!("https://example.org/{}", "\"".repeat(URL_MAX / 2));
+    assert_eq!(guard().parse(&longer_when_kept), Err(Refused::Malformed));
 }
 
 #[rstest]
