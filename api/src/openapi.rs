@@ -7,7 +7,8 @@ mod problems;
 
 use crate::{
     routes::{
-        self, api_keys, audit, auth, channels, endpoints, jobs, jwks, leases, probes, queues, schedules, server_api, system, users, workers,
+        self, api_keys, audit, auth, batches, channels, endpoints, jobs, jwks, leases, probes, queues, schedules, server_api, system,
+        users, workers,
     },
     socket::upgrade,
 };
@@ -35,6 +36,7 @@ use utoipa::{
         jobs::submit_job, jobs::bulk::submit_jobs, jobs::get_job, jobs::list_jobs, jobs::list_job_attempts, jobs::cancel_job, jobs::retry_job,
         jobs::delete_job, queues::list_queues, queues::get_queue, queues::update_queue, queues::delete_queue, queues::pause_queue, queues::resume_queue,
         queues::purge_queue, queues::list_dead_jobs, queues::delete_dead_jobs, queues::requeue_dead_jobs,
+        batches::create_batch, batches::list_batches, batches::get_batch, batches::close_batch, batches::cancel_batch,
         endpoints::list_endpoints, endpoints::create_endpoint, endpoints::get_endpoint, endpoints::update_endpoint, endpoints::delete_endpoint,
         endpoints::test_endpoint, endpoints::rotate_endpoint_secret, endpoints::pause_endpoint, endpoints::resume_endpoint,
         leases::open_worker_session, leases::lease_jobs, leases::settle_leases, leases::extend_leases,

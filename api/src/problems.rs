@@ -67,6 +67,7 @@ pub const fn row(code: Code) -> Row {
         Code::JobRunning => row(S::CONFLICT, "The job is running", Look),
         Code::LeaseLost => row(S::CONFLICT, "The lease is lost", Look),
         Code::DuplicateJob => row(S::CONFLICT, "A job with this unique key exists", Look),
+        Code::BatchClosed => row(S::CONFLICT, "The batch takes no more jobs", Look),
         Code::PreconditionFailed => row(S::PRECONDITION_FAILED, "The object has changed", Look),
         Code::RequestTimeout => row(S::REQUEST_TIMEOUT, "The request took too long to arrive", Retry),
         Code::BodyTooLarge => row(S::PAYLOAD_TOO_LARGE, "The body is too large", Change),

@@ -2,7 +2,7 @@
 
 use crate::{
     Code, Error, Result,
-    ids::{ApiKeyId, ScheduleId, SessionId, UserId},
+    ids::{ApiKeyId, BatchId, ScheduleId, SessionId, UserId},
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -137,6 +137,8 @@ pub enum Credential {
     ApiKey(ApiKeyId),
     /// Nobody asked: a schedule submits in its owner's name.
     Schedule(ScheduleId),
+    /// Nobody asked: a batch that is complete submits in its owner's name.
+    Batch(BatchId),
 }
 
 /// An authenticated caller. `scopes` is already cut to what the role allows.
@@ -173,7 +175,7 @@ impl Caller {
     pub fn require_session(&self) -> Result<SessionId> {
         match self.credential {
             Credential::Session(session_id) => Ok(session_id),
-            Credential::ApiKey(_) | Credential::Schedule(_) => {
+            Credential::ApiKey(_) | Credential::Schedule(_) | Credential::Batch(_) => {
                 Err(Error::new(Code::Forbidden, "This needs a signed-in session; an API key is not enough."))
             }
         }

@@ -56,6 +56,7 @@ codes! {
     JobRunning = "job_running",
     LeaseLost = "lease_lost",
     DuplicateJob = "duplicate_job",
+    BatchClosed = "batch_closed",
     PreconditionFailed = "precondition_failed",
     // The body's envelope.
     RequestTimeout = "request_timeout",
@@ -143,6 +144,19 @@ impl Error {
     pub fn with_field(mut self, pointer: impl Into<String>, code: impl Into<String>, detail: impl Into<String>) -> Self {
         self.fields.push(FieldError { pointer: pointer.into(), code: code.into(), detail: detail.into() });
         self
+    }
+
+    /// Whether trying again would come to the same, as far as we know: the failure is not ours, and no server was away.
+    pub fn is_refusal(&self) -> bool {
+        !matches!(
+            self.code,
+            Code::Internal
+                | Code::Draining
+                | Code::DatabaseUnavailable
+                | Code::RedisUnavailable
+                | Code::DeadlineExceeded
+                | Code::Overloaded
+        )
     }
 
     #[must_use]

@@ -48,4 +48,5 @@ ids! {
     NodeId,
     AuditId,
     ScheduleId,
+    BatchId,
 }

@@ -115,7 +115,7 @@ fn location(id: JobId) -> String {
 }
 
 /// Where a job comes from, as far as the request tells.
-fn origin(meta: Meta) -> Origin {
+pub(super) fn origin(meta: Meta) -> Origin {
     Origin { request_id: Some(meta.request_id), traceparent: meta.traceparent }
 }
 

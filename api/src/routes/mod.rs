@@ -6,6 +6,7 @@
 pub mod api_keys;
 pub mod audit;
 pub mod auth;
+pub mod batches;
 pub mod channels;
 pub mod docs;
 pub mod endpoints;
@@ -69,6 +70,11 @@ pub fn versioned() -> Vec<Entry> {
         GET "/jobs/{id}/attempts" Read Scoped(Scope::JobsRead) => jobs::list_job_attempts;
         POST "/jobs/{id}/cancel" Write Scoped(Scope::JobsWrite) => jobs::cancel_job;
         POST "/jobs/{id}/retry" Write Scoped(Scope::JobsWrite) => jobs::retry_job;
+        POST "/batches" Bulk Scoped(Scope::JobsWrite) => batches::create_batch;
+        GET "/batches" Read Scoped(Scope::JobsRead) => batches::list_batches;
+        GET "/batches/{id}" Read Scoped(Scope::JobsRead) => batches::get_batch;
+        POST "/batches/{id}/close" Write Scoped(Scope::JobsWrite) => batches::close_batch;
+        POST "/batches/{id}/cancel" Write Scoped(Scope::JobsWrite) => batches::cancel_batch;
         POST "/leases" Work Scoped(Scope::JobsWork) => leases::lease_jobs;
         POST "/leases/settle" Work Scoped(Scope::JobsWork) => leases::settle_leases;
         POST "/leases/heartbeat" Work Scoped(Scope::JobsWork) => leases::extend_leases;

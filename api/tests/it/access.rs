@@ -38,6 +38,7 @@ struct Ids {
     session: String,
     api_key: String,
     job: String,
+    batch: String,
     schedule: String,
     endpoint: String,
 }
@@ -46,7 +47,7 @@ impl Ids {
     /// Ids of nothing.
     fn unknown() -> Self {
         let id = || Uuid::now_v7().to_string();
-        Self { user: id(), session: id(), api_key: id(), job: id(), schedule: id(), endpoint: id() }
+        Self { user: id(), session: id(), api_key: id(), job: id(), batch: id(), schedule: id(), endpoint: id() }
     }
 
     fn fill(&self, path: &str) -> String {
@@ -56,6 +57,7 @@ impl Ids {
             "api-keys" => &self.api_key,
             "users" => &self.user,
             "jobs" => &self.job,
+            "batches" => &self.batch,
             "schedules" => &self.schedule,
             "endpoints" => &self.endpoint,
             "channels" => return path.replace("{channel}", "chat:lobby"),
@@ -146,12 +148,14 @@ async fn belongings(app: &TestApp, email: &str) -> (Value, Ids) {
     let schedule = json!({"name": email, "cron": "30 2 * * *", "timezone": "Europe/Berlin", "kind": "debug.echo"});
     let schedule = send(signed_in(app.post("/api/v1/schedules")).json(&schedule)).await.1;
     let endpoint = send(signed_in(app.post("/api/v1/endpoints")).json(&json!({"name": email, "url": "https://1.1.1.1/hook"}))).await.1;
+    let batch = send(signed_in(app.post("/api/v1/batches")).json(&json!({"name": email}))).await.1;
     let id = |value: &Value| value["id"].as_str().unwrap_or_else(|| panic!("no id in {value}")).to_owned();
     let ids = Ids {
         user: id(&session["user"]),
         session: id(&sessions["items"][0]),
         api_key: id(&key),
         job: id(&job),
+        batch: id(&batch),
         schedule: id(&schedule),
         endpoint: id(&endpoint),
     };
@@ -185,7 +189,7 @@ async fn lists_hold_nothing_of_anothers() {
     let (eve, _) = belongings(&app, "eve@example.org").await;
     for entry in routes::versioned().iter().filter(|entry| entry.method.as_str() == "GET" && !entry.path.contains('{')) {
         let text = request(&app, entry, &ids).bearer_auth(token(&eve)).send().await.unwrap().text().await.unwrap();
-        for anothers in [&ids.user, &ids.session, &ids.api_key, &ids.job, &ids.schedule, &ids.endpoint, "ada@example.org"] {
+        for anothers in [&ids.user, &ids.session, &ids.api_key, &ids.job, &ids.batch, &ids.schedule, &ids.endpoint, "ada@example.org"] {
             assert!(!text.contains(anothers), "{}: {text}", entry.path);
         }
     }

@@ -5,6 +5,7 @@
 mod access;
 mod api_keys;
 mod auth;
+mod batches;
 mod channels;
 mod edge;
 mod endpoints;

@@ -1,7 +1,9 @@
-//! What one process does for all: sweeping, reconciling, rates, partitions ahead, pruning, watching, saving publications, firing schedules.
+//! What one process does for all: sweeping, reconciling, rates, partitions ahead, pruning, watching, saving publications, firing schedules,
+//! following up on what ended.
 //! One child is elected by an advisory lock; a second one at the same time would do no harm, since everything here is guarded, but only double
 //! work.
 
+mod following;
 mod leader;
 mod publications;
 mod reconciling;
@@ -32,6 +34,7 @@ pub async fn run(ctx: Context) {
                     () = watching::run(&ctx) => {}
                     () = publications::run(&ctx) => {}
                     () = scheduling::run(&ctx) => {}
+                    () = following::run(&ctx) => {}
                 }
             }
             Err(error) => tracing::debug!(%error, "no election while PostgreSQL is away"),

@@ -4,7 +4,7 @@ use shared::{
     Context, Result, accounts,
     channels::persist,
     idempotency,
-    jobs::{engine::upkeep, unique},
+    jobs::{batches, engine::upkeep, unique},
     schedules,
 };
 use std::time::Duration;
@@ -34,12 +34,17 @@ async fn keep(ctx: &Context) -> Result<()> {
     if n_pruned > 0 {
         tracing::info!(n_jobs = n_pruned, "ended jobs past their retention were removed");
     }
+    let n_recounted = batches::upkeep::recount(ctx).await?;
+    if n_recounted > 0 {
+        tracing::info!(n_recounted, "batches were counted anew");
+    }
     for _ in 0..ROUNDS {
         let n_keys = idempotency::prune(&ctx.pg, ROWS).await?;
         let n_accounts = accounts::prune::prune(ctx, ROWS).await?;
         let n_unique = unique::prune(ctx, ROWS).await?;
         let n_runs = schedules::fire::prune(ctx, ROWS).await?;
-        if n_keys.max(n_accounts).max(n_unique).max(n_runs) < ROWS.unsigned_abs() {
+        let n_batches = batches::upkeep::prune(ctx, ROWS).await?;
+        if n_keys.max(n_accounts).max(n_unique).max(n_runs).max(n_batches) < ROWS.unsigned_abs() {
             break;
         }
     }

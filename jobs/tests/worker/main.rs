@@ -16,6 +16,7 @@ mod outcomes;
 mod redis_loss;
 mod schedules;
 mod serving;
+mod ties;
 mod volatile;
 mod watchdog;
 mod world;

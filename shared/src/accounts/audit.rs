@@ -3,7 +3,7 @@
 use super::{Accounts, store, types::Origin};
 use crate::{
     Caller, Result, Scope,
-    ids::{ApiKeyId, AuditId, ScheduleId, SessionId, UserId},
+    ids::{ApiKeyId, AuditId, BatchId, ScheduleId, SessionId, UserId},
     page::{Page, PageRequest},
 };
 use serde::Serialize;
@@ -76,6 +76,7 @@ actions! {
     QueuePurged = "queue_purged",
     QueueDeleted = "queue_deleted",
     ScheduleDeleted = "schedule_deleted",
+    BatchCancelled = "batch_cancelled",
     TokenIssued = "token_issued",
     ConnectionsClosed = "connections_closed",
     HistoryRemoved = "history_removed",
@@ -91,6 +92,7 @@ pub enum Subject {
     /// Named in the detail.
     Queue,
     Schedule(ScheduleId),
+    Batch(BatchId),
     /// Named in the detail.
     Channel,
     /// Named in the detail; of a user who has no account with us, or of none.
@@ -107,6 +109,7 @@ impl Subject {
             Self::ApiKey(id) => ("api_key", Some(id.0)),
             Self::Queue => ("queue", None),
             Self::Schedule(id) => ("schedule", Some(id.0)),
+            Self::Batch(id) => ("batch", Some(id.0)),
             Self::Channel => ("channel", None),
             Self::Connection => ("connection", None),
             Self::Nobody => ("user", None),

@@ -151,6 +151,7 @@ impl Revocations {
             Credential::Session(id) => id.0,
             Credential::ApiKey(id) => id.0,
             Credential::Schedule(id) => id.0,
+            Credential::Batch(id) => id.0,
         };
         self.min_version(credential_id).is_some() || self.min_version(user_id.0).is_some_and(|min_version| version < min_version)
     }

@@ -227,6 +227,12 @@ settings! {
     /// How late an occurrence may fire, in seconds, where the schedule has no `catch_up`: how long the leader may be away without any
     /// being left out.
     SCHEDULE_LATE_MAX_S schedule_late_max_s: u32 = "60" in 1..=86_400;
+    /// Jobs that one job may wait for (`depends_on`).
+    JOB_DEPENDENCIES_MAX job_dependencies_max: usize = "20" in 0..=100;
+    /// Jobs that one batch may have; of batches that are made from then on.
+    BATCH_JOBS_MAX batch_jobs_max: usize = "100000" in 1..=10_000_000;
+    /// Batches that are not complete, of one user who is no operator.
+    BATCHES_PER_USER_MAX batches_per_user_max: usize = "1000" in 0..=1_000_000;
     /// Address of the worker's health and metrics; none = not served.
     WORKER_METRICS_ADDR worker_metrics_addr: Option<SocketAddr> = "127.0.0.1:9101";
     /// Days that rows of succeeded, cancelled and expired jobs are kept.

@@ -1,7 +1,7 @@
 //! Submit many jobs at once, with a verdict for each in order.
 
 use super::{
-    NewJob, SubmitJob,
+    NewJob, SubmitJob, dependencies,
     new_job::Origin,
     queues::{self, Creator, Durability},
     race, submit,
@@ -25,10 +25,11 @@ pub struct Prepared {
 /// Checks up to [`CHUNK_MAX`] items; `items` holds what could not even be parsed as its error.
 pub async fn prepare(ctx: &Context, caller: &Caller, items: Vec<Result<SubmitJob>>, origin: &Origin) -> Result<Prepared> {
     caller.require(Scope::JobsWrite)?;
+    let known = dependencies::resolve(ctx, caller, items.iter().filter_map(|item| item.as_ref().ok())).await?;
     let mut verdicts = Vec::with_capacity(items.len());
     for item in items {
         verdicts.push(match item {
-            Ok(submit) => item_verdict(submit::prepare_unbounded(ctx, caller, submit, origin.clone()).await)?,
+            Ok(submit) => item_verdict(submit::prepare_knowing(ctx, caller, submit, origin.clone(), &known).await)?,
             Err(error) => Err(error),
         });
     }
@@ -114,6 +115,7 @@ pub async fn announce(ctx: &Context, verdicts: &[Result<Accepted>]) {
     let written = written.collect::<Vec<_>>();
     race::enqueue(ctx, &written).await;
     race::cancel_replaced(ctx, &written).await;
+    dependencies::look_after(ctx, &written).await;
 }
 
 /// Failures of ours concern the whole request and not one item.

@@ -1,7 +1,7 @@
 //! Cancel a job: the wish is durable first, then whoever holds the job hears it.
 
 use super::{
-    Job, QueueName,
+    Job, QueueName, dependencies,
     engine::{self, CancelAnswer},
     queues::Durability,
     read::{self, Found},
@@ -23,6 +23,9 @@ pub enum Cancelled {
 pub async fn cancel(ctx: &Context, caller: &Caller, id: JobId) -> Result<Cancelled> {
     caller.require(Scope::JobsWrite)?;
     let Found { row, kept_in } = read::find_for(ctx, caller, id).await?;
+    if row.is_waiting() && dependencies::cancel_waiting(ctx, id).await? {
+        return Ok(Cancelled::Done(read::current(ctx, id).await?));
+    }
     let queue = match kept_in {
         Durability::Postgres => store::change::request_cancel(&ctx.pg, id, ctx.clock.now()).await?.ok_or_else(finished)?,
         // Its lease is where the wish is kept.

@@ -1,7 +1,7 @@
 //! Delete a job with its history, unless a worker holds it.
 
 use super::{
-    QueueName,
+    QueueName, aftermath,
     engine::{self, Taken},
     queues::Durability,
     read::{self, Found},
@@ -48,7 +48,9 @@ async fn delete_volatile(ctx: &Context, queue: &QueueName, id: JobId) -> Result<
 
 /// `false` when the job ended or ran since it was looked at.
 async fn delete_live(ctx: &Context, id: JobId, taken: i32) -> Result<bool> {
-    Ok(store::change::delete_live(&ctx.pg, id, taken).await?)
+    let deleted = store::change::delete_live(&ctx.pg, id, taken).await?;
+    aftermath::note(ctx, deleted.iter().map(|deleted| (deleted.awaited, deleted.batch_id)));
+    Ok(deleted.is_some())
 }
 
 fn gone(deleted: bool) -> Result<()> {

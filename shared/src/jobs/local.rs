@@ -1,8 +1,8 @@
 //! What one process keeps of jobs between requests. Nothing here is the truth: all of it may vanish at any moment.
 
 use super::{
-    coalesce::Coalescer, engine::remote::desk::Desk, events::Follows, lookup::Lookups, outage::Outage, queues::QueueCache,
-    volatile::VolatileQueues, wait::Waiters,
+    aftermath::Aftermath, coalesce::Coalescer, engine::remote::desk::Desk, events::Follows, lookup::Lookups, outage::Outage,
+    queues::QueueCache, volatile::VolatileQueues, wait::Waiters,
 };
 use crate::{config::Settings, redis::Redis};
 use sqlx::PgPool;
@@ -19,6 +19,7 @@ pub struct LocalJobs {
     pub(super) outage: Outage,
     pub(super) lookups: Lookups,
     pub(super) desk: Desk,
+    pub(super) aftermath: Aftermath,
     /// Where work goes on that must outlive the request, and the server thread, that began it.
     pub(super) runtime: Handle,
     pg: PgPool,
@@ -38,6 +39,7 @@ impl LocalJobs {
             outage: Outage::default(),
             lookups: Lookups::default(),
             desk: Desk::default(),
+            aftermath: Aftermath::default(),
             runtime: Handle::current(),
             pg: pg.clone(),
             redis: redis.clone(),

@@ -3,17 +3,22 @@
 //! In reading order: [`names`] and [`kinds`] (what a job may be called), [`raw_json`] (what a payload may hold),
 //! [`new_job`] (a submit, checked), then one file per operation; `store` holds the SQL, `race` what is asked of Redis, `volatile` what Redis alone holds,
 //! and [`engine`] runs the jobs. [`events`] tells what becomes of them, [`remote`] lets
-//! workers outside this platform take them.
+//! workers outside this platform take them. [`batches`] counts jobs together, `dependencies` has jobs wait for others; what an end
+//! leaves to be done for these is [`aftermath`].
 
+pub mod aftermath;
 pub mod attempts;
 pub mod backend;
+pub mod batches;
 pub mod bulk;
 pub mod cancel;
 mod coalesce;
 pub mod delete;
+mod dependencies;
 pub mod engine;
 pub mod events;
 pub mod kinds;
+mod linked;
 pub mod list;
 mod local;
 mod lookup;

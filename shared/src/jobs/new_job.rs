@@ -5,7 +5,7 @@ use crate::{
     Error, Result,
     clock::Clock,
     endpoints::input::SubmitTarget,
-    ids::{JobId, UserId},
+    ids::{BatchId, JobId, UserId},
     json_fields, text,
 };
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,6 @@ use utoipa::{
     ToSchema,
     openapi::{ArrayBuilder, ObjectBuilder, Schema, Type, schema::SchemaType},
 };
-use uuid::Uuid;
 use validator::{Validate, ValidationError};
 
 const WEEK_MS: i64 = 7 * 24 * 3_600 * 1_000;
@@ -23,12 +22,12 @@ const TEN_YEARS_MS: i64 = 3_653 * 24 * 3_600 * 1_000;
 /// How long a key is held that says nothing of it: a day.
 const UNIQUE_TTL_S: i32 = 86_400;
 const TAGS_MAX: usize = 20;
+/// The largest that `JOB_DEPENDENCIES_MAX` may be.
+const DEPENDENCIES_TOP: u64 = 100;
 pub(super) const TAG_LENGTH_MAX: usize = 64;
 
 /// A job to be done. Only `kind` is required.
-///
-/// What is not supported yet is refused by name, and stays out of the published document until it is.
-#[derive(Debug, Clone, Deserialize, Validate, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"kind": "debug.echo", "payload": {"hello": "world"}, "priority": 4, "tags": ["greeting"]}))]
 pub struct SubmitJob {
@@ -83,13 +82,13 @@ pub struct SubmitJob {
     #[serde(default, deserialize_with = "json_fields::object")]
     #[validate(nested)]
     pub target: Option<SubmitTarget>,
-    /// Not supported yet.
-    #[schema(ignore)]
-    pub batch_id: Option<Uuid>,
-    /// Not supported yet.
-    #[schema(ignore)]
-    #[validate(length(max = 100))]
-    pub depends_on: Option<Vec<Uuid>>,
+    /// The batch that it is part of, which is open and the caller's own.
+    pub batch_id: Option<BatchId>,
+    /// Jobs of the caller, of operators anybody's, that must have succeeded before it runs: it waits for them, and is cancelled when one
+    /// ends in another way. Up to `JOB_DEPENDENCIES_MAX` (20 unless set otherwise).
+    #[validate(length(max = DEPENDENCIES_TOP))]
+    #[schema(max_items = 100)]
+    pub depends_on: Option<Vec<JobId>>,
 }
 
 /// Retry policy of one job; what is absent comes from its kind, then from its queue.
@@ -175,6 +174,9 @@ pub struct NewJob {
     /// Where it is delivered, checked.
     pub target: Option<Box<RawValue>>,
     pub concurrency_key: Option<String>,
+    pub batch_id: Option<BatchId>,
+    /// The jobs that it waits for; one that had succeeded already is not among them.
+    pub depends_on: Vec<JobId>,
     pub request_id: Option<String>,
     pub traceparent: Option<String>,
     pub created_at: OffsetDateTime,
@@ -200,7 +202,6 @@ impl SubmitJob {
     /// The rules of single fields, then those between fields; the error names all that are broken.
     pub fn check(&self, now: OffsetDateTime, max_payload_bytes: usize) -> Result<()> {
         self.validate()?;
-        self.refuse_unsupported()?;
         let mut error = Error::new(crate::Code::ValidationFailed, "The body breaks a rule.");
         if self.run_at.is_some() && self.delay_ms.is_some() {
             error = error.with_field("/delay_ms", "exclusive", "excludes `run_at`");
@@ -216,6 +217,10 @@ impl SubmitJob {
         {
             error = error.with_field("/retry/base_ms", "range", "must not be more than `max_ms`");
         }
+        let replaces = self.unique.as_ref().is_some_and(|unique| unique.on_conflict == Some(OnConflict::Replace));
+        if replaces && (self.batch_id.is_some() || self.has_dependencies()) {
+            error = error.with_field("/unique/on_conflict", "not_supported", "cannot be `replace` with `batch_id` or `depends_on`");
+        }
         if !error.fields.is_empty() {
             return Err(error);
         }
@@ -224,18 +229,7 @@ impl SubmitJob {
 
     /// The job that this submit makes; [`SubmitJob::check`] has passed.
     pub fn into_job(self, owner_id: UserId, clock: &Clock, defaults: Defaults, origin: Origin) -> Result<NewJob> {
-        if self.unique.is_some() && defaults.durability == Durability::Redis {
-            let detail = "cannot be kept unique in a queue with `durability: \"redis\"`";
-            return Err(Error::invalid("/unique", "not_supported", detail));
-        }
-        if self.target.is_some() && defaults.durability == Durability::Redis {
-            let detail = "cannot be had in a queue with `durability: \"redis\"`";
-            return Err(Error::invalid("/target", "not_supported", detail));
-        }
-        if self.concurrency_key.is_some() && defaults.durability == Durability::Redis {
-            let detail = "is not supported in a queue with `durability: \"redis\"`";
-            return Err(Error::invalid("/concurrency_key", "not_supported", detail));
-        }
+        self.refuse_beside_redis(defaults.durability)?;
         let now = clock.now();
         let job = NewJob {
             id: JobId::new(),
@@ -258,6 +252,8 @@ impl SubmitJob {
             tags: self.tags.unwrap_or_default(),
             target: None,
             concurrency_key: self.concurrency_key,
+            batch_id: self.batch_id,
+            depends_on: Vec::new(),
             request_id: origin.request_id,
             traceparent: origin.traceparent,
             created_at: now,
@@ -288,19 +284,36 @@ impl SubmitJob {
         }
     }
 
-    /// Fields that the contract names and that nothing acts on yet are refused, never ignored.
-    fn refuse_unsupported(&self) -> Result<()> {
-        let fields =
-            [("/batch_id", self.batch_id.is_some()), ("/depends_on", self.depends_on.as_ref().is_some_and(|parents| !parents.is_empty()))];
-        let used = fields.into_iter().filter(|(_, used)| *used);
-        let error = used.fold(Error::new(crate::Code::ValidationFailed, "The body breaks a rule."), |error, (pointer, _)| {
-            error.with_field(pointer, "not_supported", "is not supported by this release")
-        });
-        if error.fields.is_empty() { Ok(()) } else { Err(error) }
+    /// What needs a row from the submit on.
+    fn refuse_beside_redis(&self, durability: Durability) -> Result<()> {
+        let fields = [
+            ("/unique", self.unique.is_some()),
+            ("/target", self.target.is_some()),
+            ("/concurrency_key", self.concurrency_key.is_some()),
+            ("/batch_id", self.batch_id.is_some()),
+            ("/depends_on", self.has_dependencies()),
+        ];
+        let used = fields.into_iter().find(|(_, is_used)| *is_used && durability == Durability::Redis);
+        let detail = "is not supported in a queue with `durability: \"redis\"`";
+        used.map_or(Ok(()), |(pointer, _)| Err(Error::invalid(pointer, "not_supported", detail)))
+    }
+
+    pub(super) fn has_dependencies(&self) -> bool {
+        self.depends_on.as_ref().is_some_and(|depends_on| !depends_on.is_empty())
     }
 }
 
 impl NewJob {
+    /// Whether it is tied to other jobs.
+    pub(super) fn is_linked(&self) -> bool {
+        self.batch_id.is_some() || self.is_waiting()
+    }
+
+    /// Whether it waits for other jobs.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.depends_on.is_empty()
+    }
+
     /// As its queue keeps it.
     pub(super) fn kept(self) -> Self {
         match self.durability {

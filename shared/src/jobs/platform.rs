@@ -51,6 +51,8 @@ pub(crate) async fn submit(ctx: &Context, asked: Asked) -> Result<()> {
         tags: Vec::new(),
         target: None,
         concurrency_key: None,
+        batch_id: None,
+        depends_on: Vec::new(),
         request_id: asked.request_id,
         traceparent: None,
         created_at: now,

@@ -29,11 +29,18 @@ pub(super) async fn enqueue(ctx: &Context, jobs: &[&NewJob]) {
     let mut by_queue: HashMap<&QueueName, Vec<Enqueue>> = HashMap::new();
     // Volatile ones were taken by Redis, or refused.
     for job in jobs.iter().filter(|job| job.durability == Durability::Postgres) {
-        by_queue.entry(&job.queue).or_default().push(Enqueue::from(*job));
+        let copies = by_queue.entry(&job.queue).or_default();
+        if job.is_waiting() {
+            note_submitted(&job.queue, 1);
+        } else {
+            copies.push(Enqueue::from(*job));
+        }
     }
     for (queue, copies) in by_queue {
-        ::metrics::counter!(metrics::JOB_SUBMITTED, "queue" => queue.to_string()).increment(copies.len() as u64);
-        ::metrics::counter!(metrics::APP_MESSAGES).increment(copies.len() as u64);
+        if copies.is_empty() {
+            continue;
+        }
+        note_submitted(queue, copies.len());
         let ids = copies.iter().map(|copy| copy.id);
         if ctx.jobs.outage.is_on() {
             outage::missed(ctx, queue, ids);
@@ -42,6 +49,11 @@ pub(super) async fn enqueue(ctx: &Context, jobs: &[&NewJob]) {
             outage::missed(ctx, queue, ids);
         }
     }
+}
+
+fn note_submitted(queue: &QueueName, n_jobs: usize) {
+    ::metrics::counter!(metrics::JOB_SUBMITTED, "queue" => queue.to_string()).increment(n_jobs as u64);
+    ::metrics::counter!(metrics::APP_MESSAGES).increment(n_jobs as u64);
 }
 
 /// Cancels jobs whose key others took. What does not succeed here is left to the reconciler, which reads the wish in the row.

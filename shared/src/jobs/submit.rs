@@ -2,6 +2,7 @@
 
 use super::{
     Job, NewJob, SubmitJob, coalesce,
+    dependencies::{self, Known},
     kinds::{self, Payload},
     new_job::{Defaults, Origin},
     queues::{self, Durability},
@@ -28,10 +29,16 @@ pub async fn prepare(ctx: &Context, caller: &Caller, submit: SubmitJob, origin: 
 
 /// [`prepare`] without a look at how full the queue is, for callers that look once for many.
 pub(crate) async fn prepare_unbounded(ctx: &Context, caller: &Caller, submit: SubmitJob, origin: Origin) -> Result<NewJob> {
+    let known = if submit.has_dependencies() { dependencies::resolve(ctx, caller, [&submit]).await? } else { Known::default() };
+    prepare_knowing(ctx, caller, submit, origin, &known).await
+}
+
+/// The same where the jobs that it is to wait for were looked at.
+pub(super) async fn prepare_knowing(ctx: &Context, caller: &Caller, submit: SubmitJob, origin: Origin, known: &Known) -> Result<NewJob> {
     caller.require(Scope::JobsWrite)?;
-    let (profile, max_payload_bytes) = {
+    let (profile, max_payload_bytes, dependencies_max) = {
         let settings = ctx.settings();
-        (settings.profile, settings.max_payload_bytes.0)
+        (settings.profile, settings.max_payload_bytes.0, settings.job_dependencies_max)
     };
     submit.check(ctx.clock.now(), max_payload_bytes)?;
     let queue = queues::for_submit(ctx, &submit.queue_name()?, caller.into()).await?;
@@ -47,8 +54,9 @@ pub(crate) async fn prepare_unbounded(ctx: &Context, caller: &Caller, submit: Su
         // On the connections of the process, as above.
         target => Box::pin(target::check(&ctx.for_process(), caller, &submit.kind, target.as_ref())).await?,
     };
+    let depends_on = known.open_dependencies(&submit, dependencies_max)?;
     let defaults = Defaults { kind, queue_retry: queue.default_retry(), durability: queue.durability };
-    Ok(NewJob { target, ..submit.into_job(caller.user_id, &ctx.clock, defaults, origin)? })
+    Ok(NewJob { target, depends_on, ..submit.into_job(caller.user_id, &ctx.clock, defaults, origin)? })
 }
 
 /// Writes a prepared job together with others that come at the same moment. `Ok` means durable, as far as its queue is.
@@ -59,6 +67,7 @@ pub async fn submit(ctx: &Context, job: NewJob) -> Result<Job> {
         return Box::pin(volatile::submit(ctx, job)).await;
     }
     let (job, written) = match job.unique {
+        _ if job.is_linked() => Box::pin(write_alone(ctx, job)).await?,
         None => coalesce::write_together(ctx, job).await?,
         Some(_) => Box::pin(write_with_key(ctx, job)).await?,
     };
@@ -77,6 +86,11 @@ async fn write_with_key(ctx: &Context, job: NewJob) -> Result<(NewJob, Written)>
         Err(error) if error.code == Code::DeadlineExceeded => {}
         answer => return answer,
     }
+    write_alone(ctx, job).await
+}
+
+/// Not with its contemporaries, who would have to wait for what ties it.
+async fn write_alone(ctx: &Context, job: NewJob) -> Result<(NewJob, Written)> {
     let written = write::insert_each(Target::Pool(&ctx.pg), &[&job]).await;
     let written = written.into_iter().next().expect("there is a verdict for each job")?;
     if written == Written::New {
@@ -120,4 +134,5 @@ pub async fn submit_in(ctx: &Context, transaction: &mut PgConnection, job: NewJo
 pub async fn announce(ctx: &Context, jobs: &[&NewJob]) {
     race::enqueue(ctx, jobs).await;
     race::cancel_replaced(ctx, jobs).await;
+    dependencies::look_after(ctx, jobs).await;
 }

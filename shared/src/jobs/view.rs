@@ -6,11 +6,12 @@ use time::OffsetDateTime;
 
 /// The job as it was just written.
 pub fn into_job(job: NewJob) -> Job {
+    let state = state_of(&job);
     Job {
         id: job.id,
         kind: job.kind,
         queue: job.queue,
-        state: if job.run_at > job.created_at { JobState::Scheduled } else { JobState::Queued },
+        state,
         priority: job.priority,
         payload: job.payload,
         result: None,
@@ -32,6 +33,14 @@ pub fn into_job(job: NewJob) -> Job {
     }
 }
 
+fn state_of(job: &NewJob) -> JobState {
+    match (job.is_waiting(), job.run_at > job.created_at) {
+        (true, _) => JobState::Waiting,
+        (false, true) => JobState::Scheduled,
+        (false, false) => JobState::Queued,
+    }
+}
+
 impl JobRow {
     pub(super) fn is_live(&self) -> bool {
         self.finished_at.is_none()
@@ -39,6 +48,11 @@ impl JobRow {
 
     pub(super) fn is_pending(&self) -> bool {
         self.state == "pending"
+    }
+
+    /// Parked until something else happens.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.state == "waiting"
     }
 
     pub(super) fn into_job(self, lease: Option<Lease>, now: OffsetDateTime) -> Result<Job> {

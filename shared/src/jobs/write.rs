@@ -1,7 +1,7 @@
 //! Writes many jobs in few statements, such that a row the database refuses does not take its neighbours with it.
 
 use super::{
-    NewJob,
+    NewJob, linked,
     store::{change::request_cancels, insert::insert_jobs},
     unique,
 };
@@ -32,14 +32,28 @@ pub(super) enum Written {
 /// One statement if all goes well; a batch that the database refuses for its data is halved until the bad rows stand alone.
 /// Answers for each job in order.
 pub(super) async fn insert_each(mut target: Target<'_>, jobs: &[&NewJob]) -> Vec<Result<Written>> {
-    if jobs.iter().all(|job| job.unique.is_none()) {
-        return halving(&mut target, jobs).await;
+    if !jobs.iter().any(|job| job.is_linked()) {
+        return insert_plain(&mut target, jobs).await;
     }
-    let (with_key, plain): (Vec<_>, Vec<_>) = jobs.iter().enumerate().partition(|(_, job)| job.unique.is_some());
+    let (linked, plain): (Vec<_>, Vec<_>) = jobs.iter().copied().enumerate().partition(|(_, job)| job.is_linked());
+    let (places, jobs): (Vec<usize>, Vec<&NewJob>) = plain.into_iter().unzip();
+    let mut verdicts = places.into_iter().zip(insert_plain(&mut target, &jobs).await).collect::<Vec<_>>();
+    let (places, jobs): (Vec<usize>, Vec<&NewJob>) = linked.into_iter().unzip();
+    verdicts.extend(places.into_iter().zip(Box::pin(linked::insert_each(&mut target, &jobs)).await));
+    verdicts.sort_unstable_by_key(|(place, _)| *place);
+    verdicts.into_iter().map(|(_, verdict)| verdict).collect()
+}
+
+/// The same without what ties them to others.
+pub(super) async fn insert_plain(target: &mut Target<'_>, jobs: &[&NewJob]) -> Vec<Result<Written>> {
+    if jobs.iter().all(|job| job.unique.is_none()) {
+        return halving(target, jobs).await;
+    }
+    let (with_key, plain): (Vec<_>, Vec<_>) = jobs.iter().copied().enumerate().partition(|(_, job)| job.unique.is_some());
     let mut verdicts = Vec::with_capacity(jobs.len());
     for part in [plain, with_key] {
         let (places, jobs): (Vec<usize>, Vec<&NewJob>) = part.into_iter().unzip();
-        verdicts.extend(places.into_iter().zip(halving(&mut target, &jobs).await));
+        verdicts.extend(places.into_iter().zip(halving(target, &jobs).await));
     }
     verdicts.sort_unstable_by_key(|(place, _)| *place);
     verdicts.into_iter().map(|(_, verdict)| verdict).collect()

@@ -125,7 +125,7 @@ async fn submit_occurrence(ctx: &Context, tx: &mut PgConnection, schedule: &Sche
     match make(ctx, tx, schedule, fire_at).await {
         Ok(Some(made)) => Ok(Fired::Submitted(Box::new(made))),
         Ok(None) => Ok(Fired::Skipped),
-        Err(error) if is_refusal(&error) => {
+        Err(error) if error.is_refusal() => {
             tracing::warn!(%error, schedule_id = %schedule.id, "an occurrence of a schedule was refused");
             store::note_refusal(tx, schedule.id, fire_at, &shown(error)).await?;
             Ok(Fired::Refused)
@@ -163,14 +163,6 @@ async fn owner(tx: &mut PgConnection, schedule: &Schedule) -> Result<Caller> {
         Some((role, false)) => Ok(Caller::new(id, role, role.scopes(), credential)),
         Some((_, true)) | None => Err(Error::new(Code::Forbidden, "The owner of the schedule cannot sign in.")),
     }
-}
-
-/// Whether trying again would come to the same, so that the occurrence is given up.
-fn is_refusal(error: &Error) -> bool {
-    !matches!(
-        error.code,
-        Code::Internal | Code::Draining | Code::DatabaseUnavailable | Code::RedisUnavailable | Code::DeadlineExceeded | Code::Overloaded
-    )
 }
 
 /// Submits a job of a schedule now, in the caller's transaction, whether or not it is paused; [`announce`] it after the commit.

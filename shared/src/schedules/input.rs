@@ -242,7 +242,7 @@ pub(super) fn submit_of(schedule: &Schedule) -> SubmitJob {
     }
 }
 
-fn title(text: &str) -> Result<(), ValidationError> {
+pub(crate) fn title(text: &str) -> Result<(), ValidationError> {
     let is_one_line = (1..=100).contains(&text.chars().count()) && !text.contains(char::is_control);
     let broken = || ValidationError::new("name").with_message("must be 1 to 100 characters, none a control character".into());
     is_one_line.then_some(()).ok_or_else(broken)

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     Code, Context, Result,
     ids::JobId,
-    jobs::{QueueName, RetryPolicy},
+    jobs::{QueueName, RetryPolicy, dependencies},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -94,7 +94,8 @@ pub async fn end_waiting(ctx: &Context, queue: &QueueName, job_id: JobId) -> Res
             }
             Taken::Absent => match unqueued(ctx, &holder, job_id).await? {
                 Ok(found) => found,
-                Err(_) => return Ok(MadeWay::Ended),
+                Err(CancelAnswer::Signalled) => return Ok(MadeWay::IsRunning),
+                Err(CancelAnswer::Cancelled | CancelAnswer::Ended(_)) => return Ok(MadeWay::Ended),
             },
         };
         let settled = conclude_taken(ctx, &keys, token, standing, Outcome::Cancelled).await?;
@@ -119,6 +120,11 @@ async fn unqueued(ctx: &Context, holder: &Holder, job_id: JobId) -> Result<std::
     let Some(row) = rows.first() else { return Ok(Err(CancelAnswer::Ended(""))) };
     if let Some(state) = settle::ended_state(&row.state) {
         return Ok(Err(if state == "cancelled" { CancelAnswer::Cancelled } else { CancelAnswer::Ended(state) }));
+    }
+    if row.state == "waiting" {
+        // One that was released at this moment is found by its wish to be cancelled.
+        let is_over = dependencies::cancel_waiting(ctx, job_id).await?;
+        return Ok(Err(if is_over { CancelAnswer::Cancelled } else { CancelAnswer::Signalled }));
     }
     let token = Token { job_id, attempt: row.standing.attempt + 1, nonce: holder.nonce };
     Ok(Ok((token, Standing { attempt: token.attempt, ..row.standing })))

@@ -7,7 +7,7 @@ use super::{
     store::{self, RowStanding, Written},
     token::Token,
 };
-use crate::{Context, Error, Result, ids::JobId, pg, telemetry::metrics};
+use crate::{Context, Error, Result, ids::JobId, jobs::aftermath, pg, telemetry::metrics};
 use sqlx::{Connection, PgConnection};
 use std::{
     collections::HashMap,
@@ -62,7 +62,7 @@ impl Settler {
 
     async fn write(&mut self, ctx: &Context, conclusions: &[Conclusion]) -> sqlx::Result<Vec<Settled>> {
         let mut connection = self.connect(ctx).await?;
-        let written = write_on(&mut connection, conclusions).await;
+        let written = write_on(ctx, &mut connection, conclusions).await;
         // After any other failure than a refusal of the data the connection may be broken.
         if written.as_ref().err().is_none_or(is_about_data) {
             self.connection = Some(connection);
@@ -152,11 +152,11 @@ fn is_about_data(error: &sqlx::Error) -> bool {
 
 /// Writes a batch once, on a connection of the pool.
 pub(super) async fn write(ctx: &Context, conclusions: &[Conclusion]) -> sqlx::Result<Vec<Settled>> {
-    write_on(&mut *ctx.pg.acquire().await?, conclusions).await
+    write_on(ctx, &mut *ctx.pg.acquire().await?, conclusions).await
 }
 
 /// Redis hears what was told when it was written, and how the row stands when it was refused.
-async fn write_on(pg: &mut PgConnection, conclusions: &[Conclusion]) -> sqlx::Result<Vec<Settled>> {
+async fn write_on(ctx: &Context, pg: &mut PgConnection, conclusions: &[Conclusion]) -> sqlx::Result<Vec<Settled>> {
     let (volatile, durable): (Vec<&Conclusion>, Vec<&Conclusion>) = conclusions.iter().partition(|c| c.delivery.record.is_some());
     let mut finished = if volatile.is_empty() { Vec::with_capacity(durable.len()) } else { write_volatile(pg, volatile).await? };
     if durable.is_empty() {
@@ -167,7 +167,9 @@ async fn write_on(pg: &mut PgConnection, conclusions: &[Conclusion]) -> sqlx::Re
         let mut batch: Vec<&Conclusion> = open.values().copied().collect();
         // One order for all writers: two batches that meet wait for each other instead of deadlocking.
         batch.sort_unstable_by_key(|conclusion| conclusion.delivery.token.job_id);
-        for written in store::conclude(pg, &batch).await? {
+        let told = store::conclude(pg, &batch).await?;
+        aftermath::note(ctx, told.iter().map(|written| (written.awaited, written.batch_id)));
+        for written in told {
             if let Some(conclusion) = open.remove(&written.id) {
                 finished.push(Settled { verdict: Verdict::Written, finish: finish_written(conclusion, &written) });
             }

@@ -8,7 +8,7 @@ use crate::{
     },
     ids::JobId,
     jobs::{
-        JobState, QueueName,
+        JobState, QueueName, aftermath,
         engine::{self, Standing, Taken, Token},
         queues::Durability,
         store::{self, change::LiveFilter},
@@ -145,8 +145,9 @@ async fn remove(ctx: &Context, name: &QueueName, rows: &[(JobId, i32)]) -> Resul
         }
         ids.push(id.0);
     }
-    let removed = store::change::delete_live_many(&ctx.pg, &ids, &attempts).await?;
+    let deleted = store::change::delete_live_many(&ctx.pg, &ids, &attempts).await?;
+    aftermath::note(ctx, deleted.iter().map(|deleted| (deleted.awaited, deleted.batch_id)));
     let forgetting = copies.into_iter().map(|(token, standing)| engine::forget(ctx, name, token, standing));
     stream::iter(forgetting).buffer_unordered(CALLS).try_collect::<Vec<()>>().await?;
-    Ok(removed)
+    Ok(deleted.len() as u64)
 }

@@ -1,7 +1,7 @@
 //! Changing single jobs on a caller's behalf: cancel, requeue, delete. Each guards itself against what a worker concludes meanwhile.
 //! Rows are found by `= ANY (ARRAY[…])` for the reason that `conclude.sql` gives.
 
-use crate::ids::{JobId, UserId};
+use crate::ids::{BatchId, JobId, UserId};
 use serde_json::value::RawValue;
 use sqlx::{PgExecutor, types::Json};
 use time::OffsetDateTime;
@@ -71,6 +71,13 @@ pub(in crate::jobs) async fn requeue_dead(
             WHERE id = ANY ($1)
               AND state = 'dead'
             RETURNING *
+        ),
+        counted AS (
+            INSERT INTO batch_changes (batch_id, dead)
+            SELECT batch_id, -count(*)
+            FROM back
+            WHERE batch_id IS NOT NULL
+            GROUP BY batch_id
         )
         INSERT INTO jobs (
             id, owner_id, kind, queue, priority, payload, run_at, expires_at, timeout_ms, max_attempts, retry_base_ms,
@@ -94,24 +101,17 @@ pub(in crate::jobs) async fn requeue_dead(
     .await
 }
 
-/// Removes a live job of which no attempt from `taken` on was concluded, with its history.
-pub(in crate::jobs) async fn delete_live(executor: impl PgExecutor<'_>, id: JobId, taken: i32) -> sqlx::Result<bool> {
-    let done = sqlx::query!(
-        "WITH gone AS (
-            DELETE FROM jobs
-            WHERE id = $1 AND attempt < $2
-            RETURNING id
-        ), history AS (
-            DELETE FROM job_attempts USING gone
-            WHERE job_id = ANY (ARRAY[gone.id])
-        )
-        SELECT id FROM gone",
-        id.0,
-        taken,
-    )
-    .fetch_optional(executor)
-    .await?;
-    Ok(done.is_some())
+/// Removes a live job of which no attempt from `taken` on was concluded, with its history; `None` when there is none.
+pub(in crate::jobs) async fn delete_live(executor: impl PgExecutor<'_>, id: JobId, taken: i32) -> sqlx::Result<Option<Deleted>> {
+    Ok(delete_live_many(executor, &[id.0], &[taken]).await?.pop())
+}
+
+/// A live job that was removed.
+#[derive(Debug)]
+pub(in crate::jobs) struct Deleted {
+    /// Whether some job may wait for it.
+    pub(in crate::jobs) awaited: bool,
+    pub(in crate::jobs) batch_id: Option<BatchId>,
 }
 
 /// Removes an ended job with its history.
@@ -139,26 +139,41 @@ pub(in crate::jobs) async fn delete_attempts(executor: impl PgExecutor<'_>, ids:
     Ok(())
 }
 
-/// [`delete_live`] of many; returns how many were removed.
-pub(in crate::jobs) async fn delete_live_many(executor: impl PgExecutor<'_>, ids: &[Uuid], taken: &[i32]) -> sqlx::Result<u64> {
-    let n_deleted = sqlx::query_scalar!(
+/// [`delete_live`] of many. Those who wait for them, and their batches, are told as by `conclude.sql`.
+pub(in crate::jobs) async fn delete_live_many(executor: impl PgExecutor<'_>, ids: &[Uuid], taken: &[i32]) -> sqlx::Result<Vec<Deleted>> {
+    sqlx::query_as!(
+        Deleted,
         r#"WITH seen AS (
             SELECT * FROM unnest($1::uuid[], $2::integer[]) AS seen (id, taken)
         ), gone AS (
             DELETE FROM jobs USING seen
             WHERE jobs.id = ANY (ARRAY[seen.id]) AND jobs.attempt < seen.taken
-            RETURNING jobs.id
+            RETURNING jobs.id, state, awaited, batch_id
         ), history AS (
             DELETE FROM job_attempts USING gone
             WHERE job_id = ANY (ARRAY[gone.id])
+        ), freed AS (
+            DELETE FROM job_dependencies USING gone
+            WHERE gone.state = 'waiting' AND job_id = ANY (ARRAY[gone.id])
+        ), dependencies AS (
+            INSERT INTO ended_dependencies (job_id, state)
+            SELECT id, 'deleted' FROM gone WHERE awaited
+        ), counted AS (
+            INSERT INTO batch_changes (batch_id, total, waiting)
+            SELECT batch_id, -count(*), -count(*) FILTER (WHERE state = 'waiting')
+            FROM gone
+            WHERE batch_id IS NOT NULL
+            GROUP BY batch_id
+        ), left_out AS (
+            DELETE FROM batch_jobs USING gone
+            WHERE batch_jobs.batch_id = gone.batch_id AND batch_jobs.job_id = gone.id
         )
-        SELECT count(*) AS "count!" FROM gone"#,
+        SELECT awaited AS "awaited!", batch_id AS "batch_id?: BatchId" FROM gone"#,
         ids,
         taken,
     )
-    .fetch_one(executor)
-    .await?;
-    Ok(n_deleted.unsigned_abs())
+    .fetch_all(executor)
+    .await
 }
 
 /// Which of a queue's live jobs; `None` filters nothing.

@@ -88,7 +88,7 @@ async fn the_queue_and_then_the_submit_decide_on_retries() {
 #[case::target_is_of_nobody(json!({"kind": "http.request", "target": {"type": "http", "endpoint_id": "01a1fb40-f998-71ea-83d1-3bd51ccbb3da"}}), Code::ValidationFailed, "/target/endpoint_id")]
 #[case::header_of_ours(json!({"kind": "http.request", "target": {"type": "http", "url": "https://example.org/", "headers": {"Host": "x"}}}), Code::ValidationFailed, "/target/headers/Host")]
 #[case::batch(json!({"kind": "debug.echo", "batch_id": "01a1f640-bc00-7000-8000-000000000001"}), Code::ValidationFailed, "/batch_id")]
-#[case::parents(json!({"kind": "debug.echo", "depends_on": ["01a1f640-bc00-7000-8000-000000000001"]}), Code::ValidationFailed, "/depends_on")]
+#[case::parents(json!({"kind": "debug.echo", "depends_on": ["01a1f640-bc00-7000-8000-000000000001"]}), Code::ValidationFailed, "/depends_on/0")]
 #[case::large(json!({"kind": "debug.echo", "payload": "x".repeat(300_000)}), Code::PayloadTooLarge, "/payload")]
 #[case::nul(json!({"kind": "debug.echo", "payload": "\0"}), Code::InvalidText, "/payload")]
 #[tokio::test]

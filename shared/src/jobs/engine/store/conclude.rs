@@ -5,7 +5,7 @@ use super::super::{
     outcome::{Conclusion, Delivery, Next},
     token::Token,
 };
-use crate::ids::JobId;
+use crate::ids::{BatchId, JobId};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -15,6 +15,9 @@ use uuid::Uuid;
 pub(in crate::jobs::engine) struct Written {
     pub(in crate::jobs::engine) id: JobId,
     pub(in crate::jobs::engine) state: String,
+    /// Whether some job may wait for it.
+    pub(in crate::jobs::engine) awaited: bool,
+    pub(in crate::jobs::engine) batch_id: Option<BatchId>,
 }
 
 /// Writes every conclusion whose attempt is above its row's, in one statement, and returns those written.
@@ -50,7 +53,7 @@ pub(in crate::jobs::engine) async fn conclude(pg: &mut PgConnection, conclusions
 
 /// The same for successes of one holder, which nearly every batch consists of: less is told, and less is looked at.
 async fn succeed(pg: &mut PgConnection, told: &Successes<'_>) -> sqlx::Result<Vec<Written>> {
-    let ids = sqlx::query_file_scalar!(
+    let rows = sqlx::query_file!(
         "src/jobs/engine/store/succeed.sql",
         &told.ids,
         &told.attempts,
@@ -62,7 +65,9 @@ async fn succeed(pg: &mut PgConnection, told: &Successes<'_>) -> sqlx::Result<Ve
     )
     .fetch_all(pg)
     .await?;
-    Ok(ids.into_iter().map(|id| Written { id, state: "succeeded".to_owned() }).collect())
+    let written =
+        rows.into_iter().map(|row| Written { id: row.id, state: "succeeded".to_owned(), awaited: row.awaited, batch_id: row.batch_id });
+    Ok(written.collect())
 }
 
 /// Successes by column.

@@ -1,5 +1,6 @@
 -- Writes every conclusion whose attempt is above its row's. Ends move from `jobs` to `jobs_ended`; a retry or snooze
--- stays, unless its cancel was asked for: then it ends cancelled.
+-- stays, unless its cancel was asked for: then it ends cancelled. Ends of jobs that others wait for, or that are in a batch, are
+-- told in rows of their own; of all other jobs nothing is.
 --
 -- `= ANY (ARRAY[…])` leaves one way to find a row: its key in the index, for each that is told of. By `=` the two could be joined
 -- the other way round, reading all of `jobs` in the order of its key; planned while that is empty, this looks cheaper.
@@ -22,7 +23,7 @@ gone AS (
         payload, jobs.run_at, expires_at, timeout_ms, max_attempts, retry_base_ms, retry_max_ms, told.attempt, told.failures,
         told.snoozes, told.crashes, told.nonce, told.error_code, told.error_message, cancel_requested_at, unique_key,
         concurrency_key, tags, target, batch_id, request_id, traceparent, created_at, told.outcome, told.result, told.worker_id,
-        told.started_at, told.finished_at
+        told.started_at, told.finished_at, awaited
 ),
 ended AS (
     INSERT INTO jobs_ended (
@@ -36,7 +37,6 @@ ended AS (
         unique_key, concurrency_key, tags, target, batch_id, request_id, traceparent, created_at,
         result::json, worker_id, started_at, finished_at
     FROM gone
-    RETURNING id, state
 ),
 kept AS (
     UPDATE jobs
@@ -67,7 +67,22 @@ noted AS (
     FROM kept
     WHERE outcome IS NOT NULL
     ON CONFLICT DO NOTHING
+),
+dependencies AS (
+    INSERT INTO ended_dependencies (job_id, state)
+    SELECT id, state
+    FROM gone
+    WHERE awaited
+),
+counted AS (
+    INSERT INTO batch_changes (batch_id, succeeded, dead, cancelled, expired)
+    SELECT
+        batch_id, count(*) FILTER (WHERE state = 'succeeded'), count(*) FILTER (WHERE state = 'dead'),
+        count(*) FILTER (WHERE state = 'cancelled'), count(*) FILTER (WHERE state = 'expired')
+    FROM gone
+    WHERE batch_id IS NOT NULL
+    GROUP BY batch_id
 )
-SELECT id AS "id!: JobId", state AS "state!" FROM ended
+SELECT id AS "id!: JobId", state AS "state!", awaited AS "awaited!", batch_id AS "batch_id?: BatchId" FROM gone
 UNION ALL
-SELECT id, 'pending' FROM kept
+SELECT id, 'pending', false, NULL FROM kept

@@ -47,6 +47,6 @@ noted AS (
       AND (state = 'pending' OR id IN (SELECT ended.id FROM ended))
     ON CONFLICT DO NOTHING
 )
-SELECT id AS "id!: JobId", state AS "state!" FROM ended
+SELECT id AS "id!: JobId", state AS "state!", false AS "awaited!", NULL::uuid AS "batch_id?: BatchId" FROM ended
 UNION ALL
-SELECT id, state FROM open WHERE state = 'pending'
+SELECT id, state, false, NULL FROM open WHERE state = 'pending'

@@ -5,7 +5,10 @@ use super::super::{
     store::{Written, conclude::Columns},
     volatile::Record,
 };
-use crate::{ids::JobId, jobs::store::insert::TAG_SEPARATOR};
+use crate::{
+    ids::{BatchId, JobId},
+    jobs::store::insert::TAG_SEPARATOR,
+};
 use serde_json::value::RawValue;
 use sqlx::PgConnection;
 use uuid::Uuid;

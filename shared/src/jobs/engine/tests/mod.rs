@@ -1,7 +1,9 @@
 //! The engine against real servers, below the level of processes: the scripts, the guarded statement, and the repairs.
 //! Each rule of the protocol between Redis and PostgreSQL has tests that fail without it: docs/protocol.md names them.
 
+mod batches;
 mod cancel;
+mod dependencies;
 mod desk;
 mod enqueue;
 mod expiry;
@@ -19,6 +21,7 @@ mod salvage;
 mod settle;
 mod states;
 mod storm;
+mod ties;
 mod timekeeping;
 mod volatile;
 
