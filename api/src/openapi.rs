@@ -7,8 +7,8 @@ mod problems;
 
 use crate::{
     routes::{
-        self, api_keys, audit, auth, batches, channels, endpoints, jobs, jwks, leases, probes, queues, schedules, server_api, system,
-        users, workers,
+        self, api_keys, audit, auth, batches, channels, endpoints, jobs, jwks, leases, points, probes, queues, schedules, server_api,
+        system, tracks, users, workers,
     },
     socket::upgrade,
 };
@@ -43,6 +43,9 @@ use utoipa::{
         schedules::create_schedule, schedules::list_schedules, schedules::get_schedule, schedules::update_schedule,
         schedules::delete_schedule, schedules::pause_schedule, schedules::resume_schedule, schedules::trigger_schedule,
         schedules::list_schedule_occurrences, workers::list_workers, workers::get_worker,
+        tracks::create_track, tracks::list_tracks, tracks::get_track, tracks::update_track, tracks::delete_track,
+        tracks::list_points, tracks::get_latest_point, tracks::get_track_stats, points::create_points, points::create_track_points,
+        points::get_point_stats, points::list_dead_points, points::delete_dead_points, points::requeue_dead_points,
         channels::publications::create_publication, channels::publications::list_publications, channels::publications::list_archive, channels::publications::delete_publications,
         channels::get_presence, channels::get_presence_stats, channels::list_channels, channels::broadcasts::create_broadcast,
         channels::connections::close_connection, channels::connections::close_connections, system::send_system_message,

@@ -45,6 +45,8 @@ pub const fn row(code: Code) -> Row {
     match code {
         Code::InvalidJson => row(S::BAD_REQUEST, "The body is not the JSON that was asked for", Change),
         Code::JsonTooDeep => row(S::BAD_REQUEST, "The JSON is nested too deeply", Change),
+        Code::InvalidCsv => row(S::BAD_REQUEST, "The body is not the CSV that was asked for", Change),
+        Code::InvalidGpx => row(S::BAD_REQUEST, "The body is not the GPX that was asked for", Change),
         Code::InvalidQuery => row(S::BAD_REQUEST, "The query is not what was asked for", Change),
         Code::InvalidHeader => row(S::BAD_REQUEST, "A header is not what was asked for", Change),
         Code::InvalidCursor => row(S::BAD_REQUEST, "The cursor is unknown", Change),
@@ -80,6 +82,7 @@ pub const fn row(code: Code) -> Row {
         Code::RateLimited => row(S::TOO_MANY_REQUESTS, "Too many requests", Retry),
         Code::QueueFull => row(S::TOO_MANY_REQUESTS, "The queue is full", Retry),
         Code::Overloaded => row(S::SERVICE_UNAVAILABLE, "Too much is going on", Retry),
+        Code::IngestFull => row(S::SERVICE_UNAVAILABLE, "Too many points wait to be stored", Retry),
         Code::Internal => row(S::INTERNAL_SERVER_ERROR, "Something failed on our side", Retry),
         Code::Draining => row(S::SERVICE_UNAVAILABLE, "This process is stopping", Retry),
         Code::DatabaseUnavailable => row(S::SERVICE_UNAVAILABLE, "The database is away", Retry),

@@ -9,6 +9,7 @@ use crate::{
     keys::Keys,
     outbound::{Guard, Outbound},
     pg,
+    points::LocalPoints,
     redis::Redis,
 };
 use arc_swap::ArcSwap;
@@ -39,6 +40,7 @@ pub struct Context {
     /// Whose turn it is to read large answers of history.
     pub history_turns: Arc<Turns>,
     pub lookups: Arc<LookupBatch>,
+    pub points: Arc<LocalPoints>,
     /// HTTP to the outside.
     pub outbound: Outbound,
 }
@@ -74,6 +76,7 @@ impl Context {
             registered: Arc::default(),
             history_turns: Arc::default(),
             lookups: Arc::default(),
+            points: Arc::default(),
             outbound,
         })
     }

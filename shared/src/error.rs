@@ -30,6 +30,8 @@ codes! {
     // The bytes are not what was asked for.
     InvalidJson = "invalid_json",
     JsonTooDeep = "json_too_deep",
+    InvalidCsv = "invalid_csv",
+    InvalidGpx = "invalid_gpx",
     InvalidQuery = "invalid_query",
     InvalidHeader = "invalid_header",
     InvalidCursor = "invalid_cursor",
@@ -72,6 +74,7 @@ codes! {
     RateLimited = "rate_limited",
     QueueFull = "queue_full",
     Overloaded = "overloaded",
+    IngestFull = "ingest_full",
     // Ours to mend.
     Internal = "internal",
     Draining = "draining",

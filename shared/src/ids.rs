@@ -49,4 +49,6 @@ ids! {
     AuditId,
     ScheduleId,
     BatchId,
+    /// A device or route being followed.
+    TrackId,
 }

@@ -1,7 +1,8 @@
 //! The name of everything kept in Redis. No other file spells a key.
 //!
 //! All keys start with `REDIS_PREFIX`. What belongs to one queue carries its name as hash tag, `{q:<queue>}`, so that a
-//! script touches one slot of a cluster; what belongs to one channel is tagged `{c:<channel>}` likewise, and what belongs to one user `{u:<user>}`. The `1` is the layout's version: a new layout takes a new number, and an old
+//! script touches one slot of a cluster; what belongs to one channel is tagged `{c:<channel>}` likewise, what belongs to one user
+//! `{u:<user>}`, and what belongs to one shard of points `{points:<n>}`. The `1` is the layout's version: a new layout takes a new number, and an old
 //! process beside a new one never reads what it does not know.
 
 use std::sync::Arc;
@@ -187,6 +188,30 @@ impl Keys {
 
     fn channel_part(&self, channel: &str, part: &str) -> String {
         format!("{}:{{c:{channel}}}:1:{part}", self.prefix)
+    }
+
+    /// Stream of points of the tracks of one shard: the field `b` of each entry holds up to a thousand.
+    pub fn points_stream(&self, shard: u16) -> String {
+        self.points_part(shard, "stream")
+    }
+
+    /// How many points the stream of a shard holds.
+    pub fn points_depth(&self, shard: u16) -> String {
+        self.points_part(shard, "depth")
+    }
+
+    /// Hash of the latest point of each track of a shard: when it was recorded in microseconds, in eighteen digits, then its JSON.
+    pub fn points_latest(&self, shard: u16) -> String {
+        self.points_part(shard, "latest")
+    }
+
+    /// Sorted set of the tracks of a shard whose channel somebody is subscribed to, by expiry in milliseconds.
+    pub fn points_watched(&self, shard: u16) -> String {
+        self.points_part(shard, "watched")
+    }
+
+    fn points_part(&self, shard: u16, part: &str) -> String {
+        format!("{}:{{points:{shard}}}:1:{part}", self.prefix)
     }
 
     /// Hash of the circuit breaker of one endpoint or origin. `name` may be of a caller's choice, and is the last part.

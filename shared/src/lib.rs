@@ -9,6 +9,7 @@
 //! - [`pg`], [`redis`], [`keys`]: the two servers, and the names of everything kept in Redis.
 //! - [`jobs`]: what is done later, at least once; [`schedules`]: what is submitted again and again. [`channels`]: what is told to whoever listens now.
 //! - [`endpoints`]: receivers that jobs are delivered to.
+//! - [`tracks`]: what is followed, and [`points`]: where it was.
 //! - [`telemetry`]: logs and the one list of metrics.
 //! - [`limits`]: rate limits. [`idempotency`]: replay of answers to repeated creations.
 //!
@@ -36,12 +37,14 @@ pub mod nodes;
 pub mod outbound;
 pub mod page;
 pub mod pg;
+pub mod points;
 pub mod redis;
 pub mod schedules;
 pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod text;
+pub mod tracks;
 mod validation;
 
 pub use caller::{Caller, Role, Scope};

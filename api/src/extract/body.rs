@@ -96,7 +96,7 @@ pub(crate) async fn read(request: &HttpRequest, mut payload: Payload) -> Result<
     let state = request.app_data::<Data<AppState>>().expect("the server registers its state");
     let (limit, patience) = {
         let settings = state.ctx.settings();
-        let is_bulk = gate_of(request).is_some_and(|gate| matches!(gate.class, Some(Class::Bulk | Class::Work)));
+        let is_bulk = gate_of(request).is_some_and(|gate| matches!(gate.class, Some(Class::Bulk | Class::Work | Class::Ingest)));
         let limit = if is_bulk { settings.max_bulk_bytes.0 } else { settings.max_body_bytes.0 };
         (limit, Duration::from_secs(settings.api_client_timeout_s))
     };

@@ -2,18 +2,14 @@
 //! parsed as it arrives.
 
 use super::{
-    body::{json_error, refuse_encoding, refuse_list, too_large},
-    budget::Reservation,
+    body::{json_error, refuse_list},
+    incoming::Incoming,
 };
-use crate::state::AppState;
-use actix_web::{HttpRequest, dev::Payload, http::header, web::Data};
-use bytes::{Buf, Bytes, BytesMut};
-use futures_util::StreamExt;
+use actix_web::{HttpRequest, dev::Payload, http::header};
+use bytes::{Buf, Bytes};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use shared::{Code, Error, Result, text};
-use std::time::Duration;
-use tokio::time::{Instant, timeout_at};
 
 /// Most items of a JSON body.
 pub const JSON_ITEMS_MAX: usize = 1_000;
@@ -24,14 +20,8 @@ const LINES_MAX: usize = 100_000;
 /// A bulk body being read.
 pub struct Items {
     form: Form,
-    payload: Option<Payload>,
-    buffer: BytesMut,
-    reservation: Reservation,
-    bytes_left: usize,
-    bytes_max: usize,
+    body: Incoming,
     n_lines: usize,
-    deadline: Instant,
-    patience: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,33 +41,14 @@ struct Envelope<'a> {
 impl std::fmt::Debug for Items {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // A body's bytes are nobody's business in a log.
-        f.debug_struct("Items").field("form", &self.form).field("bytes_left", &self.bytes_left).finish_non_exhaustive()
+        f.debug_struct("Items").field("form", &self.form).finish_non_exhaustive()
     }
 }
 
 impl Items {
     pub fn open(request: &HttpRequest, payload: Payload) -> Result<Self> {
-        let state = request.app_data::<Data<AppState>>().expect("the server registers its state");
-        let settings = state.ctx.settings();
-        // What has been written must still be told before the request's own deadline.
-        let patience = Duration::from_secs(settings.api_client_timeout_s).min(Duration::from_millis(settings.request_timeout_ms) * 3 / 4);
-        refuse_encoding(request)?;
-        let bytes_max = settings.max_bulk_bytes.0;
-        let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-        if announced.is_some_and(|length| length > bytes_max) {
-            return Err(too_large(bytes_max));
-        }
-        Ok(Self {
-            form: form(request)?,
-            payload: Some(payload),
-            buffer: BytesMut::new(),
-            reservation: state.bodies.open(announced)?,
-            bytes_left: bytes_max,
-            bytes_max,
-            n_lines: 0,
-            deadline: Instant::now() + patience,
-            patience,
-        })
+        let body = Incoming::open(request, payload)?;
+        Ok(Self { form: form(request)?, body, n_lines: 0 })
     }
 
     /// Up to `n_max` items, each parsed or with what is wrong with it; `None` after the last.
@@ -92,18 +63,17 @@ impl Items {
     /// Reads to the end, and gives the bytes back for [`Items::next_chunk`] to go through.
     pub async fn whole(&mut self) -> Result<Bytes> {
         self.read_all().await?;
-        Ok(Bytes::copy_from_slice(&self.buffer))
+        Ok(Bytes::copy_from_slice(&self.body.buffer))
     }
 
     /// Reads to the end, for callers that hold what others wait for while they go through the items.
     pub async fn read_all(&mut self) -> Result<()> {
-        while self.read_more().await? {}
-        Ok(())
+        self.body.read_all().await
     }
 
     async fn json_items<T: DeserializeOwned>(&mut self) -> Result<Vec<Result<T>>> {
-        while self.read_more().await? {}
-        let body = self.buffer.split();
+        self.body.read_all().await?;
+        let body = self.body.buffer.split();
         if body.is_empty() {
             return Ok(Vec::new());
         }
@@ -118,15 +88,15 @@ impl Items {
     async fn lines<T: DeserializeOwned>(&mut self, n_max: usize) -> Result<Vec<Result<T>>> {
         let mut items = Vec::new();
         while items.len() < n_max {
-            let line = match memchr::memchr(b'\n', &self.buffer) {
+            let line = match memchr::memchr(b'\n', &self.body.buffer) {
                 Some(end) => {
-                    let line = self.buffer.split_to(end);
-                    self.buffer.advance(1);
+                    let line = self.body.buffer.split_to(end);
+                    self.body.buffer.advance(1);
                     line
                 }
-                None if self.read_more().await? => continue,
-                None if self.buffer.is_empty() => break,
-                None => self.buffer.split(),
+                None if self.body.read_more().await? => continue,
+                None if self.body.buffer.is_empty() => break,
+                None => self.body.buffer.split(),
             };
             if !line.trim_ascii().is_empty() {
                 if self.n_lines == LINES_MAX {
@@ -137,25 +107,6 @@ impl Items {
             }
         }
         Ok(items)
-    }
-
-    /// `false` at the end of the body.
-    async fn read_more(&mut self) -> Result<bool> {
-        let Some(payload) = &mut self.payload else { return Ok(false) };
-        let late = |_| Error::new(Code::RequestTimeout, format!("The body did not arrive within {} ms.", self.patience.as_millis()));
-        match timeout_at(self.deadline, payload.next()).await.map_err(late)? {
-            None => {
-                self.payload = None;
-                Ok(false)
-            }
-            Some(Err(error)) => Err(Error::new(Code::InvalidJson, "The body broke off.").caused_by(error.to_string())),
-            Some(Ok(chunk)) => {
-                self.bytes_left = self.bytes_left.checked_sub(chunk.len()).ok_or_else(|| too_large(self.bytes_max))?;
-                self.reservation.cover(self.buffer.len() + chunk.len())?;
-                self.buffer.extend_from_slice(&chunk);
-                Ok(true)
-            }
-        }
     }
 }
 

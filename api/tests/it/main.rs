@@ -12,6 +12,7 @@ mod endpoints;
 mod examples;
 mod jobs;
 mod openapi;
+mod points;
 mod process;
 mod queues;
 mod redis_away;

@@ -1,6 +1,7 @@
 //! One child process: it leases, runs and settles, around one apalis worker. It ends when its supervisor says so, and when
 //! its supervisor is gone.
 
+mod ingest;
 mod orders;
 mod reporting;
 pub(crate) mod stopping;
@@ -105,6 +106,7 @@ pub async fn run(ctx: Context, assignment: Assignment, handlers: Handle) -> Resu
         tasks.push(AbortOnDropHandle::new(tokio::spawn(maintenance::run(ctx.clone()))));
     }
 
+    let ingest = ingest::spawn(&ctx, &assignment);
     let wishes = wishes(&ctx.settings(), &assignment);
     let (jobs_tx, jobs) = mpsc::channel(wishes.prefetch);
     let (ended, ended_rx) = mpsc::channel(wishes.prefetch);
@@ -125,6 +127,7 @@ pub async fn run(ctx: Context, assignment: Assignment, handlers: Handle) -> Resu
 
     let idle = idle(assignment.duty, Arc::clone(&held));
     let code = Stopper::new(&ctx, mode, held, give_up).run(orders, worker, idle).await;
+    ingest.stop().await;
     drop(tasks);
     reporting::retire(&ctx, &assignment).await;
     Ok(code)

@@ -5,7 +5,7 @@ use shared::{
     channels::persist,
     idempotency,
     jobs::{batches, engine::upkeep, unique},
-    schedules,
+    points, schedules,
 };
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
@@ -30,6 +30,7 @@ pub(super) async fn run(ctx: &Context) {
 async fn keep(ctx: &Context) -> Result<()> {
     upkeep::add_days(ctx).await?;
     persist::keep_house(ctx).await?;
+    points::upkeep::keep_house(ctx).await?;
     let n_pruned = upkeep::prune(ctx).await?;
     if n_pruned > 0 {
         tracing::info!(n_jobs = n_pruned, "ended jobs past their retention were removed");

@@ -13,6 +13,7 @@ mod http;
 mod limits;
 mod mail;
 mod outcomes;
+mod points;
 mod redis_loss;
 mod schedules;
 mod serving;

@@ -3,7 +3,7 @@
 use super::{Accounts, store, types::Origin};
 use crate::{
     Caller, Result, Scope,
-    ids::{ApiKeyId, AuditId, BatchId, ScheduleId, SessionId, UserId},
+    ids::{ApiKeyId, AuditId, BatchId, ScheduleId, SessionId, TrackId, UserId},
     page::{Page, PageRequest},
 };
 use serde::Serialize;
@@ -81,6 +81,9 @@ actions! {
     ConnectionsClosed = "connections_closed",
     HistoryRemoved = "history_removed",
     SystemMessageSent = "system_message_sent",
+    TrackDeleted = "track_deleted",
+    DeadPointsRequeued = "dead_points_requeued",
+    DeadPointsDeleted = "dead_points_deleted",
 }
 
 /// To whom or what.
@@ -97,6 +100,9 @@ pub enum Subject {
     Channel,
     /// Named in the detail; of a user who has no account with us, or of none.
     Connection,
+    Track(TrackId),
+    /// Those that the detail counts.
+    Points,
     /// Of a failed sign-in with an address that nobody has; the address itself is not kept.
     Nobody,
 }
@@ -112,6 +118,8 @@ impl Subject {
             Self::Batch(id) => ("batch", Some(id.0)),
             Self::Channel => ("channel", None),
             Self::Connection => ("connection", None),
+            Self::Track(id) => ("track", Some(id.0)),
+            Self::Points => ("points", None),
             Self::Nobody => ("user", None),
         }
     }

@@ -66,6 +66,8 @@ pub enum Audience {
     Job,
     /// The name of a queue: those who may see it.
     Queue,
+    /// The id of a track: those who may see it.
+    Track,
 }
 
 /// What is kept of a channel's publications.

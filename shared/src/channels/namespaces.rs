@@ -112,7 +112,7 @@ fn shipped() -> [(Arc<str>, Namespace); 7] {
         },
         Namespace { history: keeps(100, 1), recovery: forced, audience: Audience::Job, subscribe: Who::User, ..blank("job") },
         Namespace { history: keeps(100, 1), recovery: forced, audience: Audience::Queue, subscribe: Who::User, ..blank("queue") },
-        Namespace { history: keeps(300, 1), recovery: forced, subscribe: Who::Operator, ..blank("track") },
+        Namespace { history: keeps(300, 1), recovery: forced, audience: Audience::Track, subscribe: Who::User, ..blank("track") },
         Namespace { history: keeps(100, 24), recovery: forced, audience: Audience::Personal, subscribe: Who::User, ..blank(USER) },
         Namespace { history: keeps(100, 24), recovery: forced, subscribe: Who::User, publish: Who::Admin, ..blank(SYSTEM) },
         // The latest value is there for whoever comes.

@@ -4,9 +4,11 @@ use super::{Action, Audience, Authority, Capability, Channel, ChannelError, Memb
 use crate::{
     Caller, Context, Role, Scope,
     jobs::{QueueName, events, queues, read},
+    points::live,
+    tracks::manage,
 };
 
-/// Refuses what `subject` may not do. Only channels of jobs and queues are looked up, and those in PostgreSQL; all else is told
+/// Refuses what `subject` may not do. Only channels of jobs, queues and tracks are looked up, and those in PostgreSQL; all else is told
 /// from memory.
 pub async fn may(ctx: &Context, subject: &Subject, channel: &Channel, action: Action, membership: Membership) -> Result<(), ChannelError> {
     if ctx.settings().realtime_insecure || holds_capability(subject, channel, action) {
@@ -59,8 +61,12 @@ async fn is_for(ctx: &Context, subject: &Subject, channel: &Channel) -> Result<b
             Ok(name) => Ok(queues::is_visible(ctx, caller, &name).await?),
             Err(_) => Ok(false),
         },
+        (Audience::Track, Some(caller)) => match live::track_of(channel) {
+            Some(id) => Ok(manage::is_visible(ctx, caller, id).await?),
+            None => Ok(false),
+        },
         (Audience::Open, _) => Ok(true),
-        (Audience::Job | Audience::Queue, None) => Ok(false),
+        (Audience::Job | Audience::Queue | Audience::Track, None) => Ok(false),
     }
 }
 

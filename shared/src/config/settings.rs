@@ -180,6 +180,8 @@ settings! {
     RATE_LIMIT_BULK rate_limit_bulk: Rate = "120/m";
     /// Requests of remote workers per caller.
     RATE_LIMIT_WORK rate_limit_work: Rate = "60000/m";
+    /// Requests that send points, per caller.
+    RATE_LIMIT_INGEST rate_limit_ingest: Rate = "6000/m";
 
     // Jobs.
     /// Queues a worker consumes; empty = all.
@@ -237,6 +239,24 @@ settings! {
     WORKER_METRICS_ADDR worker_metrics_addr: Option<SocketAddr> = "127.0.0.1:9101";
     /// Days that rows of succeeded, cancelled and expired jobs are kept.
     JOB_RETENTION_DAYS job_retention_days: u32 = "7" in 1..=3_650;
+
+    // Points.
+    /// Streams in Redis that points wait in, each for its share of the tracks. What is left of more is stored when there are fewer.
+    INGEST_SHARDS ingest_shards: u16 = "4" in 1..=64;
+    /// Points that may wait to be stored; beyond it they get 503.
+    INGEST_MAX_DEPTH ingest_max_depth: u64 = "5000000" in 1..=1_000_000_000;
+    /// Whether a worker stores points; its first child does.
+    WORKER_INGEST worker_ingest: bool = "on";
+    /// Points stored by one transaction.
+    INGEST_BATCH_MAX ingest_batch_max: usize = "5000" in 1..=20_000;
+    /// Milliseconds that a batch may be gathered.
+    INGEST_BATCH_MS ingest_batch_ms: u64 = "50" in 0..=1_000;
+    /// Milliseconds after which what a worker took and did not store is another's.
+    INGEST_CLAIM_MS ingest_claim_ms: u64 = "30000" in 100..=3_600_000;
+    /// Months that points and their stats are kept; 0 = for ever.
+    POINT_RETENTION_MONTHS point_retention_months: u32 = "0" in 0..=1_200;
+    /// Tracks that one user may have.
+    TRACKS_PER_USER_MAX tracks_per_user_max: u32 = "100000" in 0..=10_000_000;
 
     // Mail.
     /// The mail server: smtps://user:password@host, or smtp://host:587?tls=required; empty = mail is neither sent nor taken.

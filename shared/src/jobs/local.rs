@@ -21,7 +21,7 @@ pub struct LocalJobs {
     pub(super) desk: Desk,
     pub(super) aftermath: Aftermath,
     /// Where work goes on that must outlive the request, and the server thread, that began it.
-    pub(super) runtime: Handle,
+    pub(crate) runtime: Handle,
     pg: PgPool,
     redis: Redis,
 }

@@ -31,6 +31,8 @@ pub enum Class {
     Bulk,
     /// What remote workers ask.
     Work,
+    /// Points on their way in.
+    Ingest,
 }
 
 impl Class {
@@ -42,6 +44,7 @@ impl Class {
             Self::Read => "read",
             Self::Bulk => "bulk",
             Self::Work => "work",
+            Self::Ingest => "ingest",
         }
     }
 
@@ -53,6 +56,7 @@ impl Class {
             Self::Read => settings.rate_limit_read,
             Self::Bulk => settings.rate_limit_bulk,
             Self::Work => settings.rate_limit_work,
+            Self::Ingest => settings.rate_limit_ingest,
         }
     }
 }

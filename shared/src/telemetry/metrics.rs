@@ -46,6 +46,13 @@ metrics_list! {
     counter JOB_LEASES_LOST = "job_leases_lost_total", "Leases that expired or were refused.";
     counter SCHEDULE_RUNS = "schedule_runs_total", "Occurrences of schedules that were dealt with, by outcome (submitted, skipped, refused, missed).";
     histogram SCHEDULE_LATE = "schedule_late_seconds", "Time from an occurrence of a schedule to its submit.";
+    counter INGEST_ACCEPTED = "ingest_accepted_points_total", "Points accepted, by where to (redis, postgres).";
+    counter INGEST_REJECTED = "ingest_rejected_points_total", "Points refused when they were sent, by code.";
+    gauge INGEST_DEPTH = "ingest_depth_points", "Points that wait to be stored.";
+    counter INGEST_STORED = "ingest_stored_points_total", "Points worked on, by outcome (new, changed, unchanged, dead).";
+    histogram INGEST_BATCH = "ingest_batch_seconds", "Time of one batch of points in PostgreSQL.";
+    histogram INGEST_LAG = "ingest_lag_seconds", "Time from accepting points to their commit; of one entry of each batch.";
+    gauge INGEST_BREAKER_OPEN = "ingest_breaker_open", "1 while points wait in Redis because PostgreSQL does not take them.";
     gauge WS_CONNECTIONS = "ws_connections", "Open sockets, by worker thread.";
     gauge WS_SUBSCRIPTIONS = "ws_subscriptions", "Subscriptions of open sockets, by worker thread.";
     counter WS_RECOVERIES = "ws_recoveries_total", "Subscriptions that asked for what they missed, by whether they got all of it (yes, no).";

@@ -36,7 +36,7 @@ pub async fn follow(ctx: &Context, channel: &Channel) -> Result<()> {
             stats::begin(ctx);
             Ok(())
         }
-        Audience::Open | Audience::Personal => Ok(()),
+        Audience::Open | Audience::Personal | Audience::Track => Ok(()),
     }
 }
 
@@ -54,7 +54,7 @@ pub fn unfollow(ctx: &Context, channel: &Channel) {
         // The mark runs out by itself: another process may follow the job too.
         Audience::Job => drop(job_of(channel).map(|id| ctx.jobs.follows.remove_job(id))),
         Audience::Queue => drop(QueueName::new(channel.rest()).map(|queue| ctx.jobs.follows.remove_queue(&queue))),
-        Audience::Open | Audience::Personal => {}
+        Audience::Open | Audience::Personal | Audience::Track => {}
     }
 }
 

@@ -1,0 +1,72 @@
+//! A large body as it arrives, within its limits of size, time and memory.
+
+use super::{
+    body::{refuse_encoding, too_large},
+    budget::Reservation,
+};
+use crate::state::AppState;
+use actix_web::{HttpRequest, dev::Payload, http::header, web::Data};
+use bytes::BytesMut;
+use futures_util::StreamExt;
+use shared::{Code, Error, Result};
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// What has arrived and was not taken yet is in `buffer`.
+pub(super) struct Incoming {
+    pub(super) buffer: BytesMut,
+    payload: Option<Payload>,
+    reservation: Reservation,
+    bytes_left: usize,
+    bytes_max: usize,
+    deadline: Instant,
+    patience: Duration,
+}
+
+impl Incoming {
+    pub(super) fn open(request: &HttpRequest, payload: Payload) -> Result<Self> {
+        let state = request.app_data::<Data<AppState>>().expect("the server registers its state");
+        let settings = state.ctx.settings();
+        // What has been written must still be told before the request's own deadline.
+        let patience = Duration::from_secs(settings.api_client_timeout_s).min(Duration::from_millis(settings.request_timeout_ms) * 3 / 4);
+        refuse_encoding(request)?;
+        let bytes_max = settings.max_bulk_bytes.0;
+        let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        if announced.is_some_and(|length| length > bytes_max) {
+            return Err(too_large(bytes_max));
+        }
+        Ok(Self {
+            buffer: BytesMut::new(),
+            payload: Some(payload),
+            reservation: state.bodies.open(announced)?,
+            bytes_left: bytes_max,
+            bytes_max,
+            deadline: Instant::now() + patience,
+            patience,
+        })
+    }
+
+    /// `false` at the end of the body.
+    pub(super) async fn read_more(&mut self) -> Result<bool> {
+        let Some(payload) = &mut self.payload else { return Ok(false) };
+        let late = |_| Error::new(Code::RequestTimeout, format!("The body did not arrive within {} ms.", self.patience.as_millis()));
+        match timeout_at(self.deadline, payload.next()).await.map_err(late)? {
+            None => {
+                self.payload = None;
+                Ok(false)
+            }
+            Some(Err(error)) => Err(Error::new(Code::InvalidJson, "The body broke off.").caused_by(error.to_string())),
+            Some(Ok(chunk)) => {
+                self.bytes_left = self.bytes_left.checked_sub(chunk.len()).ok_or_else(|| too_large(self.bytes_max))?;
+                self.reservation.cover(self.buffer.len() + chunk.len())?;
+                self.buffer.extend_from_slice(&chunk);
+                Ok(true)
+            }
+        }
+    }
+
+    pub(super) async fn read_all(&mut self) -> Result<()> {
+        while self.read_more().await? {}
+        Ok(())
+    }
+}

@@ -1,0 +1,139 @@
+//! Points in CSV: a header with the names that they have in JSON, in any order, and a record for each point. An empty field is an absent one.
+
+use super::Sink;
+use crate::{
+    Code, Error, Result,
+    ids::TrackId,
+    points::{Point, RawPoint, check::Text},
+};
+use csv::{ReaderBuilder, StringRecord, Trim};
+use std::{borrow::Cow, io::Read};
+
+/// What a column holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Column {
+    TrackId,
+    RecordedAt,
+    Lat,
+    Lon,
+    AltitudeM,
+    SpeedMps,
+    HeadingDeg,
+    AccuracyM,
+    Attributes,
+}
+
+const COLUMNS: [(&str, Column); 9] = [
+    ("track_id", Column::TrackId),
+    ("recorded_at", Column::RecordedAt),
+    ("lat", Column::Lat),
+    ("lon", Column::Lon),
+    ("altitude_m", Column::AltitudeM),
+    ("speed_mps", Column::SpeedMps),
+    ("heading_deg", Column::HeadingDeg),
+    ("accuracy_m", Column::AccuracyM),
+    ("attributes", Column::Attributes),
+];
+
+/// Each record behind the header. A header with a name that is unknown, or there twice, is an error.
+pub fn each(source: impl Read, of_track: Option<TrackId>, sink: &mut impl Sink) -> Result<()> {
+    // Records with too few or too many fields are judged one by one.
+    let mut reader = ReaderBuilder::new().flexible(true).trim(Trim::All).from_reader(source);
+    let columns = columns(reader.headers().map_err(|error| broken(&error))?)?;
+    let mut record = StringRecord::new();
+    loop {
+        match reader.read_record(&mut record) {
+            Ok(true) => sink.take(point(&record, &columns, of_track))?,
+            Ok(false) => return Ok(()),
+            Err(error) if matches!(error.kind(), csv::ErrorKind::Utf8 { .. }) => {
+                sink.take(Err(Error::new(Code::InvalidText, "The record is not UTF-8.")))?;
+            }
+            Err(error) => return Err(broken(&error)),
+        }
+    }
+}
+
+fn columns(header: &StringRecord) -> Result<Vec<Column>> {
+    let mut columns = Vec::with_capacity(header.len());
+    for name in header {
+        // A table program may have put its mark before the first name.
+        let name = name.trim_start_matches('\u{feff}');
+        let known = COLUMNS.iter().find(|(known, _)| *known == name).map(|(_, column)| *column);
+        match known.filter(|column| !columns.contains(column)) {
+            Some(column) => columns.push(column),
+            None => {
+                let names = COLUMNS.map(|(name, _)| name).join(", ");
+                let detail = format!("The first line must name the columns, each once: some of {names}; it has `{}`.", name.escape_debug());
+                return Err(Error::new(Code::InvalidCsv, detail));
+            }
+        }
+    }
+    Ok(columns)
+}
+
+fn point<'a>(record: &'a StringRecord, columns: &[Column], of_track: Option<TrackId>) -> Result<Point<'a>> {
+    if record.len() != columns.len() {
+        return Err(Error::new(Code::InvalidCsv, format!("The record has {} fields, the header {}.", record.len(), columns.len())));
+    }
+    let mut raw = RawPoint::default();
+    for (column, text) in columns.iter().zip(record).filter(|(_, text)| !text.is_empty()) {
+        match column {
+            Column::TrackId => raw.track_id = Some(text.parse().map_err(|_| invalid("track_id", "uuid", "is not a UUID"))?),
+            Column::RecordedAt => raw.recorded_at = Some(Text(Cow::Borrowed(text))),
+            Column::Lat => raw.lat = number("lat", text)?,
+            Column::Lon => raw.lon = number("lon", text)?,
+            Column::AltitudeM => raw.altitude_m = number("altitude_m", text)?,
+            Column::SpeedMps => raw.speed_mps = number("speed_mps", text)?,
+            Column::HeadingDeg => raw.heading_deg = number("heading_deg", text)?,
+            Column::AccuracyM => raw.accuracy_m = number("accuracy_m", text)?,
+            Column::Attributes => {
+                raw.attributes = Some(serde_json::from_str(text).map_err(|_| invalid("attributes", "json", "is not JSON"))?);
+            }
+        }
+    }
+    raw.check(of_track)
+}
+
+fn number(name: &str, text: &str) -> Result<Option<f64>> {
+    text.parse().map(Some).map_err(|_| invalid(name, "number", "is not a number"))
+}
+
+fn invalid(name: &str, code: &str, detail: &str) -> Error {
+    Error::invalid(format!("/{name}"), code, detail)
+}
+
+fn broken(error: &csv::Error) -> Error {
+    Error::new(Code::InvalidCsv, format!("The body is not the CSV that was asked for: {error}."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRACK: TrackId = TrackId(uuid::Uuid::from_u128(7));
+
+    /// `lat` of each point, or the code of what is wrong with it.
+    fn read(csv: &str) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        let mut sink = |point: Result<Point<'_>>| {
+            found.push(point.map_or_else(|error| error.code.to_string(), |point| point.lat.to_string()));
+            Ok(())
+        };
+        each(csv.as_bytes(), Some(TRACK), &mut sink)?;
+        Ok(found)
+    }
+
+    #[test]
+    fn columns_are_in_any_order_and_each_record_is_judged_by_itself() {
+        let csv = "\u{feff}lon, lat,recorded_at,attributes,speed_mps\r\n1,2,2026-11-21T10:00:00Z,\"{\"\"a\"\":1}\",\n\
+                   1,NaN,2026-11-21T10:00:00Z,,\n1,x,2026-11-21T10:00:00Z,,\n1,3,2026-11-21T10:00:00Z\n1,4,2026-11-21T10:00:00Z,,7\n";
+        assert_eq!(read(csv).unwrap(), ["2", "validation_failed", "validation_failed", "invalid_csv", "4"]);
+    }
+
+    #[test]
+    fn a_header_that_names_no_fields_is_an_error() {
+        for header in ["lat,lat\n", "lat,colour\n", "1,2,3\n"] {
+            assert_eq!(read(header).unwrap_err().code, Code::InvalidCsv, "{header}");
+        }
+    }
+}

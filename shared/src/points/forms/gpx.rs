@@ -1,0 +1,187 @@
+//! Points in GPX: the `<trkpt>` of all tracks and segments in it, as of one track of ours. Routes and waypoints are passed over, since they have
+//! no time as a rule.
+//!
+//! What declares entities is refused, and none but the five of XML are known; so nothing in it grows when it is read.
+
+use super::Sink;
+use crate::{
+    Code, Error, Result,
+    ids::TrackId,
+    points::{RawPoint, check::Text},
+};
+use quick_xml::{
+    Reader, XmlVersion,
+    events::{BytesStart, Event},
+};
+use std::io::BufRead;
+
+/// Deepest nesting; real files have about eight levels.
+const DEPTH_MAX: usize = 32;
+/// Longest text that is looked at: times and numbers are shorter.
+const TEXT_MAX: usize = 100;
+
+/// A point on its way.
+#[derive(Default)]
+struct Draft {
+    lat: Option<String>,
+    lon: Option<String>,
+    time: Option<String>,
+    elevation: Option<String>,
+    speed: Option<String>,
+    course: Option<String>,
+}
+
+/// Each track point, of the track that the request names.
+pub fn each(source: impl BufRead, of_track: Option<TrackId>, sink: &mut impl Sink) -> Result<()> {
+    let mut reader = Reader::from_reader(source);
+    let (mut buffer, mut depth, mut is_gpx) = (Vec::new(), 0_usize, false);
+    let (mut draft, mut text): (Option<Draft>, String) = (None, String::new());
+    loop {
+        buffer.clear();
+        match reader.read_event_into(&mut buffer).map_err(|error| broken(error.to_string()))? {
+            Event::Start(element) => {
+                depth += 1;
+                if depth > DEPTH_MAX {
+                    return Err(broken(format!("it is nested deeper than {DEPTH_MAX} levels")));
+                }
+                is_gpx |= check_root(depth, &element)?;
+                text.clear();
+                if element.local_name().as_ref() == "trkpt" {
+                    draft = Some(Draft::begin(&element)?);
+                }
+            }
+            Event::Empty(element) if element.local_name().as_ref() == "trkpt" => sink_draft(Draft::begin(&element)?, of_track, sink)?,
+            Event::End(element) => {
+                depth = depth.saturating_sub(1);
+                let name = element.local_name();
+                if name.as_ref() == "trkpt" {
+                    if let Some(draft) = draft.take() {
+                        sink_draft(draft, of_track, sink)?;
+                    }
+                } else if let Some(draft) = &mut draft {
+                    draft.set(name.as_ref(), &text);
+                }
+                text.clear();
+            }
+            Event::Text(part) if draft.is_some() && text.len() <= TEXT_MAX => {
+                text.push_str(&part.chars().take(TEXT_MAX).collect::<String>())
+            }
+            Event::DocType(_) => return Err(broken("a document type is not allowed".to_owned())),
+            Event::Eof if is_gpx && depth == 0 => return Ok(()),
+            Event::Eof => return Err(broken("it ends too early".to_owned())),
+            Event::Empty(_)
+            | Event::Text(_)
+            | Event::CData(_)
+            | Event::Comment(_)
+            | Event::Decl(_)
+            | Event::PI(_)
+            | Event::GeneralRef(_) => {}
+        }
+    }
+}
+
+/// Whether this is the root; anything but `<gpx>` there is an error.
+fn check_root(depth: usize, element: &BytesStart<'_>) -> Result<bool> {
+    if depth == 1 && element.local_name().as_ref() != "gpx" {
+        return Err(broken("its first element must be `gpx`".to_owned()));
+    }
+    Ok(depth == 1)
+}
+
+impl Draft {
+    fn begin(element: &BytesStart<'_>) -> Result<Self> {
+        let mut draft = Self::default();
+        for attribute in element.attributes() {
+            let attribute = attribute.map_err(|error| broken(error.to_string()))?;
+            let value = attribute.normalized_value(XmlVersion::Implicit1_0).map_err(|error| broken(error.to_string()))?;
+            match attribute.key.as_ref() {
+                "lat" => draft.lat = Some(value.into_owned()),
+                "lon" => draft.lon = Some(value.into_owned()),
+                _ => {}
+            }
+        }
+        Ok(draft)
+    }
+
+    /// Speed and course stand in the point itself or in one of the known extensions.
+    fn set(&mut self, name: &str, text: &str) {
+        let field = match name {
+            "time" => &mut self.time,
+            "ele" => &mut self.elevation,
+            "speed" => &mut self.speed,
+            "course" => &mut self.course,
+            _ => return,
+        };
+        field.get_or_insert_with(|| text.trim().to_owned());
+    }
+}
+
+fn sink_draft(draft: Draft, of_track: Option<TrackId>, sink: &mut impl Sink) -> Result<()> {
+    let number = |name: &str, text: &Option<String>| {
+        let parsed = text.as_ref().filter(|text| !text.is_empty()).map(|text| text.trim().parse::<f64>());
+        parsed.transpose().map_err(|_| Error::invalid(format!("/{name}"), "number", "is not a number"))
+    };
+    let raw = || -> Result<RawPoint<'_>> {
+        Ok(RawPoint {
+            recorded_at: draft.time.as_deref().map(|time| Text(time.into())),
+            lat: number("lat", &draft.lat)?,
+            lon: number("lon", &draft.lon)?,
+            altitude_m: number("altitude_m", &draft.elevation)?,
+            speed_mps: number("speed_mps", &draft.speed)?,
+            heading_deg: number("heading_deg", &draft.course)?,
+            ..RawPoint::default()
+        })
+    };
+    sink.take(raw().and_then(|raw| raw.check(of_track)))
+}
+
+fn broken(why: String) -> Error {
+    Error::new(Code::InvalidGpx, format!("The body is not the GPX that was asked for: {why}."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::points::Point;
+    use rstest::rstest;
+
+    const TRACK: TrackId = TrackId(uuid::Uuid::from_u128(7));
+
+    fn read(gpx: &str) -> Result<Vec<Result<Point<'static>>>> {
+        let mut found = Vec::new();
+        let mut sink = |point: Result<Point<'_>>| {
+            found.push(point.map(|point| Point { attributes: None, ..point }));
+            Ok(())
+        };
+        each(gpx.as_bytes(), Some(TRACK), &mut sink)?;
+        Ok(found)
+    }
+
+    #[test]
+    fn track_points_of_all_segments_are_read() {
+        let gpx = r#"<?xml version="1.0"?><gpx version="1.1" xmlns="http://www.topografix.com/GPX/1/1"><wpt lat="1" lon="1"/>
+            <trk><name>A &amp; B</name><trkseg><trkpt lat="52.5" lon="13.4"><ele>34.5</ele><time>2026-11-21T10:00:00Z</time>
+            <extensions><gpxtpx:TrackPointExtension><gpxtpx:speed>8.5</gpxtpx:speed><gpxtpx:course>90</gpxtpx:course></gpxtpx:TrackPointExtension></extensions>
+            </trkpt><trkpt lat="91" lon="13"><time>2026-11-21T10:00:01Z</time></trkpt></trkseg>
+            <trkseg><trkpt lat="52.6" lon="13.5"/><trkpt lat="x" lon="1"><time>2026-11-21T10:00:02Z</time></trkpt></trkseg></trk></gpx>"#;
+        let points = read(gpx).unwrap();
+        let first = points[0].as_ref().unwrap();
+        assert_eq!((first.lat, first.altitude_m, first.speed_mps, first.heading_deg), (52.5, Some(34.5), Some(8.5), Some(90.0)));
+        let pointers = points[1..].iter().map(|point| point.as_ref().unwrap_err().fields[0].pointer.as_str());
+        assert_eq!(pointers.collect::<Vec<_>>(), ["/lat", "/recorded_at", "/lat"]);
+    }
+
+    #[rstest]
+    #[case::bomb(r#"<!DOCTYPE gpx [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><gpx><trk><name>&b;</name></trk></gpx>"#)]
+    #[case::outside(r#"<!DOCTYPE gpx SYSTEM "file:///etc/passwd"><gpx/>"#)]
+    #[case::deep(&format!("<gpx>{}{}</gpx>", "<a>".repeat(40), "</a>".repeat(40)))]
+    #[case::unknown_entity(r#"<gpx><trk><trkseg><trkpt lat="&b;" lon="1"></trkpt></trkseg></trk></gpx>"#)]
+    #[case::not_closed("<gpx><trk>")]
+    #[case::crossed("<gpx><trk></gpx></trk>")]
+    #[case::another("<kml></kml>")]
+    #[case::nothing("")]
+    #[case::no_xml("lat,lon")]
+    fn what_is_no_gpx_is_refused(#[case] gpx: &str) {
+        assert_eq!(read(gpx).unwrap_err().code, Code::InvalidGpx);
+    }
+}

@@ -1,0 +1,110 @@
+//! Dead letters.
+
+use crate::{
+    Result,
+    ids::{TrackId, UserId},
+    points::dead::{DeadPoint, DeadRow},
+};
+use serde_json::value::RawValue;
+use sqlx::{PgExecutor, PgPool, types::Json};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// Writes dead letters; those that are there already stay as they are. Those of users who are gone are of nobody's concern.
+pub(crate) async fn insert(db: impl PgExecutor<'_>, dead: &[DeadPoint]) -> Result<()> {
+    let ids: Vec<Uuid> = dead.iter().map(|dead| dead.id).collect();
+    let tracks: Vec<Option<Uuid>> = dead.iter().map(|dead| dead.track_id.map(|id| id.0)).collect();
+    let points: Vec<&str> = dead.iter().map(|dead| dead.json.as_str()).collect();
+    let codes: Vec<&str> = dead.iter().map(|dead| dead.code).collect();
+    let details: Vec<&str> = dead.iter().map(|dead| dead.detail.as_str()).collect();
+    let submitters: Vec<Option<Uuid>> = dead.iter().map(|dead| dead.submitted_by().map(|id| id.0)).collect();
+    let for_all: Vec<bool> = dead.iter().map(|dead| dead.sender.for_all).collect();
+    let received: Vec<OffsetDateTime> = dead.iter().map(DeadPoint::received_at).collect();
+    sqlx::query!(
+        "INSERT INTO points_dead (id, track_id, point, code, detail, submitted_by, for_all, received_at)
+        SELECT fresh.id, fresh.track_id, fresh.point::json, fresh.code, fresh.detail, fresh.submitted_by, fresh.for_all, fresh.received_at
+        FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::bool[], $8::timestamptz[])
+            AS fresh (id, track_id, point, code, detail, submitted_by, for_all, received_at)
+        WHERE fresh.submitted_by IS NULL
+          OR EXISTS (SELECT FROM users WHERE users.id = fresh.submitted_by)
+        ON CONFLICT DO NOTHING",
+        &ids,
+        tracks as _,
+        points as _,
+        codes as _,
+        details as _,
+        submitters as _,
+        &for_all,
+        &received,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Newest first, of `submitter` alone unless that is `None`.
+pub(crate) async fn page(
+    pg: &PgPool,
+    submitter: Option<UserId>,
+    code: Option<&str>,
+    before: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<DeadRow>> {
+    let rows = sqlx::query_as!(
+        DeadRow,
+        r#"SELECT id, track_id AS "track_id: TrackId", point AS "point: Json<Box<RawValue>>", code, detail,
+            submitted_by AS "submitted_by: UserId", for_all, received_at
+        FROM points_dead
+        WHERE ($1::uuid IS NULL OR submitted_by = $1)
+          AND ($2::text IS NULL OR code = $2)
+          AND ($3::uuid IS NULL OR id < $3)
+        ORDER BY id DESC
+        LIMIT $4"#,
+        submitter.map(|submitter| submitter.0),
+        code,
+        before,
+        limit,
+    );
+    Ok(rows.fetch_all(pg).await?)
+}
+
+/// Which dead letters a step is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Which<'a> {
+    pub(crate) submitter: Option<UserId>,
+    pub(crate) ids: Option<&'a [Uuid]>,
+    pub(crate) code: Option<&'a str>,
+    /// Those that came later are not met: what is requeued and dies again would be met twice.
+    pub(crate) up_to: Uuid,
+    pub(crate) after: Uuid,
+    pub(crate) limit: i64,
+}
+
+/// The next of them, oldest first.
+pub(crate) async fn next(pg: &PgPool, which: Which<'_>) -> Result<Vec<DeadRow>> {
+    let rows = sqlx::query_as!(
+        DeadRow,
+        r#"SELECT id, track_id AS "track_id: TrackId", point AS "point: Json<Box<RawValue>>", code, detail,
+            submitted_by AS "submitted_by: UserId", for_all, received_at
+        FROM points_dead
+        WHERE ($1::uuid IS NULL OR submitted_by = $1)
+          AND ($2::uuid[] IS NULL OR id = ANY($2))
+          AND ($3::text IS NULL OR code = $3)
+          AND id > $4
+          AND id <= $5
+        ORDER BY id
+        LIMIT $6"#,
+        which.submitter.map(|submitter| submitter.0),
+        which.ids,
+        which.code,
+        which.after,
+        which.up_to,
+        which.limit,
+    );
+    Ok(rows.fetch_all(pg).await?)
+}
+
+/// Returns how many were there.
+pub(crate) async fn delete(pg: &PgPool, ids: &[Uuid]) -> Result<u64> {
+    Ok(sqlx::query!("DELETE FROM points_dead WHERE id = ANY($1)", ids).execute(pg).await?.rows_affected())
+}

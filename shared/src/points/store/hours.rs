@@ -1,0 +1,149 @@
+//! What is kept of hours, as points are written.
+
+use super::write::instant;
+use crate::{
+    Result,
+    points::{process::HourFold, time::to_us},
+};
+use sqlx::PgConnection;
+use std::collections::BTreeSet;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// A track's hour, by its beginning in microseconds.
+type Hour = (Uuid, i64);
+
+/// Adds new points to their hours. Returns the hours that it left as they are, since some of the points are not behind all that the hour had.
+pub(crate) async fn add(tx: &mut PgConnection, hours: &[HourFold]) -> Result<BTreeSet<Hour>> {
+    if hours.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    fn column<T>(hours: &[HourFold], of: impl Fn(&HourFold) -> T) -> Vec<T> {
+        hours.iter().map(of).collect()
+    }
+    let rows = sqlx::query!(
+        r#"INSERT INTO point_hours AS hours (
+            track_id, hour, count, speed_count, speed_sum, speed_min, speed_max, distance_m, west, south, east, north,
+            first_at, first_lat, first_lon, last_at, last_lat, last_lon
+        )
+        SELECT *
+        FROM unnest($1::uuid[], $2::timestamptz[], $3::bigint[], $4::bigint[], $5::float8[], $6::float8[], $7::float8[], $8::float8[],
+            $9::float8[], $10::float8[], $11::float8[], $12::float8[], $13::timestamptz[], $14::float8[], $15::float8[],
+            $16::timestamptz[], $17::float8[], $18::float8[])
+        ON CONFLICT (track_id, hour) DO UPDATE
+        SET count = hours.count + excluded.count,
+            speed_count = hours.speed_count + excluded.speed_count,
+            speed_sum = hours.speed_sum + excluded.speed_sum,
+            speed_min = least(hours.speed_min, excluded.speed_min),
+            speed_max = greatest(hours.speed_max, excluded.speed_max),
+            distance_m = hours.distance_m + excluded.distance_m
+                + points_distance(hours.last_lat, hours.last_lon, excluded.first_lat, excluded.first_lon),
+            west = least(hours.west, excluded.west),
+            south = least(hours.south, excluded.south),
+            east = greatest(hours.east, excluded.east),
+            north = greatest(hours.north, excluded.north),
+            last_at = excluded.last_at,
+            last_lat = excluded.last_lat,
+            last_lon = excluded.last_lon
+        WHERE hours.last_at < excluded.first_at
+        RETURNING track_id, hour"#,
+        &column(hours, |hour| hour.track_id),
+        &column(hours, |hour| instant(hour.hour_us)),
+        &column(hours, |hour| hour.count),
+        &column(hours, |hour| hour.speed_count),
+        &column(hours, |hour| hour.speed_sum),
+        column(hours, |hour| hour.speed_min) as _,
+        column(hours, |hour| hour.speed_max) as _,
+        &column(hours, |hour| hour.distance_m),
+        &column(hours, |hour| hour.west),
+        &column(hours, |hour| hour.south),
+        &column(hours, |hour| hour.east),
+        &column(hours, |hour| hour.north),
+        &column(hours, |hour| instant(hour.first.at_us)),
+        &column(hours, |hour| hour.first.lat),
+        &column(hours, |hour| hour.first.lon),
+        &column(hours, |hour| instant(hour.last.at_us)),
+        &column(hours, |hour| hour.last.lat),
+        &column(hours, |hour| hour.last.lon),
+    )
+    .fetch_all(tx)
+    .await?;
+    let mut behind: BTreeSet<Hour> = hours.iter().map(|hour| (hour.track_id, hour.hour_us)).collect();
+    for row in rows {
+        behind.remove(&(row.track_id, to_us(row.hour)));
+    }
+    Ok(behind)
+}
+
+/// Keeps others from changing these hours until the transaction ends; in one order, so that two of us never wait for each other.
+pub(crate) async fn lock(tx: &mut PgConnection, hours: &BTreeSet<Hour>) -> Result<()> {
+    let (tracks, starts) = columns(hours);
+    sqlx::query!(
+        "SELECT point_hours.track_id
+        FROM unnest($1::uuid[], $2::timestamptz[]) AS touched (track_id, hour)
+        JOIN point_hours USING (track_id, hour)
+        ORDER BY track_id, hour
+        FOR UPDATE OF point_hours",
+        &tracks,
+        &starts,
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(())
+}
+
+/// Makes hours anew from their points. Who else writes points to one of them waits for its row, and adds to what is written here.
+pub(crate) async fn recompute(tx: &mut PgConnection, hours: &BTreeSet<Hour>) -> Result<()> {
+    if hours.is_empty() {
+        return Ok(());
+    }
+    let (tracks, starts) = columns(hours);
+    sqlx::query!(
+        "INSERT INTO point_hours (
+            track_id, hour, count, speed_count, speed_sum, speed_min, speed_max, distance_m, west, south, east, north,
+            first_at, first_lat, first_lon, last_at, last_lat, last_lon
+        )
+        SELECT track_id, hour, count(*), count(speed_mps), coalesce(sum(speed_mps), 0), min(speed_mps), max(speed_mps),
+            coalesce(sum(step_m), 0), min(lon), min(lat), max(lon), max(lat),
+            min(recorded_at), (array_agg(lat ORDER BY recorded_at))[1], (array_agg(lon ORDER BY recorded_at))[1],
+            max(recorded_at), (array_agg(lat ORDER BY recorded_at DESC))[1], (array_agg(lon ORDER BY recorded_at DESC))[1]
+        FROM (
+            SELECT touched.track_id, touched.hour, recorded_at, lat, lon, speed_mps,
+                points_distance(lag(lat, 1, lat) OVER way, lag(lon, 1, lon) OVER way, lat, lon) AS step_m
+            FROM unnest($1::uuid[], $2::timestamptz[]) AS touched (track_id, hour)
+            JOIN points
+              ON points.track_id = touched.track_id
+              AND recorded_at >= touched.hour
+              AND recorded_at < touched.hour + interval '1 hour'
+            WINDOW way AS (PARTITION BY touched.track_id, touched.hour ORDER BY recorded_at)
+        ) AS steps
+        GROUP BY track_id, hour
+        ORDER BY track_id, hour
+        ON CONFLICT (track_id, hour) DO UPDATE
+        SET count = excluded.count,
+            speed_count = excluded.speed_count,
+            speed_sum = excluded.speed_sum,
+            speed_min = excluded.speed_min,
+            speed_max = excluded.speed_max,
+            distance_m = excluded.distance_m,
+            west = excluded.west,
+            south = excluded.south,
+            east = excluded.east,
+            north = excluded.north,
+            first_at = excluded.first_at,
+            first_lat = excluded.first_lat,
+            first_lon = excluded.first_lon,
+            last_at = excluded.last_at,
+            last_lat = excluded.last_lat,
+            last_lon = excluded.last_lon",
+        &tracks,
+        &starts,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+fn columns(hours: &BTreeSet<Hour>) -> (Vec<Uuid>, Vec<OffsetDateTime>) {
+    hours.iter().map(|(track_id, hour_us)| (*track_id, instant(*hour_us))).unzip()
+}

@@ -1,0 +1,42 @@
+//! Accepting, and what is told while somebody watches.
+
+use super::{Fixture, point, until};
+use crate::{
+    Code,
+    channels::{Filter, history},
+    points::{depth, live},
+};
+
+#[tokio::test]
+async fn a_full_stream_takes_no_more_until_there_is_room() {
+    let fixture = Fixture::with(&[("INGEST_MAX_DEPTH", "100")]).await;
+    let track = fixture.track().await;
+    depth::check(&fixture.ctx).await.unwrap();
+    fixture.send(&(0..100).map(|n| point(track.id, n)).collect::<Vec<_>>()).await;
+    let refused = depth::check(&fixture.ctx).await.unwrap_err();
+    assert_eq!(refused.code, Code::IngestFull);
+    assert!(refused.retry_after.is_some());
+    // Another process sees it too.
+    let other = fixture.stores.context(&[("INGEST_MAX_DEPTH", "100")]);
+    assert!(depth::check(&other).await.is_err());
+    fixture.drain().await;
+    until("there is room", async || depth::check(&other).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn points_of_tracks_that_somebody_watches_are_told() {
+    let fixture = Fixture::new().await;
+    let (watched, unwatched) = (fixture.track().await, fixture.track().await);
+    let channel = |id| fixture.ctx.namespaces.resolve(&format!("track:{id}")).unwrap();
+    live::follow(&fixture.ctx, &channel(watched.id)).await.unwrap();
+    fixture.send(&(0..100).flat_map(|n| [point(watched.id, n), point(unwatched.id, n)]).collect::<Vec<_>>()).await;
+    fixture.drain().await;
+    let told = async |id| {
+        let filter = Filter::newest(10);
+        history(&fixture.ctx, &channel(id), &filter).await.unwrap().publications
+    };
+    until("it is told", async || !told(watched.id).await.is_empty()).await;
+    let publication = String::from_utf8(told(watched.id).await[0].body.to_vec()).unwrap();
+    assert!(publication.contains("\"count\":100") && publication.contains("2026-11-21T10:01:39Z"), "{publication}");
+    assert!(told(unwatched.id).await.is_empty());
+}
