@@ -26,7 +26,7 @@ pub(crate) async fn stop_master(ctx: &Context, told: &Notify) {
 
 /// Tells when it is done, so that jobs are submitted after it.
 async fn strike(ctx: &Context, signal: Signal, told: &Notify) -> (i32, (Instant, OffsetDateTime)) {
-    let master = master(ctx, &queue_key(ctx)).await.expect("the queue has a master");
+    let master = master(ctx, &queue_key(ctx)).await;
     processes::send(master, signal);
     let struck = (Instant::now(), OffsetDateTime::now_utc());
     told.notify_one();
@@ -37,14 +37,22 @@ fn queue_key(ctx: &Context) -> String {
     ctx.keys.queue(QUEUE, "cfg")
 }
 
-/// The process that takes a key's writes.
-pub(crate) async fn master(ctx: &Context, key: &str) -> Option<i32> {
-    server_of(&ctx.redis, key).await.ok()?.get("process_id")
+/// The process that takes a key's writes, once it answers.
+pub(crate) async fn master(ctx: &Context, key: &str) -> i32 {
+    let answered = async {
+        loop {
+            if let Some(pid) = server_of(&ctx.redis, key).await.ok().and_then(|info| info.get("process_id")) {
+                return pid;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, answered).await.expect("somebody takes the key's writes")
 }
 
 pub(crate) async fn until_replaced(ctx: &Context, key: &str, before: i32) {
     let replaced = async {
-        while master(ctx, key).await.is_none_or(|pid| pid == before) {
+        while master(ctx, key).await == before {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };

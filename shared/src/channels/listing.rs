@@ -41,7 +41,7 @@ pub async fn matching(ctx: &Context, pattern: &str) -> Result<Vec<ActiveChannel>
 /// In the order of their names.
 async fn active(ctx: &Context, pattern: &str) -> Result<Vec<Channel>> {
     let mut cmd = redis::cmd("PUBSUB");
-    cmd.arg("CHANNELS").arg(ctx.keys.channel(pattern));
+    cmd.arg(ctx.redis.list_verb()).arg(ctx.keys.channel(pattern));
     let names: Vec<String> = cmd.query_async(&mut ctx.redis.connection()).await?;
     let channels = names.iter().filter_map(|name| ctx.namespaces.resolve(ctx.keys.channel_of(name)?).ok());
     let mut channels: Vec<Channel> = channels.collect();

@@ -120,7 +120,11 @@ async fn call<T: FromRedisValue>(ctx: &Context, script: &Script, channel: &Chann
     let name = channel.name.as_str();
     let told_on = if channel.namespace.join_leave == Offer::Off { String::new() } else { ctx.keys.channel(name) };
     scripts::run(ctx, script, |cmd| {
-        cmd.arg(3).arg(&ctx.keys.channel_presence(name)).arg(&told_on).arg("PUBLISH").arg(PRESENCE_TTL.as_millis().to_string());
+        cmd.arg(3)
+            .arg(&ctx.keys.channel_presence(name))
+            .arg(&told_on)
+            .arg(ctx.redis.publish_verb())
+            .arg(PRESENCE_TTL.as_millis().to_string());
         fill(cmd);
     })
     .await

@@ -48,7 +48,7 @@ struct Prepared {
 /// Nothing of it is kept: no script.
 async fn send(ctx: &Context, channel: &Channel, publication: &Prepared) -> Result<Position, ChannelError> {
     let payload = format!("p0::{}:{}", publication.at_ms, publication.body);
-    let mut cmd = redis::cmd("PUBLISH");
+    let mut cmd = redis::cmd(ctx.redis.publish_verb());
     cmd.arg(ctx.keys.channel(channel.name.as_str())).arg(payload).exec_async(&mut ctx.redis.connection()).await?;
     Ok(Position::new(0, ""))
 }
@@ -62,7 +62,7 @@ async fn keep_and_send(ctx: &Context, channel: &Channel, publication: &Prepared)
     let (offset, epoch, outcome): (u64, String, String) = scripts::run(ctx, &PUBLISH, |cmd| {
         cmd.arg(4).arg(keys.channel_meta(name)).arg(keys.channel_history(name));
         cmd.arg(keys.channel_idempotency(name, key_hash)).arg(keys.channel_unsaved(name));
-        cmd.arg(keys.channel(name)).arg("PUBLISH").arg(&publication.body).arg(publication.at_ms);
+        cmd.arg(keys.channel(name)).arg(ctx.redis.publish_verb()).arg(&publication.body).arg(publication.at_ms);
         cmd.arg(size).arg(ttl.as_secs()).arg(meta_ttl_s).arg(&epoch).arg(key_ttl.as_secs()).arg(unsaved_max);
     })
     .await?;

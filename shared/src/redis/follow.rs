@@ -71,6 +71,21 @@ impl Followed {
         view.ok_or_else(|| no_master("nobody has told yet who is master"))
     }
 
+    /// Returns once it is known who is master.
+    pub(super) async fn found(&mut self) {
+        if self.views.wait_for(Option::is_some).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// Returns when others are masters, or have other slots, than when this was last called on this clone.
+    pub(super) async fn changed(&mut self) {
+        if self.views.changed().await.is_err() {
+            // Nothing will change any more.
+            std::future::pending().await
+        }
+    }
+
     /// As far as it is known already.
     pub(super) fn known(&self) -> Option<Arc<View>> {
         self.views.borrow().clone()

@@ -10,13 +10,15 @@ mod pubsub;
 mod route;
 mod routed;
 mod sentinel;
+mod shards;
 mod view;
 mod wire;
 
-pub(crate) use address::Address;
+pub(crate) use address::{Address, Node};
 pub use connection::Connection;
 pub use facts::{Facts, NodeAnswer, NodeFacts, Role, Topology};
 pub use pubsub::{PubSub, PubSubSink};
+pub(crate) use shards::Shards;
 pub(crate) use wire::Wire;
 
 use crate::{Error, Result, config::Settings};
@@ -112,16 +114,14 @@ impl Redis {
         timeout(self.patience, client.get_async_pubsub()).await.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
     }
 
-    /// A bare connection to a server that is listened to: any master, since in a cluster each hears what is published on another.
+    /// A bare connection to a server that is listened to: any master, since in a cluster each hears what is published on another, but
+    /// for what is published at a shard ([`Shards::wire`]).
     pub(crate) async fn wire(&self) -> Result<Wire> {
         match &self.servers {
             Servers::One(client) => Wire::open(client, Box::pin(std::future::pending())).await,
             Servers::Followed { followed, .. } => {
                 let node = routed::any(&*followed.view().await?)?;
-                let client = followed.client(&node)?;
-                let watched = followed.clone();
-                let left = Box::pin(async move { watched.left(&node).await });
-                Wire::open(&client, left).await.inspect_err(|_| followed.doubt())
+                followed.wire(&node).await
             }
         }
     }

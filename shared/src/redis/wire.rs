@@ -1,6 +1,7 @@
 //! A bare connection to Redis: signed in, and from there on its holder's own. For the one reader that must neither buffer without
 //! bound nor pay for a parsed tree with each message, as the crate's pub/sub does.
 
+use super::{address::Node, follow::Followed};
 use crate::Result;
 use futures_util::future::BoxFuture;
 use redis::{Client, Cmd, ConnectionAddr, ConnectionInfo};
@@ -64,6 +65,15 @@ impl Wire {
             }
         }
         if answer.starts_with(b"+") { Ok(()) } else { Err(io::Error::other(String::from_utf8_lossy(&answer).trim().to_owned())) }
+    }
+}
+
+impl Followed {
+    /// Opens one to `node`; it is left when that is no master any more.
+    pub(super) async fn wire(&self, node: &Node) -> Result<Wire> {
+        let (watched, of) = (self.clone(), node.clone());
+        let left = Box::pin(async move { watched.left(&of).await });
+        Wire::open(&self.client(node)?, left).await.inspect_err(|_| self.doubt())
     }
 }
 

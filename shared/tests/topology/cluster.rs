@@ -40,7 +40,7 @@ fn pair(values: &[redis::Value]) -> (u32, String) {
 }
 
 /// A slot on its way to another master, as when a cluster grows.
-struct Move {
+pub(crate) struct Move {
     slot: u16,
     from: (MultiplexedConnection, String),
     to: (MultiplexedConnection, String),
@@ -49,7 +49,7 @@ struct Move {
 
 impl Move {
     /// Of the slot that `{tag}` falls into.
-    async fn begin(world: &World, tag: &str) -> Self {
+    pub(crate) async fn begin(world: &World, tag: &str) -> Self {
         let slot: u16 = ask(&mut world.connection(), &format!("CLUSTER KEYSLOT {tag}")).await.unwrap();
         let (mut from, mut others) = (None, Vec::new());
         for node in world.ctx.redis.facts().await.unwrap().nodes {
@@ -70,13 +70,13 @@ impl Move {
     }
 
     /// Moves one key.
-    async fn take(&mut self, key: &str) {
+    pub(crate) async fn take(&mut self, key: &str) {
         let info: redis::InfoDict = ask(&mut self.to.0, "INFO server").await.unwrap();
         let port: u16 = info.get("tcp_port").unwrap();
         let _: String = ask(&mut self.from.0, &format!("MIGRATE 127.0.0.1 {port} {key} 0 1000 AUTH of-the-servers")).await.unwrap();
     }
 
-    async fn end(mut self) {
+    pub(crate) async fn end(mut self) {
         let told = format!("CLUSTER SETSLOT {} NODE {}", self.slot, self.to.1);
         for server in [&mut self.to.0, &mut self.from.0].into_iter().chain(&mut self.others) {
             let () = ask(server, &told).await.unwrap();

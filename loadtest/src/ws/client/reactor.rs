@@ -30,6 +30,8 @@ const SCRATCH_BYTES: usize = 128 * 1024;
 const TICK: Duration = Duration::from_millis(20);
 /// Before a lost socket comes back: spread out, as the clients of a restarted server should be.
 const RECONNECT_AFTER_NS: u64 = 50_000_000;
+/// What a server closes with that stops.
+const SHUTDOWN: u16 = 3001;
 const RECONNECT_SPREAD_NS: u64 = 200_000_000;
 
 pub(super) struct Reactor {
@@ -237,6 +239,10 @@ impl Reactor {
         if comes_back {
             let spread_ns = u64::from(slot.number).wrapping_mul(0x9e37_79b9) % RECONNECT_SPREAD_NS;
             slot.due_ns = self.shared.now_ns + RECONNECT_AFTER_NS + spread_ns;
+            if matches!(loss, Loss::Broken(_) | Loss::Closed(SHUTDOWN)) {
+                // It may be gone for good.
+                slot.target = (slot.target + 1) % self.shared.plan.targets.len();
+            }
             self.to_connect.push_back(at);
             return;
         }

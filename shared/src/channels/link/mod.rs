@@ -1,22 +1,26 @@
-//! The link: one connection of a process on which it hears what is published, that heals by itself.
+//! The link: one connection of a process on which it hears what is published, that heals by itself; in a cluster one to each
+//! master.
 //!
 //! `resp` and `payload` read what comes, `subscriptions` knows what is to be listened to, `task` is the loop around them, and
-//! `probe` its way to find out that a connection which stands hears nothing any more.
+//! `probe` its way to find out that a connection which stands hears nothing any more. `place` is where a connection listens, and
+//! `shards` has a task for each master of a cluster and gives each the channels that are its own.
 //!
 //! What Redis sends is delivered in its order, or its loss is announced by [`Delivery::Lost`]: the channel to the receiver is
 //! bounded, and while it is full nothing is read. Redis ends connections that do not read for long, which is such a loss.
-//! To listen over several connections, as to the shards of a cluster: one task each, behind the same [`Link`].
 
 mod payload;
+mod place;
 mod probe;
 mod resp;
+mod shards;
 mod subscriptions;
 mod task;
 
 use super::{ChannelError, ChannelName, Delivery};
 use crate::{Code, Context, Error};
+use place::Place;
 use std::time::Duration;
-use task::Request;
+use task::{Ends, Request};
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
@@ -55,7 +59,11 @@ impl Link {
     fn start_probing(ctx: Context, probing: Probing) -> (Self, mpsc::Receiver<Vec<Delivery>>) {
         let (requests, asked) = mpsc::channel(REQUESTS_WAITING);
         let (deliveries, receiver) = mpsc::channel(BATCHES_WAITING);
-        tokio::spawn(task::run(ctx, asked, deliveries, probing));
+        let ends = Ends { requests: asked, deliveries, connected: None };
+        match ctx.redis.shards() {
+            None => drop(tokio::spawn(task::run(ctx, Place::Anywhere, ends, probing))),
+            Some(shards) => drop(tokio::spawn(shards::run(ctx, shards, ends, probing))),
+        }
         (Self { requests }, receiver)
     }
 

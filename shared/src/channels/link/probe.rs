@@ -18,13 +18,15 @@ enum State {
 #[derive(Debug)]
 pub(super) struct Probe {
     probing: Probing,
-    channel: String,
+    pub(super) channel: String,
+    verb: &'static str,
     state: State,
 }
 
 impl Probe {
-    pub(super) fn new(channel: String, probing: Probing) -> Self {
-        Self { probing, channel, state: State::Idle { until: Instant::now() + probing.every } }
+    /// `verb` publishes on `channel`.
+    pub(super) fn new(channel: String, verb: &'static str, probing: Probing) -> Self {
+        Self { probing, channel, verb, state: State::Idle { until: Instant::now() + probing.every } }
     }
 
     pub(super) fn heard(&mut self) {
@@ -49,7 +51,7 @@ impl Probe {
     }
 
     fn send(&self, ctx: &Context) -> JoinHandle<bool> {
-        let (mut connection, channel) = (ctx.redis.connection(), self.channel.clone());
-        tokio::spawn(async move { redis::cmd("PUBLISH").arg(channel).arg("").exec_async(&mut connection).await.is_ok() })
+        let (mut connection, channel, verb) = (ctx.redis.connection(), self.channel.clone(), self.verb);
+        tokio::spawn(async move { redis::cmd(verb).arg(channel).arg("").exec_async(&mut connection).await.is_ok() })
     }
 }

@@ -19,7 +19,8 @@ pub(super) struct Malformed;
 pub(super) enum Frame {
     Message(Message),
     Subscribed(Bytes),
-    Unsubscribed,
+    /// Asked for, or because the channel is another server's now.
+    Unsubscribed(Bytes),
     /// An answer that says nothing of a channel.
     Other,
     Refused(String),
@@ -99,7 +100,7 @@ fn array(read: &mut BytesMut, head: usize) -> Result<Option<Frame>, Malformed> {
     Ok(Some(match &frame[kind] {
         b"message" | b"smessage" if n == 3 => Frame::Message(Message { frame, channel, payload }),
         b"subscribe" | b"ssubscribe" => Frame::Subscribed(frame.slice(channel)),
-        b"unsubscribe" | b"sunsubscribe" => Frame::Unsubscribed,
+        b"unsubscribe" | b"sunsubscribe" => Frame::Unsubscribed(frame.slice(channel)),
         _ => Frame::Other,
     }))
 }
@@ -158,7 +159,7 @@ mod tests {
             [
                 Frame::Subscribed(Bytes::from_static(b"a")),
                 Frame::Other,
-                Frame::Unsubscribed,
+                Frame::Unsubscribed(Bytes::new()),
                 Frame::Refused("ERR no".to_owned()),
                 Frame::Other
             ]

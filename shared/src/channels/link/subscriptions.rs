@@ -137,6 +137,11 @@ impl Subscriptions {
         }
     }
 
+    /// Whether the server listened for us, as far as we know: then nobody here has asked it to stop.
+    pub(super) fn is_confirmed(&self, pubsub_channel: &[u8]) -> bool {
+        self.wanted.get(pubsub_channel).is_some_and(|entry| entry.is_confirmed)
+    }
+
     /// Forgets all of a connection that has ended, and asks for every channel again on the next. Those who wait go on waiting.
     pub(super) fn start_over(&mut self) {
         self.unanswered.clear();

@@ -1,8 +1,9 @@
-//! The loop of the link: connects, listens, hands on, and begins again when the connection ends.
+//! The loop of one connection of the link: connects, listens, hands on, and begins again when the connection ends.
 
 use super::{
     Probing,
     payload::{self, Payload},
+    place::Place,
     probe::Probe,
     resp::{self, Frame, Message},
     subscriptions::{Subscriptions, Verb},
@@ -20,7 +21,6 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::{Interval, MissedTickBehavior, interval, sleep, timeout},
 };
-use uuid::Uuid;
 
 /// Deliveries handed on together.
 pub(super) const BATCH_MAX: usize = 1_024;
@@ -51,24 +51,27 @@ impl From<io::Error> for Ended {
     }
 }
 
-pub(super) async fn run(ctx: Context, requests: mpsc::Receiver<Request>, deliveries: mpsc::Sender<Vec<Delivery>>, probing: Probing) {
-    let probe_channel = ctx.keys.channels_probe(&Uuid::new_v4().simple().to_string());
+/// What is asked for and given on one connection.
+pub(super) struct Ends {
+    pub(super) requests: mpsc::Receiver<Request>,
+    pub(super) deliveries: mpsc::Sender<Vec<Delivery>>,
+    /// Told when the first connection stands.
+    pub(super) connected: Option<oneshot::Sender<()>>,
+}
+
+/// Listens at `place` until nobody asks or listens any more.
+pub(super) async fn run(ctx: Context, place: Place, ends: Ends, probing: Probing) {
+    let Ends { requests, deliveries, mut connected } = ends;
     let control_channel = ctx.keys.channels_control();
-    let mut task = Task {
-        ctx,
-        requests,
-        deliveries,
-        probing,
-        probe_channel,
-        control_channel,
-        subscriptions: Subscriptions::default(),
-        is_restoring: false,
-    };
+    let mut task =
+        Task { ctx, place, requests, deliveries, probing, control_channel, subscriptions: Subscriptions::default(), is_restoring: false };
     let mut reconnect_after = RECONNECT_AFTER_MIN;
     loop {
         match task.connect().await {
             Ok(connection) => {
                 reconnect_after = RECONNECT_AFTER_MIN;
+                // Whoever waits for it may be gone.
+                let _ = connected.take().map(|connected| connected.send(()));
                 match task.listen(connection).await {
                     Ended::Closed => return,
                     Ended::Lost(error) => tracing::warn!(%error, "the connection for publications was lost"),
@@ -90,10 +93,10 @@ pub(super) async fn run(ctx: Context, requests: mpsc::Receiver<Request>, deliver
 
 struct Task {
     ctx: Context,
+    place: Place,
     requests: mpsc::Receiver<Request>,
     deliveries: mpsc::Sender<Vec<Delivery>>,
     probing: Probing,
-    probe_channel: String,
     control_channel: String,
     subscriptions: Subscriptions,
     /// Whether a loss was announced, and its end was not.
@@ -112,26 +115,28 @@ impl Task {
     async fn connect(&self) -> crate::Result<Connection> {
         let mut ticks = interval(self.probing.patience.min(Duration::from_secs(1)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (wire, probe) = (self.ctx.redis.wire().await?, Probe::new(self.probe_channel.clone(), self.probing));
+        let probe = Probe::new(self.place.probe_channel(&self.ctx), self.place.publish_verb(), self.probing);
+        let wire = self.place.connect(&self.ctx).await?;
         let mut connection = Connection { wire, read: BytesMut::with_capacity(READ_BYTES), probe, ticks };
-        let mut command = Vec::new();
-        resp::command("SUBSCRIBE", [self.control_channel.as_bytes(), self.probe_channel.as_bytes()].into_iter(), &mut command);
+        let (probe_channel, control_channel) = (connection.probe.channel.as_bytes(), self.control_channel.as_bytes());
+        let names = if self.place.hears_orders() { &[probe_channel, control_channel][..] } else { &[probe_channel] };
+        let (mut command, mut n_left) = (Vec::new(), names.len());
+        resp::command(self.place.subscribe_verb(), names.iter().copied(), &mut command);
         let opened = timeout(WRITE_WITHIN, async {
             connection.wire.stream.write_all(&command).await?;
-            let mut n_left = 2;
             while n_left > 0 {
                 match connection.next_frame()? {
                     Some(Frame::Subscribed(_)) => n_left -= 1,
                     Some(Frame::Refused(error)) => return Err(io::Error::other(error)),
                     // Nobody can be told yet; nothing is subscribed that it could be about.
-                    Some(Frame::Message(_) | Frame::Unsubscribed | Frame::Other) => {}
+                    Some(Frame::Message(_) | Frame::Unsubscribed(_) | Frame::Other) => {}
                     None => connection.fill().await?,
                 }
             }
             Ok(())
         });
         let opened = opened.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        opened.map_err(|error| crate::Error::from(redis::RedisError::from(error)))?;
+        opened.inspect_err(|_| self.place.doubt()).map_err(|error| crate::Error::from(redis::RedisError::from(error)))?;
         Ok(connection)
     }
 
@@ -178,10 +183,12 @@ impl Task {
         let mut commands = Vec::new();
         while let Some((verb, names)) = self.subscriptions.next_batch() {
             let verb = match verb {
-                Verb::Subscribe => "SUBSCRIBE",
-                Verb::Unsubscribe => "UNSUBSCRIBE",
+                Verb::Subscribe => self.place.subscribe_verb(),
+                Verb::Unsubscribe => self.place.unsubscribe_verb(),
             };
-            resp::command(verb, names.iter().map(|name| &**name), &mut commands);
+            for names in names.chunks(self.place.names_at_once()) {
+                resp::command(verb, names.iter().map(|name| &**name), &mut commands);
+            }
         }
         if !commands.is_empty() {
             timeout(WRITE_WITHIN, connection.wire.stream.write_all(&commands))
@@ -202,14 +209,26 @@ impl Task {
             match frame {
                 Frame::Message(message) => batch.extend(self.delivery(&message, &mut connection.probe)),
                 Frame::Subscribed(channel) => self.subscriptions.confirm(&channel),
-                Frame::Refused(error) => return Err(Ended::Lost(io::Error::other(error))),
-                Frame::Unsubscribed | Frame::Other => {}
+                Frame::Refused(error) => {
+                    self.place.doubt();
+                    return Err(Ended::Lost(io::Error::other(error)));
+                }
+                Frame::Unsubscribed(channel) if self.is_taken_away(&channel, &connection.probe) => {
+                    self.place.doubt();
+                    return Err(Ended::Lost(io::Error::other("a slot has moved")));
+                }
+                Frame::Unsubscribed(_) | Frame::Other => {}
             }
             if batch.len() >= BATCH_MAX {
                 self.deliver(std::mem::take(&mut batch)).await?;
             }
         }
         if batch.is_empty() { Ok(()) } else { self.deliver(batch).await }
+    }
+
+    /// Whether a channel that is wanted here is another server's now.
+    fn is_taken_away(&self, pubsub_channel: &[u8], probe: &Probe) -> bool {
+        self.subscriptions.is_confirmed(pubsub_channel) || pubsub_channel == probe.channel.as_bytes()
     }
 
     fn delivery(&mut self, message: &Message, probe: &mut Probe) -> Option<Delivery> {
@@ -231,7 +250,7 @@ impl Task {
 
     /// What is no channel's: an order, our own probe, or the rest of a channel that was unsubscribed.
     fn special(&self, message: &Message, probe: &mut Probe) -> Option<Delivery> {
-        if message.channel() == self.probe_channel.as_bytes() {
+        if message.channel() == probe.channel.as_bytes() {
             probe.heard();
             return None;
         }
