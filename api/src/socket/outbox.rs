@@ -45,6 +45,10 @@ impl Outbox {
         self.frames.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.frames.len()
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }

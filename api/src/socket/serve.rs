@@ -9,9 +9,6 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-/// Answers that are put together before they are written, while there are commands to carry out.
-const WRITE_AT_BYTES: usize = 32 << 10;
-
 /// Serves until the connection is over. `early` is what came behind the request.
 pub(super) async fn serve(mut driver: Driver, early: Bytes) {
     driver.receive(early);
@@ -28,7 +25,7 @@ pub(super) async fn serve(mut driver: Driver, early: Bytes) {
 /// Goes on until there is something to wait for.
 fn turn(driver: &mut Driver, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
     loop {
-        if driver.connection.n_waiting_bytes() >= WRITE_AT_BYTES {
+        if driver.connection.has_much_to_write() {
             ready!(driver.connection.poll_write(cx))?;
         }
         match driver.step(cx) {

@@ -7,13 +7,13 @@ use super::{
     serve::serve,
 };
 use crate::{
-    error::{ApiResult, Problem},
+    error::{ApiError, ApiResult, Problem},
     server::OpenConnection,
     state::AppState,
 };
 use actix_http::ws;
 use actix_web::{
-    HttpMessage, HttpRequest, HttpResponse,
+    HttpMessage, HttpRequest, HttpResponse, ResponseError,
     http::{
         Uri,
         header::{self, HeaderMap, HeaderValue},
@@ -64,8 +64,13 @@ impl Opening {
         (status = 400, description = "Not a WebSocket handshake", body = Problem<'static>, content_type = "application/problem+json"),
         (status = 403, description = "The page's origin is not allowed", body = Problem<'static>, content_type = "application/problem+json")))]
 pub async fn open_socket(request: HttpRequest, state: Data<AppState>) -> ApiResult {
-    let mut response = ws::handshake(request.head()).map_err(|error| no_handshake(error.to_string()))?;
-    let ticket = request.extensions().get::<Ticket>().cloned().ok_or_else(|| no_handshake("the connection cannot be upgraded"))?;
+    let mut response = match ws::handshake(request.head()) {
+        Ok(response) => response,
+        Err(error) => return Ok(no_handshake(error.to_string())),
+    };
+    let Some(ticket) = request.extensions().get::<Ticket>().cloned() else {
+        return Ok(no_handshake("the connection cannot be upgraded"));
+    };
     check_origin(request.headers(), &state)?;
     if state.drain.has_begun() {
         return Err(Error::new(Code::Draining, "This process is stopping.").retry_after(Duration::from_secs(1)).into());
@@ -79,8 +84,12 @@ pub async fn open_socket(request: HttpRequest, state: Data<AppState>) -> ApiResu
     Ok(HttpResponse::from(response.finish().map_into_boxed_body()))
 }
 
-fn no_handshake(why: impl Into<String>) -> Error {
-    Error::new(Code::InvalidHeader, "This path takes a WebSocket handshake, version 13.").caused_by(why.into())
+/// Says which version would do, as RFC 6455 asks for in section 4.4.
+fn no_handshake(why: impl Into<String>) -> HttpResponse {
+    let error = Error::new(Code::InvalidHeader, "This path takes a WebSocket handshake, version 13.").caused_by(why.into());
+    let mut response = ApiError::from(error).error_response();
+    response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    response
 }
 
 /// Pages of foreign origins are refused, as a browser would let them use its user's network. What is no browser sends no

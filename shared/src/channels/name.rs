@@ -6,7 +6,7 @@ use std::{borrow::Borrow, fmt, sync::Arc};
 /// Longest name, in bytes: as long as other implementations of the protocol allow by default.
 pub const NAME_BYTES_MAX: usize = 255;
 
-/// A name that was checked: 1 to 255 bytes, no control characters. Clones share the text.
+/// A name that was checked: 1 to 255 bytes, no control characters, no U+FFFD. Clones share the text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChannelName(Arc<str>);
 
@@ -20,6 +20,10 @@ impl ChannelName {
         }
         if name.chars().any(char::is_control) {
             return Err(ChannelError::BadRequest("A channel's name must not hold control characters."));
+        }
+        // It stands for bytes that were no text, in a path for instance: names that differ would become one.
+        if name.contains(char::REPLACEMENT_CHARACTER) {
+            return Err(ChannelError::BadRequest("A channel's name must be UTF-8, without the replacement character U+FFFD."));
         }
         Ok(Self(name.into()))
     }
@@ -81,7 +85,7 @@ mod tests {
         for good in ["a", "chat:1", "user:#7", "näme: with space", &"x".repeat(NAME_BYTES_MAX)] {
             assert_eq!(ChannelName::new(good).unwrap().as_str(), good);
         }
-        for wrong in ["", "a\nb", "\u{0}", "\u{85}", &"x".repeat(NAME_BYTES_MAX + 1)] {
+        for wrong in ["", "a\nb", "\u{0}", "\u{85}", "a\u{fffd}", &"x".repeat(NAME_BYTES_MAX + 1)] {
             assert!(ChannelName::new(wrong).is_err(), "{wrong:?}");
         }
     }

@@ -188,6 +188,10 @@ impl Driver {
                 self.work = work;
                 break;
             }
+            // The answers to one message may be more than its reader may owe.
+            if self.connection.has_much_to_write() {
+                break;
+            }
         }
         if self.n_done >= self.message.len() {
             self.drop_message();

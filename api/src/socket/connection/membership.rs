@@ -20,7 +20,7 @@ pub(super) struct Membership {
     channel: Rc<HubChannel>,
     /// Where the channel keeps this subscriber.
     place: u32,
-    side: Side,
+    pub(super) side: Side,
     /// Others see the connection in the channel.
     pub(super) is_present: bool,
     pub(super) expires_at: Tick,

@@ -136,7 +136,12 @@ impl Connection {
         let hears_presence = is_given(join_leave, wanted.join_leave);
         let joined = self.join(channel, Joining { side, standing, hears_presence, chan_info })?;
         let since = wanted.since.filter(|_| is_recoverable);
-        match self.read_standing(&joined, since.as_ref(), buffer.is_some()).await {
+        let standing = self.read_standing(&joined, since.as_ref(), buffer.is_some()).await;
+        if self.with_membership(&joined, |membership| membership.side) != Some(side) {
+            // The server has ended it meanwhile, and told the client.
+            return Err(Refusal::PERMISSION_DENIED.into());
+        }
+        match standing {
             Ok(history) => {
                 let follows = buffer.zip(history).map(|(buffer, history)| Follows { buffer, since, history });
                 Ok(Hearing { channel: joined, is_recoverable, follows })

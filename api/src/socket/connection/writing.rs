@@ -15,6 +15,8 @@ use std::{
 
 /// Frames in one write.
 const FRAMES_AT_ONCE: usize = 64;
+/// Answers that are put together before they are written, while there are commands to carry out.
+const WRITE_AT_BYTES: usize = 32 << 10;
 
 /// Who will write what is put into the outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +70,7 @@ impl Connection {
             && let Err(Full(frame)) = outcome
         {
             // Much came at once: the peer may be as fast as any.
-            let _ = self.write();
+            self.write_or_wake();
             outcome = self.outbox.borrow_mut().push(frame, limits);
         }
         if outcome.is_err() {
@@ -106,16 +108,23 @@ impl Connection {
         if self.writer.get() == Writer::Hub {
             self.writer.set(Writer::Nobody);
         }
-        if self.wire.is_blocked() {
-            return;
+        if !self.wire.is_blocked() {
+            self.write_or_wake();
         }
+    }
+
+    /// Writes what the socket takes now. Whoever finds that it takes no more wakes the task, which alone waits for it.
+    fn write_or_wake(&self) {
         if self.write().is_err() {
             self.wake();
         }
     }
 
-    pub(in crate::socket) fn n_waiting_bytes(&self) -> usize {
-        self.outbox.borrow().bytes()
+    /// Whether answers are to be written before further commands are carried out: whoever sends many is held up by TCP, and not
+    /// taken for a slow reader of its own answers.
+    pub(in crate::socket) fn has_much_to_write(&self) -> bool {
+        let (outbox, limits) = (self.outbox.borrow(), self.hub.rules.outbox);
+        outbox.bytes() >= WRITE_AT_BYTES.min(limits.bytes / 2) || outbox.len() >= limits.messages.div_ceil(2)
     }
 
     /// Writes until nothing waits.

@@ -78,7 +78,12 @@ impl From<Error> for Refusal {
         }
         let status = problems::row(error.code).status;
         if status.is_server_error() {
-            tracing::warn!(%error, "a command failed");
+            if error.code == Code::Internal {
+                tracing::warn!(%error, "a command failed");
+            } else {
+                // Every command of every socket may meet the same cause, which says so itself.
+                tracing::debug!(%error, "a command failed");
+            }
             return Self { message: error.code.as_str().into(), ..Self::INTERNAL };
         }
         let message = format!("{}: {}", error.code, error.detail).into();

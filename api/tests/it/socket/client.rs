@@ -62,10 +62,11 @@ impl Socket {
         Self::over(TcpStream::connect(address).await.unwrap())
     }
 
-    /// Upgraded, for a client whose system takes little before it reads.
+    /// Upgraded, for a client whose system takes and keeps little for it.
     pub(crate) async fn narrow(app: &TestApp) -> Self {
         let narrow = TcpSocket::new_v4().unwrap();
         narrow.set_recv_buffer_size(4_096).unwrap();
+        narrow.set_send_buffer_size(4_096).unwrap();
         let mut socket = Self::over(narrow.connect(app.address).await.unwrap());
         socket.send_bytes(handshake_request(app.address, "/connection/websocket", "").as_bytes()).await;
         assert_eq!(socket.head().await.status, 101);

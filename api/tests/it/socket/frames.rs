@@ -4,6 +4,11 @@ use super::client::{Received, Socket, masked};
 use crate::support::TestApp;
 use rstest::rstest;
 use serde_json::json;
+use std::time::Duration;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
 
 #[rstest]
 #[case::unmasked(vec![0x81, 0x02, b'{', b'}'], 1002)]
@@ -49,6 +54,36 @@ async fn a_goodbye_is_returned_and_ends_the_connection_at_once() {
     while app.state.sockets.n_open() > 0 {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn whoever_sends_many_commands_at_once_is_no_slow_reader_of_their_answers() {
+    const COMMANDS: usize = 1_800;
+    const MESSAGES_MAX: usize = 400;
+    let app = TestApp::start_with(&[("WS_ANONYMOUS", "on"), ("WS_COMMANDS_PER_S", "0"), ("CHANNEL_LAYER_CAPACITY", "100")]).await;
+    let mut socket = Socket::narrow(&app).await;
+    socket.ask("connect", json!({})).await.unwrap();
+    let message = masked(0x81, [r#"{"id":9,"rpc":{"method":"time"}}"#; COMMANDS].join("\n").as_bytes());
+    let (mut reads, mut writes) = socket.stream.split();
+    // Nothing is read until the server takes no more.
+    let mut n_sent = 0;
+    while let Ok(n_more) = timeout(Duration::from_millis(500), writes.write(&message[n_sent % message.len()..])).await {
+        n_sent += n_more.unwrap();
+        assert!(n_sent < MESSAGES_MAX * message.len(), "the server takes more than it can answer");
+    }
+    let rest = &message[n_sent % message.len()..];
+    let n_commands = COMMANDS * (n_sent + rest.len()) / message.len();
+    let (mut answers, mut n_answered) = (Vec::new(), 0);
+    let receive = async {
+        while n_answered < n_commands {
+            assert!(reads.read_buf(&mut answers).await.unwrap() > 0, "closed after {n_answered} of {n_commands} answers");
+            n_answered += answers.windows(6).filter(|text| text == b"\"id\":9").count();
+            // The end may be half an answer.
+            answers.drain(..answers.len().saturating_sub(5));
+        }
+    };
+    let (sent, ()) = tokio::join!(writes.write_all(rest), receive);
+    sent.unwrap();
 }
 
 #[tokio::test]

@@ -45,7 +45,8 @@ async fn a_list_for_sockets_takes_the_place_of_the_general_one() {
 #[tokio::test]
 async fn what_is_no_handshake_is_a_problem() {
     let app = TestApp::start().await;
-    assert_eq!(app.get("/connection/websocket").send().await.unwrap().status(), 400);
+    let answer = app.get("/connection/websocket").send().await.unwrap();
+    assert_eq!((answer.status(), &answer.headers()["sec-websocket-version"]), (400.try_into().unwrap(), &"13".parse().unwrap()));
     assert_eq!(app.post("/connection/websocket").send().await.unwrap().status(), 405);
 }
 
