@@ -1,6 +1,6 @@
 //! What one subscriber heard, and how it was told of what it did not.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Instant};
 
 #[derive(Debug, Default)]
 pub(crate) struct Book {
@@ -8,6 +8,8 @@ pub(crate) struct Book {
     pub(crate) stretches: Vec<Stretch>,
     /// Codes that connections were closed with; 0 for one that ended without.
     pub(crate) closes: Vec<u16>,
+    /// When each of them came.
+    pub(crate) closed_at: Vec<Instant>,
     /// Codes that the subscription was ended with.
     pub(crate) unsubscribes: Vec<u16>,
     pub(crate) n_recovered: usize,

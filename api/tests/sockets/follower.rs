@@ -6,7 +6,11 @@ use super::{
 };
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
-use std::{collections::VecDeque, net::SocketAddr, time::Duration};
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 /// Before another attempt, so that a server that is away is not asked all the time.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -59,6 +63,7 @@ impl Follower {
                 Said::Reply { .. } | Said::Other => {}
                 Said::Closed(code) => {
                     self.book.closes.push(code);
+                    self.book.closed_at.push(Instant::now());
                     self.homes.rotate_left(1);
                     self.wire = enter(&mut self.homes, &self.channel, self.side, &mut self.book).await;
                 }

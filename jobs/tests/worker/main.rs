@@ -14,6 +14,7 @@ mod limits;
 mod mail;
 mod outcomes;
 mod points;
+mod publications;
 mod redis_loss;
 mod schedules;
 mod serving;

@@ -97,6 +97,9 @@ pub struct DrainArgs {
     /// Does not pause the queue: the time is from the first submit to the last end
     #[arg(long)]
     pub while_submitting: bool,
+    /// Sockets that watch meanwhile: every second one the queue, the others a job each
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10_000), conflicts_with = "while_submitting")]
+    pub watchers: u32,
     /// Longest wait for the last job to end, up to 600s
     #[arg(long, default_value = "300s", value_parser = parse_duration, value_name = "TIME")]
     pub within: Duration,

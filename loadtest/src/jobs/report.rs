@@ -45,6 +45,8 @@ pub struct Run {
     /// Enqueue: the requests of the measured time; null otherwise.
     pub requests: Option<Figures>,
     pub pickup: Option<Pickup>,
+    /// Drain with --watchers: sockets that still watched at the end; null otherwise.
+    pub n_watching: Option<u32>,
     /// The servers named by --server-pid. Per job means per job of this run.
     pub processes: Vec<TreeUsage>,
     /// Enqueue with --reference-url: what that server answered per second to the same load.

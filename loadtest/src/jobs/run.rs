@@ -13,11 +13,12 @@ use super::ledger::{Ledger, Rest};
 use super::load::{Extent, Submission, Submitted, in_queue, reference};
 use super::platform::{Platform, QueueState};
 use super::report::{Pickup, Run};
-use crate::client::parsed_id;
+use crate::client::{parsed_id, shown_id};
 use crate::error::Error;
 use crate::generator::new_histogram;
 use crate::http::{Percentiles, aim::echo_job};
 use crate::process_tree::TreeWatch;
+use crate::ws::{Watched, Watchers};
 
 /// How often the last job is looked at while a queue drains: one cheap read each.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -68,6 +69,7 @@ impl<'a> Site<'a> {
             ledger,
             requests: Some(submitted.figures),
             pickup: None,
+            n_watching: None,
             processes: submitted.processes,
             reference_per_s,
         })
@@ -83,6 +85,10 @@ impl<'a> Site<'a> {
         let submission = self.submission(queue, args.bulk, connections(args.connections, args.bulk), extent)?;
         let mut trees = TreeWatch::begin(&self.args.server_pid);
         let submitted = submission.run()?;
+        let mut watchers = match args.watchers {
+            0 => None,
+            n_sockets => Some(Watchers::open(n_sockets, self.watched(queue, &submitted, args.within)?)?),
+        };
         let mut begun = submitted.begun;
         if !args.while_submitting {
             trees = TreeWatch::begin(&self.args.server_pid);
@@ -93,6 +99,7 @@ impl<'a> Site<'a> {
         let elapsed_s = begun.elapsed().as_secs_f64();
         let n_jobs = submitted.ids.len() as u64;
         let processes = trees.finish(n_jobs);
+        let n_watching = watchers.as_mut().map(Watchers::watching).transpose()?;
         let ids: Vec<u128> = submitted.ids.iter().copied().chain([first]).collect();
         let ledger = self.close(queue, &ids, submitted.in_doubt)?;
         Ok(Run {
@@ -105,8 +112,20 @@ impl<'a> Site<'a> {
             ledger,
             requests: None,
             pickup: None,
+            n_watching,
             processes,
             reference_per_s: None,
+        })
+    }
+
+    fn watched<'q>(&mut self, queue: &'q str, submitted: &Submitted, within: Duration) -> Result<Watched<'q>, Error> {
+        Ok(Watched {
+            peer: self.peer,
+            authority: self.args.url.authority(),
+            token: self.platform.token(within)?,
+            queue,
+            jobs: submitted.ids.iter().map(|id| shown_id(*id)).collect(),
+            timeout: self.args.timeout,
         })
     }
 
@@ -138,6 +157,7 @@ impl<'a> Site<'a> {
             ledger,
             requests: None,
             pickup: Some(Pickup { started_ms: of(&pickups)?, ended_ms: of(&ends)?, answered_ms: of(&answers)? }),
+            n_watching: None,
             processes,
             reference_per_s: None,
         })

@@ -18,7 +18,10 @@ const ENQUEUE: [Column; 7] = [
     ("max", |run| latency(run, |of| of.max)),
     ("reference/s", |run| run.reference_per_s.map_or(dash(), grouped)),
 ];
-const DRAIN: [Column; 1] = [("filled/s", |run| run.submit_jobs_per_s.map_or(dash(), grouped))];
+const DRAIN: [Column; 2] = [
+    ("filled/s", |run| run.submit_jobs_per_s.map_or(dash(), grouped)),
+    ("watching", |run| run.n_watching.map_or(dash(), |n| grouped(f64::from(n)))),
+];
 const PICKUP: [Column; 8] = [
     ("start p50 ms", |run| pickup(run, |of| of.started_ms.p50)),
     ("p90", |run| pickup(run, |of| of.started_ms.p90)),

@@ -16,6 +16,7 @@ mod report;
 mod site;
 mod table;
 mod target;
+mod watchers;
 
 use time::OffsetDateTime;
 
@@ -35,6 +36,7 @@ pub use self::report::{
     Advice, Capacity, CapacityStep, Compared, Degradation, Echo, Estimate, FanOut, Ledger, Opening, Outcome, Stuck, StuckReader, WsReport,
 };
 pub use self::target::WsUrl;
+pub(crate) use self::watchers::{Watched, Watchers};
 
 /// Measures what `args` ask for, writes the table, and the JSON file where one is named. A ledger that does not balance is an
 /// error, told after the figures.

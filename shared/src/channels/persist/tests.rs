@@ -230,13 +230,12 @@ async fn without_the_database_publishing_and_what_redis_keeps_go_on() {
 async fn publishing_is_refused_rather_than_forgotten_when_too_much_waits() {
     let channels = Channels::open().await;
     let saved = channels.channel("saved:1");
-    let mut pipe = redis::pipe();
-    let key = channels.ctx.keys.channel_unsaved("saved:1");
-    for n in 1..=100_000 {
-        pipe.cmd("XADD").arg(&key).arg(format!("1-{n}")).arg("x").arg("").ignore();
+    let fill = redis::Script::new("for n = ARGV[1], ARGV[2] do redis.call('XADD', KEYS[1], '1-' .. n, 'x', '') end");
+    for first in (1..=100_000).step_by(5_000) {
+        let mut filling = fill.key(channels.ctx.keys.channel_unsaved("saved:1"));
+        let () = filling.arg(first).arg(first + 4_999).invoke_async(&mut channels.ctx.redis.connection()).await.unwrap();
     }
-    pipe.exec_async(&mut channels.ctx.redis.own_connection(&channels.ctx.settings()).unwrap()).await.ok();
-    while n_unsaved(&channels.ctx, &saved).await < 100_000 {}
+    assert_eq!(n_unsaved(&channels.ctx, &saved).await, 100_000);
     let data = json("1");
     let refused = crate::channels::publish(&channels.ctx, &saved, &crate::channels::NewPublication::new(&data).unwrap()).await;
     assert!(matches!(refused, Err(ChannelError::LimitExceeded(_))), "{refused:?}");
