@@ -95,14 +95,15 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-/// Sees to all that is noted, whoever left it.
+/// Sees to all that is noted, whoever left it; returns one of the failures.
 pub async fn see_to_all(ctx: &Context) -> Result<()> {
-    release::release_all(ctx).await?;
-    release::announce_left(ctx).await?;
+    // One that cannot be dealt with does not keep the others.
+    let mut outcome = release::release_all(ctx).await;
+    outcome = outcome.and(release::announce_left(ctx).await);
     for id in counting::left(ctx, BATCHES_AT_ONCE).await? {
-        counting::count(ctx, id).await?;
+        outcome = outcome.and(counting::count(ctx, id).await);
     }
-    Ok(())
+    outcome
 }
 
 /// Where the leader's look through all dependencies stands.

@@ -2,6 +2,7 @@
 
 use super::{
     Job, JobState,
+    batches::store::members,
     engine::Lease,
     names,
     new_job::TAG_LENGTH_MAX,
@@ -10,13 +11,16 @@ use super::{
 };
 use crate::{
     Caller, Code, Context, Error, Result, Scope,
-    ids::JobId,
+    ids::{BatchId, JobId},
     page::{self, Page, PageRequest},
     text,
 };
 use futures_util::{Stream, TryStreamExt};
 use serde::Deserialize;
-use std::{collections::HashMap, pin::pin};
+use std::{
+    collections::{HashMap, HashSet},
+    pin::pin,
+};
 use time::OffsetDateTime;
 use utoipa::IntoParams;
 use uuid::Uuid;
@@ -25,6 +29,8 @@ use uuid::Uuid;
 const SCANNED_MAX: i64 = 5_000;
 /// The same in one queue, where up to as many of each of five states are read to find the newest.
 const SCANNED_OF_QUEUE_MAX: i64 = SCANNED_MAX / 5;
+/// Jobs of a batch that one page looks at.
+const MEMBERS_MAX: i64 = 1_000;
 
 /// Which jobs to list.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
@@ -38,6 +44,8 @@ pub struct ListJobs {
     pub kind: Option<String>,
     #[param(max_length = 64)]
     pub tag: Option<String>,
+    /// Only those of this batch.
+    pub batch_id: Option<BatchId>,
     /// Created at this time or later.
     #[serde(default, with = "time::serde::rfc3339::option")]
     pub created_after: Option<OffsetDateTime>,
@@ -45,7 +53,7 @@ pub struct ListJobs {
     #[serde(default, with = "time::serde::rfc3339::option")]
     pub created_before: Option<OffsetDateTime>,
     /// Items per page: 1 or more, cut to 1000; 50 when absent. A page of large jobs may be shorter and still have a next one;
-    /// so may one of a rare `kind`, `tag` or `queue`, down to no job at all.
+    /// so may one of a rare `kind`, `tag` or `queue`, or of a batch, down to no job at all.
     #[param(minimum = 1, example = 50)]
     pub limit: Option<i64>,
     /// `next_cursor` of the page before.
@@ -65,6 +73,7 @@ pub async fn list(ctx: &Context, caller: &Caller, query: &ListJobs) -> Result<Pa
     let filter = filter_of(caller, query, &request, running.as_deref());
     let now = ctx.clock.now();
     let rows = match Way::of(&filter) {
+        _ if query.batch_id.is_some() => batch_page(ctx, query, filter, &request).await?,
         Way::Indexed => fill_page(ctx, jobs_page(&ctx.pg, &filter, now, request.fetch()), &request).await?,
         Way::Scan => {
             let found = scan(&ctx.pg, &filter, now, (SCANNED_MAX, request.fetch())).await?;
@@ -85,6 +94,21 @@ pub async fn list(ctx: &Context, caller: &Caller, query: &ListJobs) -> Result<Pa
     // What the lease says beats what the row says: such a job is in another list.
     items.retain(|job| query.state.is_none_or(|state| state == job.state));
     Ok(Page { items, next_cursor: rows.next_cursor })
+}
+
+/// Of a batch's next jobs those that match.
+async fn batch_page(ctx: &Context, query: &ListJobs, filter: PageFilter<'_>, request: &PageRequest) -> Result<Page<JobRow>> {
+    let Some(batch_id) = query.batch_id else { return Ok(Page { items: Vec::new(), next_cursor: None }) };
+    let mut ids = members(&ctx.pg, batch_id, filter.below, MEMBERS_MAX).await?;
+    let is_full = i64::try_from(ids.len()).is_ok_and(|n_ids| n_ids == MEMBERS_MAX);
+    let goes_on = ids.last().copied().filter(|last| is_full && filter.from.is_none_or(|from| *last > from));
+    if let Some(running) = filter.ids {
+        let running = running.iter().collect::<HashSet<_>>();
+        ids.retain(|id| running.contains(id));
+    }
+    let filter = PageFilter { ids: Some(&ids), ..filter };
+    let page = fill_page(ctx, jobs_page(&ctx.pg, &filter, ctx.clock.now(), request.fetch()), request).await?;
+    Ok(Page { next_cursor: page.next_cursor.or(goes_on.map(|last| page::cursor_after(&last))), ..page })
 }
 
 fn check(query: &ListJobs) -> Result<()> {

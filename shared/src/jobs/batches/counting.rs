@@ -7,6 +7,7 @@ use crate::{
     ids::BatchId,
     jobs::{Job, JobError, NewJob, Origin, SubmitJob, queues::Durability, submit},
 };
+use serde_json::value::RawValue;
 use sqlx::PgConnection;
 
 /// Adds what changed to the counts of a batch, and completes it if all its jobs have ended: in one transaction with the job that comes
@@ -33,7 +34,7 @@ pub(in crate::jobs) async fn left(ctx: &Context, limit: i64) -> Result<Vec<Batch
     Ok(store::changed(&ctx.pg, limit).await?)
 }
 
-async fn complete(ctx: &Context, tx: &mut PgConnection, batch: &Batch, on_complete: Option<SubmitJob>) -> Result<Option<NewJob>> {
+async fn complete(ctx: &Context, tx: &mut PgConnection, batch: &Batch, on_complete: Option<Box<RawValue>>) -> Result<Option<NewJob>> {
     let now = ctx.clock.now();
     let Some(on_complete) = on_complete else {
         store::complete(tx, batch.id, now, None, None).await?;
@@ -55,9 +56,12 @@ async fn complete(ctx: &Context, tx: &mut PgConnection, batch: &Batch, on_comple
 }
 
 /// However full its queue is, and durable whatever the queue's durability is: Redis could not hold it to this transaction.
-async fn submit_completion(ctx: &Context, tx: &mut PgConnection, batch: &Batch, on_complete: &SubmitJob) -> Result<(Job, Option<NewJob>)> {
+async fn submit_completion(ctx: &Context, tx: &mut PgConnection, batch: &Batch, on_complete: &RawValue) -> Result<(Job, Option<NewJob>)> {
+    // Of another release, it may say what this one does not know.
+    let on_complete: SubmitJob = serde_json::from_str(on_complete.get())
+        .map_err(|error| Error::new(Code::InvalidJson, "`on_complete` cannot be read by this release.").caused_by(error))?;
     let caller = owner(tx, batch).await?;
-    let submit = completion_of(on_complete, batch.id);
+    let submit = completion_of(&on_complete, batch.id);
     let job = Box::pin(submit::prepare_unbounded(&ctx.for_process(), &caller, submit, Origin::default())).await?;
     Box::pin(submit::submit_in(ctx, tx, NewJob { durability: Durability::Postgres, ..job })).await
 }

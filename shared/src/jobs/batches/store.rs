@@ -4,7 +4,7 @@ use super::{Batch, BatchCounts};
 use crate::{
     Role,
     ids::{BatchId, JobId, UserId},
-    jobs::{JobError, QueueName, SubmitJob},
+    jobs::{JobError, QueueName},
     page::PageRequest,
 };
 use serde_json::value::RawValue;
@@ -161,6 +161,22 @@ pub(super) async fn count_members(pg: &PgPool, batch_ids: &[Uuid], job_ids: &[Uu
     Ok(rows.fetch_all(pg).await?.into_iter().map(|row| (row.batch_id, row.n)).collect())
 }
 
+/// Jobs of a batch below `below`, the newest first.
+pub(in crate::jobs) async fn members(pg: &PgPool, id: BatchId, below: Option<Uuid>, limit: i64) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "SELECT job_id
+        FROM batch_jobs
+        WHERE batch_id = $1 AND ($2::uuid IS NULL OR job_id < $2)
+        ORDER BY job_id DESC
+        LIMIT $3",
+        id.0,
+        below,
+        limit,
+    )
+    .fetch_all(pg)
+    .await
+}
+
 /// A batch that jobs are to join.
 #[derive(Debug)]
 pub(in crate::jobs) struct OpenBatch {
@@ -211,7 +227,7 @@ pub(super) async fn lock(tx: &mut PgConnection, id: BatchId) -> sqlx::Result<boo
 }
 
 /// Adds what changed to a batch that is locked; returns how it stands, and what it submits when it is complete.
-pub(super) async fn count(tx: &mut PgConnection, id: BatchId) -> sqlx::Result<(Batch, Option<SubmitJob>)> {
+pub(super) async fn count(tx: &mut PgConnection, id: BatchId) -> sqlx::Result<(Batch, Option<Box<RawValue>>)> {
     // A statement of its own, whose sight begins after the lock was had: it sees all that was told before the batch was closed.
     let row = sqlx::query!(
         r#"WITH changes AS (
@@ -234,7 +250,7 @@ pub(super) async fn count(tx: &mut PgConnection, id: BatchId) -> sqlx::Result<(B
             expired = batches.expired + changed.expired
         FROM changed
         WHERE id = $1
-        RETURNING on_complete AS "on_complete: Json<SubmitJob>""#,
+        RETURNING on_complete AS "on_complete: Json<Box<RawValue>>""#,
         id.0,
     );
     let on_complete = row.fetch_one(&mut *tx).await?.on_complete.map(|json| json.0);

@@ -211,6 +211,29 @@ async fn a_batch_does_not_wait_for_what_was_deleted() {
 }
 
 #[tokio::test]
+async fn the_jobs_of_a_batch_are_listed_by_page_and_state() {
+    let mut world = World::new().await;
+    let (id, ids) = world.batch_of(5).await;
+    world.submit(json!({})).await;
+    let held = world.start().await;
+    world.end(held[&ids[1]], dead()).await;
+    world.end(held[&ids[2]], done()).await;
+    let list = async |world: &World, fields: Value| {
+        let mut query = json!({ "batch_id": id });
+        query.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let page = list::list(&world.ctx, &world.user, &serde_json::from_value(query).unwrap()).await.unwrap();
+        (page.items.iter().map(|job| job.id).collect::<Vec<_>>(), page.next_cursor)
+    };
+    let (first, cursor) = list(&world, json!({"limit": 3})).await;
+    assert_eq!(first, [ids[4], ids[3], ids[2]]);
+    assert_eq!(list(&world, json!({"limit": 3, "cursor": cursor})).await, (vec![ids[1], ids[0]], None));
+    assert_eq!(list(&world, json!({"state": "dead"})).await.0, [ids[1]]);
+    assert_eq!(list(&world, json!({"state": "running"})).await.0, [ids[4], ids[3], ids[0]]);
+    world.user = account(&world.ctx, Role::User).await;
+    assert!(list(&world, json!({})).await.0.is_empty());
+}
+
+#[tokio::test]
 async fn a_batch_that_may_not_submit_says_why() {
     let world = World::new().await;
     let (id, ids) = world.batch_of(1).await;
