@@ -81,7 +81,8 @@ async fn an_old_lease_of_a_job_beside_its_new_one_does_the_new_one_no_harm() {
         let beat = world.beat(&session, json!(leases.map(|token| json!({"lease_token": token})))).await;
         assert_eq!((&beat["extended"], &beat["lost"]), (&json!([new]), &json!([old])));
     }
-    assert_eq!(world.settle(&session, json!([ok(&new)])).await[0]["state"], "succeeded");
+    let settled = world.settle(&session, json!([ok(&old), ok(&new)])).await;
+    assert_eq!((&settled[0]["code"], &settled[1]["state"]), (&json!("lease_lost"), &json!("succeeded")));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     Caller, Code, Context, Error, Result,
-    ids::WorkerId,
+    ids::{JobId, WorkerId},
     jobs::{
         JobError, JobState, QueueName,
         engine::{
@@ -20,12 +20,14 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap},
     time::Duration,
 };
 use utoipa::ToSchema;
 use validator::Validate;
 
+/// Leases of one job that one request settles: each is a turn of its own.
+const TURNS_MAX: usize = 4;
 const WEEK_MS: i64 = 7 * 24 * 3_600 * 1_000;
 const YEAR_MS: i64 = 366 * 24 * 3_600 * 1_000;
 
@@ -118,24 +120,33 @@ pub struct SettleItem {
 pub async fn settle(ctx: &Context, caller: &Caller, session_id: WorkerId, settles: Vec<Parsed>) -> Result<Vec<SettleItem>> {
     let (session, _) = session::touch(ctx, caller, session_id).await?;
     let mut items = Vec::with_capacity(settles.len());
-    let mut by_queue: BTreeMap<QueueName, Vec<(usize, Token, End)>> = BTreeMap::new();
-    let mut seen = HashSet::new();
+    // Settles of one job's leases, an old one and a newer, go one after the other.
+    let mut by_turn: BTreeMap<(usize, QueueName), Vec<Told>> = BTreeMap::new();
+    let mut seen: HashMap<JobId, Vec<i32>> = HashMap::new();
     let result_max = ctx.settings().max_payload_bytes.0;
     for (index, parsed) in settles.into_iter().enumerate() {
         let lease_token = parsed.as_ref().map_or_else(|_| String::new(), |settle| settle.lease_token.clone());
         items.push(SettleItem { index, lease_token, status: 409, code: Some(Code::LeaseLost.as_str()), detail: None, state: None });
-        match parsed.and_then(|settle| read(&settle, result_max)) {
-            Err(error) => items[index].refuse(&error),
-            Ok((lease, _)) if !seen.insert(lease.token.job_id) => {
-                items[index].refuse(&Error::invalid("/lease_token", "twice", "another settle of this request is about the same job"));
+        let (lease, end) = match parsed.and_then(|settle| read(&settle, result_max)) {
+            Ok(read) => read,
+            Err(error) => {
+                items[index].refuse(&error);
+                continue;
             }
-            // Another session's: to this one it is as good as lost.
-            Ok((lease, _)) if lease.token.nonce != session.nonce() => {}
-            Ok((lease, end)) => by_queue.entry(lease.queue).or_default().push((index, lease.token, end)),
+        };
+        let attempts = seen.entry(lease.token.job_id).or_default();
+        if attempts.contains(&lease.token.attempt) || attempts.len() == TURNS_MAX {
+            items[index].refuse(&Error::invalid("/lease_token", "twice", "another settle of this request is about the same job"));
+            continue;
         }
+        // Another session's is to this one as good as lost.
+        if lease.token.nonce == session.nonce() {
+            by_turn.entry((attempts.len(), lease.queue)).or_default().push((index, lease.token, end));
+        }
+        attempts.push(lease.token.attempt);
     }
     let mut tally = Tally::default();
-    for (queue, settles) in by_queue {
+    for ((_, queue), settles) in by_turn {
         settle_queue(ctx, &session, &queue, settles, &mut items, &mut tally).await?;
     }
     if tally.n_done + tally.n_failed > 0 {
@@ -143,6 +154,9 @@ pub async fn settle(ctx: &Context, caller: &Caller, session_id: WorkerId, settle
     }
     Ok(items)
 }
+
+/// A settle's place in the request, and what it says.
+type Told = (usize, Token, End);
 
 #[derive(Default)]
 struct Tally {
@@ -154,7 +168,7 @@ async fn settle_queue(
     ctx: &Context,
     session: &Session,
     queue: &QueueName,
-    settles: Vec<(usize, Token, End)>,
+    settles: Vec<Told>,
     items: &mut [SettleItem],
     tally: &mut Tally,
 ) -> Result<()> {
