@@ -4,6 +4,7 @@
 use crate::{
     black_box::Recorder,
     registry::{JobContext, Registry},
+    slots::Slots,
 };
 use futures_util::FutureExt;
 use shared::{
@@ -47,6 +48,7 @@ pub struct Runner {
     pub limits: Limits,
     pub recorder: Arc<Recorder>,
     pub progress: Arc<Board>,
+    pub slots: Arc<Slots>,
 }
 
 impl Runner {
@@ -60,6 +62,7 @@ impl Runner {
     }
 
     async fn start_and_supervise(&self, job: Arc<LeasedJob>) -> End {
+        let Some(_slot) = self.slots.take().await else { return End::NotStarted };
         let now = self.ctx.clock.now();
         if job.signals.reason() == Some(StopReason::Cancelled) {
             return End::Outcome(Outcome::Cancelled);

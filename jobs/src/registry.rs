@@ -89,6 +89,7 @@ impl Registry {
         if profile.is_development() {
             handlers.insert("debug.crash", raw(debug::crash));
             handlers.insert("debug.block", typed(debug::block));
+            handlers.insert("debug.leak", typed(debug::leak));
         }
         Self(handlers)
     }

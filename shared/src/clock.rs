@@ -21,8 +21,13 @@ impl Clock {
         now.replace_nanosecond(now.microsecond() * 1_000).expect("microseconds are below one second")
     }
 
+    /// What it is corrected by, for a process that is to begin with the same.
+    pub fn correction_ms(&self) -> i64 {
+        self.correction_ms.load(Ordering::Relaxed)
+    }
+
     /// Moves the clock, of a process that goes by another's.
-    pub(crate) fn correct(&self, by_ms: i64) {
+    pub fn correct(&self, by_ms: i64) {
         self.correction_ms.fetch_add(by_ms, Ordering::Relaxed);
     }
 

@@ -59,6 +59,12 @@ impl Context {
         Self::with_pool(settings, pg)
     }
 
+    /// The same for a process of which there are many and often new ones: no connection until it is needed.
+    pub fn open_lazily(settings: Settings) -> Result<Self> {
+        let pg = pg::open_spare_pool(&settings, settings.db_pool_max())?;
+        Self::with_pool(settings, pg)
+    }
+
     fn with_pool(settings: Settings, pg: PgPool) -> Result<Self> {
         let redis = Redis::open(&settings)?;
         let keys = Keys::new(&settings.redis_prefix);

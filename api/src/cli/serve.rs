@@ -11,7 +11,7 @@ use shared::{
     nodes,
     telemetry::{
         logs::{self, LogLevel},
-        metrics,
+        metrics, service,
     },
 };
 use std::{process::ExitCode, time::Duration};
@@ -59,6 +59,8 @@ async fn serve(settings: Settings, log_level: LogLevel) -> Result<ExitCode> {
     let stop_background = CancellationToken::new();
     tokio::spawn(state.accounts.clone().run_background(stop_background.clone()));
     let _stop_background = stop_background.drop_guard();
+    tokio::spawn(service::keep_alive());
+    service::ready();
     tracing::info!(%address, workers = state.ctx.settings().api_workers(), node_id = %state.node_id, "listening");
     loop {
         tokio::select! {
@@ -106,6 +108,7 @@ fn reload(state: &AppState, log_level: &LogLevel) {
 async fn stop(state: &AppState, handle: &ServerHandle) {
     let delay = Duration::from_secs(state.ctx.settings().drain_delay_s);
     tracing::info!(delay_s = delay.as_secs(), "draining");
+    service::stopping();
     state.drain.begin();
     time::sleep(delay).await;
     state.sockets.drain(Duration::from_secs(state.ctx.settings().ws_drain_s)).await;

@@ -153,6 +153,9 @@ pub fn versioned() -> Vec<Entry> {
         POST "/points/dead/requeue" Write Scoped(Scope::TracksWrite) => points::requeue_dead_points;
         GET "/workers" Read Scoped(Scope::Workers) => workers::list_workers;
         GET "/workers/{id}" Read Scoped(Scope::Workers) => workers::get_worker;
+        POST "/workers/{id}/quiet" Write Scoped(Scope::Workers) => workers::quiet_worker;
+        POST "/workers/{id}/resume" Write Scoped(Scope::Workers) => workers::resume_worker;
+        POST "/workers/{id}/stop" Write Scoped(Scope::Workers) => workers::stop_worker;
         GET "/system/info" Read SignedIn => system::get_system_info;
         POST "/system/send" Write Scoped(Scope::Admin) => system::send_system_message;
     }

@@ -7,6 +7,14 @@ use crate::{
 };
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use shared::{
+    Context,
+    ids::WorkerId,
+    jobs::{
+        worker_orders::WorkerOrder,
+        workers::{self, WorkerInstance, WorkerKind, WorkerState},
+    },
+};
 
 #[tokio::test]
 async fn operators_change_queues_and_users_only_look() {
@@ -155,4 +163,46 @@ async fn workers_are_for_operators() {
     assert_eq!((status, workers), (StatusCode::OK, json!({"items": [], "next_cursor": null})));
     let unknown = world.app.get("/api/v1/workers/0197a1b2-0000-7000-8000-000000000000").bearer_auth(token(&admin));
     assert_eq!(send_for_problem(unknown).await, (404, "not_found".to_owned()));
+}
+
+#[tokio::test]
+async fn a_worker_is_told_to_go_quiet_which_the_audit_log_keeps() {
+    let world = World::new().await;
+    let admin = register_admin(&world.app).await;
+    let worker = reported_worker(&world.app.state.ctx).await;
+    let path = |action: &str| format!("/workers/{}/{action}", worker.id);
+    assert_eq!(send_for_problem(world.post(&path("quiet"))).await, (403, "insufficient_scope".to_owned()));
+    for (action, deed) in [("quiet", "worker_quieted"), ("resume", "worker_resumed"), ("stop", "worker_stopped")] {
+        let request = |method, path: &str| world.app.request(method, &format!("/api/v1{path}")).bearer_auth(token(&admin));
+        let (status, told) = send(request(Method::POST, &path(action))).await;
+        assert_eq!((status, &told["id"]), (StatusCode::ACCEPTED, &json!(worker.id)), "{told}");
+        let (_, log) = send(request(Method::GET, "/audit?limit=1")).await;
+        let entry = &log["items"][0];
+        assert_eq!((&entry["action"], &entry["subject_id"]), (&json!(deed), &json!(worker.id)));
+    }
+    let told = workers::report(&world.app.state.ctx, &worker).await.unwrap();
+    assert_eq!(told, [WorkerOrder::Quiet, WorkerOrder::Resume, WorkerOrder::Stop]);
+    assert!(workers::report(&world.app.state.ctx, &worker).await.unwrap().is_empty(), "each is heard once");
+}
+
+async fn reported_worker(ctx: &Context) -> WorkerInstance {
+    let now = ctx.clock.now();
+    let worker = WorkerInstance {
+        id: WorkerId::new(),
+        kind: WorkerKind::Process,
+        name: "here-1".to_owned(),
+        host: "here".to_owned(),
+        pid: 1,
+        version: "0.1.0".to_owned(),
+        queues: Vec::new(),
+        concurrency: 4,
+        prefetch: 16,
+        state: WorkerState::Running,
+        started_at: now,
+        heartbeat_at: Some(now),
+        tasks_done: 0,
+        tasks_failed: 0,
+    };
+    workers::report(ctx, &worker).await.unwrap();
+    worker
 }

@@ -267,15 +267,18 @@ async fn a_quieted_worker_is_told_and_gets_nothing() {
     let world = World::new().await;
     let session = world.session().await;
     world.submit(json!({})).await;
-    let orders = world.app.state.ctx.keys.worker_orders(&session);
     for (order, command) in [("quiet", "quiet"), ("stop", "terminate")] {
-        let mut connection = world.app.state.ctx.redis.connection();
-        redis::cmd("RPUSH").arg(&orders).arg(order).exec_async(&mut connection).await.unwrap();
+        let (status, _) = send(world.post(&format!("/workers/{session}/{order}"), &json!({}))).await;
+        assert_eq!(status, StatusCode::ACCEPTED);
         assert_eq!(world.beat(&session, json!([])).await["command"], command);
         assert_eq!(world.beat(&session, json!([])).await["command"], command, "and goes on being told");
         assert!(world.lease(&session, 1).await.is_empty());
     }
     assert_eq!(world.get(&format!("/workers/{session}")).await["state"], "draining");
+    let (status, _) = send(world.post(&format!("/workers/{session}/resume"), &json!({}))).await;
+    assert_eq!(status, StatusCode::ACCEPTED);
+    assert_eq!(world.beat(&session, json!([])).await["command"], "none");
+    assert_eq!(world.lease(&session, 1).await.len(), 1);
 }
 
 #[tokio::test]

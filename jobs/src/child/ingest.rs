@@ -1,6 +1,6 @@
-//! The storing of points, which the first child of each worker does beside its jobs.
+//! The storing of points, which the child of each worker does that runs no jobs.
 
-use super::{Assignment, Duty};
+use super::Assignment;
 use shared::{Context, points::process};
 use std::time::Duration;
 use tokio::{task::JoinHandle, time::timeout};
@@ -17,10 +17,10 @@ pub(super) struct Ingest {
 
 pub(super) fn spawn(ctx: &Context, assignment: &Assignment) -> Ingest {
     let stop = CancellationToken::new();
-    if !ctx.settings().worker_ingest || assignment.index != 0 || assignment.duty != Duty::Ordinary {
+    if !ctx.settings().worker_ingest {
         return Ingest { task: None, stop };
     }
-    // One child takes the place of another with the same index while that one still stores its last batch.
+    // One that takes the place of another may begin while what that one had begun is not given up yet.
     let name = format!("{}-{}", assignment.worker_id, std::process::id());
     let (ctx, told) = (ctx.clone(), stop.clone());
     Ingest { task: Some(tokio::spawn(async move { process::run(&ctx, &name, &told).await })), stop }

@@ -2,20 +2,21 @@
 //! its supervisor is gone.
 
 mod ingest;
+mod maintaining;
+mod memory;
 mod orders;
 mod reporting;
 pub(crate) mod stopping;
+mod tenure;
+mod voice;
+mod worker;
 
 use crate::{
-    attempt::{Limits, Runner},
+    attempt::{self, Runner},
     black_box::Recorder,
-    maintenance,
+    link::News,
     registry::Registry,
-};
-use apalis::layers::WorkerBuilderExt;
-use apalis_core::{
-    task::Task,
-    worker::{builder::WorkerBuilder, ext::parallelize::ParallelizeExt},
+    slots::Slots,
 };
 use orders::Orders;
 use shared::{
@@ -26,40 +27,44 @@ use shared::{
         QueueName,
         backend::EngineBackend,
         engine::{
-            Nonce, QueueRow, discovery,
+            Nonce,
+            allowance::Allowance,
             doorbell::{self, Bell},
             heartbeat,
-            held::{Held, LeasedJob},
-            leaser::{End, Leaser, Mode, Wiring, Wishes},
+            held::Held,
+            leaser::{Leaser, Mode, Wiring, Wishes},
             progress::Board,
             scripts::{Holder, LeaseFrom},
             timekeeping,
         },
     },
+    telemetry,
 };
 use std::{
-    convert::Infallible,
-    future::Future,
     path::PathBuf,
-    pin::Pin,
     process::ExitCode,
-    sync::Arc,
-    task::{Context as TaskContext, Poll},
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 use stopping::Stopper;
+use tenure::Tenure;
 use tokio::{
     runtime::Handle,
     sync::{Notify, mpsc, watch},
-    task::JoinHandle,
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, sleep},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use voice::{Ear, Voice};
 
 /// How long a child without suspects stays for the next one.
 const IDLE_FOR: Duration = Duration::from_secs(3);
 /// The supervisor takes a record for a running attempt so long after it ended, at most.
 const TIDY_EVERY: Duration = Duration::from_millis(250);
+/// What a child that is done within moments can do without (hearing rings, looking at the clock) begins so long after its start. One that
+/// has to wait for its turn has it by then.
+const SETTLES_IN: Duration = Duration::from_millis(150);
+/// A name that rings and has no row would otherwise ask again and again.
+const UNKNOWN_PAUSE: Duration = Duration::from_millis(20);
 
 /// What the supervisor tells a child about itself.
 #[derive(Debug, Clone)]
@@ -72,6 +77,20 @@ pub struct Assignment {
     pub nonce: Nonce,
     pub black_box: PathBuf,
     pub duty: Duty,
+    /// Jobs after which it is replaced; 0 = never.
+    pub max_tasks: u64,
+    /// What the supervisor corrects its clock by, as it found out from Redis.
+    pub clock_correction_ms: i64,
+}
+
+impl Assignment {
+    fn prefetch_multiplier(&self, settings: &Settings) -> usize {
+        match self.duty {
+            Duty::Ordinary | Duty::Maintenance => settings.worker_prefetch_multiplier,
+            // What is leased ahead would not run alone.
+            Duty::Quarantine => 1,
+        }
+    }
 }
 
 /// What a child is there for.
@@ -80,56 +99,76 @@ pub enum Duty {
     Ordinary,
     /// Runs suspects of a crash, one at a time and nothing beside; ends when there have been none for a while.
     Quarantine,
+    /// Runs no jobs: it does, or stands by to do, what one process does for all.
+    Maintenance,
 }
 
-/// Runs until it is told to stop; attempts run on `handlers`, everything else where this is called.
+/// Runs until it is told to stop or has been replaced; attempts run on `handlers`, everything else where this is called.
 pub async fn run(ctx: Context, assignment: Assignment, handlers: Handle) -> Result<ExitCode> {
-    let orders = Orders::listen()?;
-    let recorder = Arc::new(Recorder::open(&assignment.black_box).map_err(Error::internal)?);
+    let recorder = telemetry::metrics::install_tally();
+    let (voice, ear) = voice::connect(&ctx.settings(), recorder.clone())?;
+    ctx.clock.correct(assignment.clock_correction_ms);
+    if assignment.duty == Duty::Maintenance {
+        return maintaining::run(ctx, &assignment, &voice, ear).await;
+    }
     let held = Arc::new(Held::default());
+    let code = work(&ctx, &assignment, &handlers, &held, &voice, ear).await?;
+    voice.bid_farewell(held.counts(), &recorder).await;
+    Ok(code)
+}
+
+async fn work(ctx: &Context, assignment: &Assignment, handlers: &Handle, held: &Arc<Held>, voice: &Voice, ear: Ear) -> Result<ExitCode> {
+    let orders = Orders::listen(ear.wish.clone(), ear.supervisor_gone)?;
+    let recorder = Arc::new(Recorder::open(&assignment.black_box).map_err(Error::internal)?);
     let give_up = CancellationToken::new();
     let mode = watch::Sender::new(Mode::Lease);
-    let mut tasks = Vec::new();
-
-    // Before anything is leased.
-    timekeeping::look(&ctx).await;
-    tasks.push(spawn_timekeeping(&ctx));
-    let (queues, unknown_queue) = discover(&ctx, &mut tasks);
-    let bell = Arc::new(Bell::default());
-    tasks.push(spawn_doorbell(&ctx, &bell, &held));
-    tasks.push(spawn_heartbeat(&ctx, &held));
-    tasks.push(reporting::spawn(&ctx, &assignment, &held, mode.subscribe()));
-    tasks.push(spawn_tidying(&ctx, &recorder));
-    let progress = Arc::new(Board::default());
-    tasks.push(spawn_progress(&ctx, &progress, &held));
-    if assignment.duty == Duty::Ordinary {
-        tasks.push(AbortOnDropHandle::new(tokio::spawn(maintenance::run(ctx.clone()))));
-    }
-
-    let ingest = ingest::spawn(&ctx, &assignment);
-    let wishes = wishes(&ctx.settings(), &assignment);
+    let (slots, allowance) = (Arc::new(Slots::new(0)), Arc::new(Allowance::new(0)));
+    let (bell, unknown_queue, progress) = (Arc::new(Bell::default()), Arc::new(Notify::new()), Arc::new(Board::default()));
+    let report = reporting::Reporter::spawn(ctx, assignment, held, ear.wish.clone());
+    let tasks = [
+        spawn_timekeeping(ctx),
+        spawn_doorbell(ctx, &bell, held),
+        spawn_heartbeat(ctx, held),
+        spawn_tidying(ctx, &recorder),
+        spawn_progress(ctx, &progress, held),
+        spawn_asking(voice, &unknown_queue),
+        spawn_closing(&slots, mode.subscribe()),
+    ];
+    let wishes = wishes(&ctx.settings(), assignment);
     let (jobs_tx, jobs) = mpsc::channel(wishes.prefetch);
     let (ended, ended_rx) = mpsc::channel(wishes.prefetch);
     let wiring = Wiring {
         jobs: Some(jobs_tx),
         ended: ended_rx,
-        queues,
+        queues: queues(&ctx.settings(), ear.queues),
         mode: mode.subscribe(),
         bell,
         unknown_queue,
-        held: Arc::clone(&held),
+        held: Arc::clone(held),
+        allowance: Arc::clone(&allowance),
+        relay: Some(ear.dictation),
         give_up: give_up.clone(),
     };
     let settled = spawn_leaser(Leaser::new(ctx.clone(), wishes, wiring)?);
     let backend = EngineBackend::new(jobs, ended, mode.clone(), settled);
-    let runner = Arc::new(runner(&ctx, &held, recorder, progress, &handlers)?);
-    let worker = spawn_worker(backend, runner, &assignment, &handlers);
-
-    let idle = idle(assignment.duty, Arc::clone(&held));
-    let code = Stopper::new(&ctx, mode, held, give_up).run(orders, worker, idle).await;
-    ingest.stop().await;
+    let runner = Arc::new(runner(ctx, held, recorder, progress, &slots, handlers)?);
+    let worker = worker::spawn(backend, runner, assignment, handlers);
+    let is_going = Arc::new(AtomicBool::new(false));
+    let tenure = Tenure {
+        limits: tenure::Limits::new(&ctx.settings(), assignment),
+        wish: ear.wish,
+        slots,
+        allowance,
+        held: Arc::clone(held),
+        mode: mode.clone(),
+        voice: voice.clone(),
+        is_going: Arc::clone(&is_going),
+    };
+    let _serving = AbortOnDropHandle::new(tokio::spawn(tenure.serve()));
+    let idle = idle(assignment.duty, Arc::clone(held));
+    let code = Stopper::new(ctx, mode, Arc::clone(held), give_up, is_going).run(orders, worker, idle).await;
     drop(tasks);
-    reporting::retire(&ctx, &assignment).await;
+    report.retire().await;
     Ok(code)
 }
 
@@ -141,35 +180,39 @@ fn wishes(settings: &Settings, assignment: &Assignment) -> Wishes {
             lease: Duration::from_millis(settings.worker_lease_ms),
         },
         from: match assignment.duty {
-            Duty::Ordinary => LeaseFrom::Ready,
+            Duty::Ordinary | Duty::Maintenance => LeaseFrom::Ready,
             Duty::Quarantine => LeaseFrom::Quarantine,
         },
-        prefetch: match assignment.duty {
-            Duty::Ordinary => assignment.slots * settings.worker_prefetch_multiplier,
-            // What is leased ahead would not run alone.
-            Duty::Quarantine => 1,
-        },
+        prefetch: assignment.slots * assignment.prefetch_multiplier(settings),
         settle_batch: settings.worker_settle_batch,
         poll: Duration::from_millis(settings.worker_poll_ms),
     }
 }
 
-fn runner(ctx: &Context, held: &Arc<Held>, recorder: Arc<Recorder>, progress: Arc<Board>, handlers: &Handle) -> Result<Runner> {
+fn runner(
+    ctx: &Context,
+    held: &Arc<Held>,
+    recorder: Arc<Recorder>,
+    progress: Arc<Board>,
+    slots: &Arc<Slots>,
+    handlers: &Handle,
+) -> Result<Runner> {
     let settings = ctx.settings();
     let limit = |seconds: u64| (seconds > 0).then(|| Duration::from_secs(seconds));
-    let limits = Limits {
+    let limits = attempt::Limits {
         soft: limit(settings.worker_soft_time_limit_s),
         hard: limit(settings.worker_time_limit_s),
         cancel_grace: Duration::from_secs(settings.worker_grace_s),
         result_bytes: settings.max_payload_bytes.0,
     };
     let _inside = handlers.enter();
-    Ok(Runner { ctx: ctx.for_handlers()?, registry: Registry::new(settings.profile), held: Arc::clone(held), limits, recorder, progress })
+    let (held, slots) = (Arc::clone(held), Arc::clone(slots));
+    Ok(Runner { ctx: ctx.for_handlers()?, registry: Registry::new(settings.profile), held, limits, recorder, progress, slots })
 }
 
 /// Returns when a child that is there for suspects has had none for a while; never for others.
 async fn idle(duty: Duty, held: Arc<Held>) {
-    if duty == Duty::Ordinary {
+    if duty != Duty::Quarantine {
         return std::future::pending().await;
     }
     let mut ticks = interval(IDLE_FOR / 10);
@@ -194,34 +237,47 @@ fn spawn_tidying(ctx: &Context, recorder: &Arc<Recorder>) -> AbortOnDropHandle<(
     }))
 }
 
-/// The queues to consume: those that `WORKER_QUEUES` names, else all but those kept for remote workers.
-fn discover(ctx: &Context, tasks: &mut Vec<AbortOnDropHandle<()>>) -> (watch::Receiver<Vec<QueueName>>, Arc<Notify>) {
-    let unknown_queue = Arc::new(Notify::new());
-    let named: Vec<QueueName> = ctx.settings().worker_queues.iter().filter_map(|name| QueueName::new(name).ok()).collect();
-    let (names, consumed) = watch::channel(named.clone());
-    if !named.is_empty() {
-        return (consumed, unknown_queue);
-    }
-    let (rows, mut discovered) = watch::channel(Vec::<QueueRow>::new());
-    let (ctx, refresh) = (ctx.clone(), Arc::clone(&unknown_queue));
-    tasks.push(AbortOnDropHandle::new(tokio::spawn(async move { discovery::discover(&ctx, &rows, &refresh).await })));
-    tasks.push(AbortOnDropHandle::new(tokio::spawn(async move {
-        while discovered.changed().await.is_ok() {
-            let ours = discovered.borrow_and_update().iter().filter(|row| !row.is_remote).map(|row| row.name.clone()).collect();
-            names.send_replace(ours);
+/// The queues to consume: those that `WORKER_QUEUES` names, else those that the supervisor tells.
+fn queues(settings: &Settings, told: watch::Receiver<Vec<QueueName>>) -> watch::Receiver<Vec<QueueName>> {
+    let named: Vec<QueueName> = settings.worker_queues.iter().filter_map(|name| QueueName::new(name).ok()).collect();
+    if named.is_empty() { told } else { watch::Sender::new(named).subscribe() }
+}
+
+fn spawn_asking(voice: &Voice, unknown_queue: &Arc<Notify>) -> AbortOnDropHandle<()> {
+    let (voice, unknown_queue) = (voice.clone(), Arc::clone(unknown_queue));
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        loop {
+            unknown_queue.notified().await;
+            voice.tell(&News::UnknownQueue).await;
+            sleep(UNKNOWN_PAUSE).await;
         }
-    })));
-    (consumed, unknown_queue)
+    }))
+}
+
+/// Nobody waits for a slot once what has not started is handed back.
+fn spawn_closing(slots: &Arc<Slots>, mut mode: watch::Receiver<Mode>) -> AbortOnDropHandle<()> {
+    let slots = Arc::clone(slots);
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        if mode.wait_for(|mode| *mode >= Mode::Drain).await.is_ok() {
+            slots.close();
+        }
+    }))
 }
 
 fn spawn_doorbell(ctx: &Context, bell: &Arc<Bell>, held: &Arc<Held>) -> AbortOnDropHandle<()> {
     let (ctx, bell, held) = (ctx.clone(), Arc::clone(bell), Arc::clone(held));
-    AbortOnDropHandle::new(tokio::spawn(async move { doorbell::listen(&ctx, &bell, Some(&held)).await }))
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        sleep(SETTLES_IN).await;
+        doorbell::listen(&ctx, &bell, Some(&held)).await;
+    }))
 }
 
 fn spawn_timekeeping(ctx: &Context) -> AbortOnDropHandle<()> {
     let ctx = ctx.clone();
-    AbortOnDropHandle::new(tokio::spawn(async move { timekeeping::follow(&ctx).await }))
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        sleep(SETTLES_IN).await;
+        timekeeping::follow(&ctx).await;
+    }))
 }
 
 fn spawn_heartbeat(ctx: &Context, held: &Arc<Held>) -> AbortOnDropHandle<()> {
@@ -245,50 +301,4 @@ fn spawn_leaser(leaser: Leaser) -> watch::Receiver<bool> {
         done.send_replace(true);
     });
     settled
-}
-
-/// The apalis worker: a slot per concurrent attempt, each attempt a task of its own.
-fn spawn_worker(backend: EngineBackend, runner: Arc<Runner>, assignment: &Assignment, handlers: &Handle) -> JoinHandle<()> {
-    let worker = WorkerBuilder::new(format!("child-{}", assignment.index))
-        .backend(backend)
-        .concurrency(assignment.slots)
-        .parallelize(tokio::spawn)
-        .build(Attempts { runner });
-    handlers.spawn(async move {
-        if let Err(error) = worker.run().await {
-            tracing::error!(%error, "the worker ended by itself");
-        }
-    })
-}
-
-/// The innermost service: one call, one attempt. It never fails; what went wrong is in the end it returns.
-#[derive(Debug, Clone)]
-struct Attempts {
-    runner: Arc<Runner>,
-}
-
-impl tower::Service<Task<Arc<LeasedJob>>> for Attempts {
-    type Response = End;
-    type Error = Infallible;
-    type Future = Attempt;
-
-    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, task: Task<Arc<LeasedJob>>) -> Self::Future {
-        let runner = Arc::clone(&self.runner);
-        Attempt(Box::pin(async move { runner.run(task.args).await }))
-    }
-}
-
-/// A type of our own around the boxed future: the compiler cannot see past the lifetime of a bare one inside `spawn`.
-struct Attempt(Pin<Box<dyn Future<Output = End> + Send>>);
-
-impl Future for Attempt {
-    type Output = Result<End, Infallible>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(cx).map(Ok)
-    }
 }

@@ -7,7 +7,14 @@ use shared::{
     config::Settings,
     jobs::engine::{held::Held, leaser::Mode},
 };
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     sync::watch,
     task::JoinHandle,
@@ -26,6 +33,9 @@ const LEAVE: Duration = Duration::from_millis(500);
 
 /// From leaving to the end of the process: its report is taken off the list, its threads are left behind.
 const DEPART: Duration = Duration::from_secs(2);
+
+/// Exit code of a child that has made room for its successor.
+pub(crate) const REPLACED: u8 = 155;
 
 /// Longest that a child takes to end after a warm stop was ordered. One that takes longer does not run at all.
 pub(crate) fn warm_within(settings: &Settings) -> Duration {
@@ -49,6 +59,7 @@ pub(super) struct Stopper {
     grace: Duration,
     patience: Duration,
     is_stopping: bool,
+    is_going: Arc<AtomicBool>,
     ask_at: Option<Instant>,
     end_at: Option<Instant>,
     give_up_at: Option<Instant>,
@@ -56,11 +67,18 @@ pub(super) struct Stopper {
 }
 
 impl Stopper {
-    pub(super) fn new(ctx: &Context, mode: watch::Sender<Mode>, held: Arc<Held>, give_up: CancellationToken) -> Self {
+    /// `is_going` tells that the child is about to end because it was replaced.
+    pub(super) fn new(
+        ctx: &Context,
+        mode: watch::Sender<Mode>,
+        held: Arc<Held>,
+        give_up: CancellationToken,
+        is_going: Arc<AtomicBool>,
+    ) -> Self {
         let settings = ctx.settings();
-        let grace = Duration::from_secs(settings.worker_grace_s);
-        let patience = patience(&settings);
-        Self { mode, held, give_up, grace, patience, is_stopping: false, ask_at: None, end_at: None, give_up_at: None, leave_at: None }
+        let (grace, patience) = (Duration::from_secs(settings.worker_grace_s), patience(&settings));
+        let (ask_at, end_at, give_up_at, leave_at) = (None, None, None, None);
+        Self { mode, held, give_up, grace, patience, is_stopping: false, is_going, ask_at, end_at, give_up_at, leave_at }
     }
 
     /// Returns when the worker has ended with everything settled, or cannot in time.
@@ -68,7 +86,7 @@ impl Stopper {
         tokio::pin!(idle);
         loop {
             tokio::select! {
-                _ = &mut worker => return if self.is_stopping { ExitCode::SUCCESS } else { ExitCode::FAILURE },
+                _ = &mut worker => return self.ended(),
                 order = orders.next() => self.obey(order),
                 () = &mut idle, if !self.is_stopping => self.obey(Order::Warm),
                 () = at(self.ask_at) => {
@@ -91,10 +109,21 @@ impl Stopper {
         }
     }
 
+    fn ended(&self) -> ExitCode {
+        match (self.is_stopping, self.is_going.load(Ordering::Relaxed)) {
+            (true, _) => ExitCode::SUCCESS,
+            (false, true) => ExitCode::from(REPLACED),
+            (false, false) => ExitCode::FAILURE,
+        }
+    }
+
     fn obey(&mut self, order: Order) {
         let now = Instant::now();
         match order {
             Order::Quiet => self.raise(Mode::Quiet),
+            Order::Resume => {
+                self.mode.send_if_modified(|mode| *mode == Mode::Quiet && std::mem::replace(mode, Mode::Lease) == Mode::Quiet);
+            }
             Order::Warm if !self.is_stopping => {
                 tracing::info!(grace_s = self.grace.as_secs(), "stopping: what runs may finish");
                 self.raise(Mode::Drain);
@@ -109,10 +138,10 @@ impl Stopper {
                 self.give_up_at = Some(now + COLD_SETTLE);
             }
         }
-        self.is_stopping |= order != Order::Quiet;
+        self.is_stopping |= matches!(order, Order::Warm | Order::Cold);
     }
 
-    /// Modes only go forward.
+    /// Modes only go forward, but for the way out of [`Mode::Quiet`].
     fn raise(&self, to: Mode) {
         self.mode.send_if_modified(|mode| {
             let is_forward = to > *mode;

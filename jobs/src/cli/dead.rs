@@ -35,12 +35,18 @@ pub(super) enum Dead {
         queue: String,
         #[command(flatten)]
         which: Which,
+        /// One JSON document instead of a sentence.
+        #[arg(long)]
+        json: bool,
     },
     /// Delete dead jobs with their history.
     Delete {
         queue: String,
         #[command(flatten)]
         which: Which,
+        /// One JSON document instead of a sentence.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -71,25 +77,25 @@ pub(super) async fn run(ctx: &Context, command: Dead) -> Result<ExitCode> {
             let query = ListDead { group: by_error.then_some(GroupBy::Error), error_code, limit: Some(limit), cursor: None };
             list(ctx, &QueueName::new(&queue)?, &query, json).await
         }
-        Dead::Requeue { queue, which } => {
+        Dead::Requeue { queue, which, json } => {
             let (name, which) = (QueueName::new(&queue)?, which.select());
             let mut n_jobs = 0;
             loop {
                 let step = queues::requeue_dead(ctx, &operator(), &name, &which, &Origin::default()).await?;
                 n_jobs += step.requeued;
                 if !step.more {
-                    return Ok(super::print(&format!("{n_jobs} requeued")));
+                    return Ok(told("requeued", n_jobs, json));
                 }
             }
         }
-        Dead::Delete { queue, which } => {
+        Dead::Delete { queue, which, json } => {
             let (name, which) = (QueueName::new(&queue)?, which.select());
             let mut n_jobs = 0;
             loop {
                 let step = queues::delete_dead(ctx, &operator(), &name, &which, &Origin::default()).await?;
                 n_jobs += step.removed;
                 if !step.more {
-                    return Ok(super::print(&format!("{n_jobs} removed")));
+                    return Ok(told("removed", n_jobs, json));
                 }
             }
         }
@@ -118,13 +124,17 @@ async fn list(ctx: &Context, name: &QueueName, query: &ListDead, json: bool) -> 
     })
 }
 
+fn told(deed: &'static str, n_jobs: u64, json: bool) -> ExitCode {
+    if json { print_json(&std::collections::BTreeMap::from([(deed, n_jobs)])) } else { super::print(&format!("{n_jobs} {deed}")) }
+}
+
 /// What of a message fits in a table.
 fn one_line(message: &str) -> String {
     message.chars().take(80).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// Removes until nothing is left of what was asked for.
-pub(super) async fn purge(ctx: &Context, queue: &str, state: Option<&str>) -> Result<ExitCode> {
+pub(super) async fn purge(ctx: &Context, queue: &str, state: Option<&str>, json: bool) -> Result<ExitCode> {
     let purge = Purge { state: state.map(str::parse::<JobState>).transpose()? };
     let name = QueueName::new(queue)?;
     let mut n_jobs = 0;
@@ -132,7 +142,7 @@ pub(super) async fn purge(ctx: &Context, queue: &str, state: Option<&str>) -> Re
         let step = queues::purge(ctx, &operator(), &name, &purge, &Origin::default()).await?;
         n_jobs += step.removed;
         if step.removed == 0 {
-            return Ok(super::print(&format!("{n_jobs} removed")));
+            return Ok(told("removed", n_jobs, json));
         }
     }
 }

@@ -4,6 +4,7 @@ mod dead;
 mod inspect;
 mod queues;
 mod work;
+mod worker;
 
 use crate::child::{Assignment, Duty};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -52,6 +53,13 @@ enum Command {
         /// Run suspects of a crash, one at a time.
         #[arg(long)]
         quarantine: bool,
+        /// Run no jobs, and maintain the queues.
+        #[arg(long, conflicts_with = "quarantine")]
+        maintenance: bool,
+        #[arg(long)]
+        max_tasks: u64,
+        #[arg(long, allow_hyphen_values = true)]
+        clock_correction_ms: i64,
     },
     /// Ask the running workers, over Redis.
     Inspect {
@@ -68,13 +76,21 @@ enum Command {
         queue: String,
         #[arg(long)]
         state: Option<String>,
-    },
-    /// Show every queue and how deep it is.
-    Queues {
-        /// One JSON document instead of a table.
+        /// One JSON document instead of a sentence.
         #[arg(long)]
         json: bool,
     },
+    /// Show every queue and how deep it is, or pause or resume one.
+    Queues {
+        #[command(subcommand)]
+        change: Option<queues::Change>,
+        /// One JSON document instead of a table.
+        #[arg(long, global = true)]
+        json: bool,
+    },
+    /// Tell a running worker what to do, wherever it runs; it hears within two seconds.
+    #[command(subcommand)]
+    Worker(worker::Tell),
 }
 
 #[derive(Debug, Args)]
@@ -123,16 +139,34 @@ impl Cli {
                 let flags = flags.settings();
                 with_settings(&flags, |settings| work::supervise(settings, &flags))
             }
-            Command::Child { worker_id, index, slots, supervisor_pid, nonce, black_box, quarantine } => {
-                let duty = if quarantine { Duty::Quarantine } else { Duty::Ordinary };
+            Command::Child {
+                worker_id,
+                index,
+                slots,
+                supervisor_pid,
+                nonce,
+                black_box,
+                quarantine,
+                maintenance,
+                max_tasks,
+                clock_correction_ms,
+            } => {
+                let duty = match (quarantine, maintenance) {
+                    (true, _) => Duty::Quarantine,
+                    (false, true) => Duty::Maintenance,
+                    (false, false) => Duty::Ordinary,
+                };
                 let nonce = Nonce(nonce);
-                let assignment = Assignment { worker_id, index, slots, supervisor_pid, nonce, black_box, duty };
+                let assignment =
+                    Assignment { worker_id, index, slots, supervisor_pid, nonce, black_box, duty, max_tasks, clock_correction_ms };
                 with_settings(&[], |settings| work::child(settings, assignment))
             }
             Command::Inspect { what, json } => with_context(async move |ctx| inspect::run(&ctx, what, json).await),
             Command::Dead(command) => with_context(async move |ctx| dead::run(&ctx, command).await),
-            Command::Purge { queue, state } => with_context(async move |ctx| dead::purge(&ctx, &queue, state.as_deref()).await),
-            Command::Queues { json } => with_context(async move |ctx| queues::run(&ctx, json).await),
+            Command::Purge { queue, state, json } => with_context(async move |ctx| dead::purge(&ctx, &queue, state.as_deref(), json).await),
+            Command::Queues { change: None, json } => with_context(async move |ctx| queues::run(&ctx, json).await),
+            Command::Queues { change: Some(change), json } => with_context(async move |ctx| queues::change(&ctx, &change, json).await),
+            Command::Worker(tell) => with_context(async move |ctx| worker::run(&ctx, &tell).await),
         }
     }
 }

@@ -1,15 +1,37 @@
-//! `queues`: every queue and how deep it is.
+//! `queues`: every queue and how deep it is; and to pause or resume one.
 
-use super::{print_json, print_table};
+use super::{operator, print, print_json, print_table};
+use clap::Subcommand;
 use serde::Serialize;
 use shared::{
     Context, Result,
+    accounts::Origin,
     jobs::{
         QueueName,
         engine::{depths, upkeep},
+        queues,
     },
 };
 use std::process::ExitCode;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Change {
+    /// Lease nothing more from a queue; what runs goes on.
+    Pause { queue: String },
+    /// Lease from it again.
+    Resume { queue: String },
+}
+
+pub(super) async fn change(ctx: &Context, change: &Change, json: bool) -> Result<ExitCode> {
+    let queue = match change {
+        Change::Pause { queue } => queues::pause(ctx, &operator(), &QueueName::new(queue)?, &Origin::default()).await?,
+        Change::Resume { queue } => queues::resume(ctx, &operator(), &QueueName::new(queue)?, &Origin::default()).await?,
+    };
+    if json {
+        return Ok(print_json(&queue));
+    }
+    Ok(print(&format!("{} is {}", queue.name, if queue.paused { "paused" } else { "open" })))
+}
 
 #[derive(Debug, Serialize)]
 struct Line {

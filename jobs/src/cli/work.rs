@@ -11,15 +11,21 @@ use tokio::runtime::{Builder, Runtime};
 /// Threads for leasing, heartbeats and settling in a child: one leases while the other writes.
 const ENGINE_THREADS: usize = 2;
 
+/// Threads of a supervisor: it writes the outcomes of all its children.
+const SUPERVISOR_THREADS: usize = 2;
+
 pub(super) fn supervise(settings: Settings, flags: &[(&'static str, String)]) -> ExitCode {
     drop(telemetry::logs::init(&settings));
-    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime starts");
-    finish(runtime, supervisor::run(settings, flags.to_vec()))
+    drop(telemetry::metrics::install());
+    let runtime = Builder::new_multi_thread().worker_threads(SUPERVISOR_THREADS).enable_all().build().expect("a runtime starts");
+    let code = run(&runtime, supervisor::run(settings, flags.to_vec()));
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    code
 }
 
 pub(super) fn child(settings: Settings, assignment: Assignment) -> ExitCode {
     drop(telemetry::logs::init(&settings));
-    drop(telemetry::metrics::install());
+    drop(telemetry::metrics::install_tally());
     log_panics();
     // Handlers have threads of their own: one that blocks them all stops neither heartbeats nor settling nor handing back.
     let handlers = Builder::new_multi_thread()
@@ -35,19 +41,17 @@ pub(super) fn child(settings: Settings, assignment: Assignment) -> ExitCode {
         .build()
         .expect("a runtime starts");
     let handle = handlers.handle().clone();
-    let code = finish(engine, async { child::run(Context::open(settings)?, assignment, handle).await });
-    handlers.shutdown_background();
+    let code = run(&engine, async { child::run(Context::open_lazily(settings)?, assignment, handle).await });
+    // Everything is settled and said: their threads end with the process, which costs less than stopping them, one by one, before.
+    std::mem::forget((engine, handlers));
     code
 }
 
-/// Does not wait for blocked threads at the end: what they do no longer counts.
-fn finish(runtime: Runtime, run: impl Future<Output = shared::Result<ExitCode>>) -> ExitCode {
-    let code = runtime.block_on(run).unwrap_or_else(|error| {
+fn run(runtime: &Runtime, work: impl Future<Output = shared::Result<ExitCode>>) -> ExitCode {
+    runtime.block_on(work).unwrap_or_else(|error| {
         tracing::error!(%error, "the process cannot go on");
         ExitCode::FAILURE
-    });
-    runtime.shutdown_timeout(Duration::from_millis(100));
-    code
+    })
 }
 
 /// A panic is caught and becomes an outcome; its place is worth a log line.

@@ -66,6 +66,22 @@ pub async fn block(_: JobContext, payload: Block) -> Outcome {
     done("null")
 }
 
+/// Most that one `debug.leak` takes, in MiB.
+const LEAK_MAX_MB: usize = 1_024;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Leak {
+    pub mb: usize,
+}
+
+/// `debug.leak`: takes so much memory and never gives it back.
+pub async fn leak(_: JobContext, payload: Leak) -> Outcome {
+    // Not zeroes: pages that nobody wrote to are not resident.
+    std::mem::forget(vec![1_u8; payload.mb.min(LEAK_MAX_MB) << 20]);
+    done("null")
+}
+
 fn done(json: &str) -> Outcome {
     Outcome::Done(RawValue::from_string(json.to_owned()).expect("a literal that is JSON"))
 }

@@ -38,11 +38,11 @@ pub(super) fn begin(crew: &Arc<Crew>, plan: &Plan, ended: Ended) {
 
 /// What the end of its child means for each attempt that ran there; `None` when the child left nothing behind.
 fn wreck(plan: &Plan, ended: &Ended, order: Order) -> Option<Wreck> {
-    if ended.status.as_ref().is_ok_and(std::process::ExitStatus::success) {
+    if ended.is_in_order() || plan.duty == Duty::Maintenance {
         return None;
     }
     let company = match plan.duty {
-        Duty::Ordinary => Company::Shared,
+        Duty::Ordinary | Duty::Maintenance => Company::Shared,
         Duty::Quarantine => Company::Alone,
     };
     let fate = |running: &Running| match running.limit {

@@ -1,13 +1,14 @@
-//! One child process as its parent sees it: started afresh by exec (not forked), told by signals, asked over its pipes.
-//! The pipe on its standard input is also its lifeline: when the parent dies, however, it ends, and so does the child.
+//! One child process as its parent sees it: started afresh by exec (not forked), told by signals and over its standard input, which
+//! is also its lifeline: when the parent dies, however, that pipe ends, and so does the child.
 
-use super::{Order, Plan};
+use super::{Crew, Order, Plan, pulse::Line};
 use crate::{
     black_box::BlackBox,
     child::{
         Duty,
-        stopping::{COLD_WITHIN, warm_within},
+        stopping::{COLD_WITHIN, REPLACED, warm_within},
     },
+    link::{self, News, Told, Wish},
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -16,7 +17,7 @@ use nix::{
 use shared::{
     config::Settings,
     ids::JobId,
-    jobs::engine::{Nonce, salvage::Running},
+    jobs::engine::{Nonce, QueueRow, salvage::Running},
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -26,72 +27,28 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::BufReader,
     process::{Child, ChildStdin, ChildStdout, Command},
-    sync::{Mutex, watch},
+    sync::{mpsc, watch},
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
-/// Longest answer that is believed.
-const ANSWER_MAX: usize = 16 << 20;
 /// How often a child's black box is looked at for attempts that will not end.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// An attempt that is past its limit is stopped in its child, unless it blocks its thread: so long after, it is.
 const OVERDUE: Duration = Duration::from_secs(1);
-
-/// The way to ask whichever child is in one place right now; empty between children.
-#[derive(Debug, Default)]
-pub(super) struct Pulse {
-    pipes: Mutex<Option<Pipes>>,
-}
-
-#[derive(Debug)]
-struct Pipes {
-    to_child: ChildStdin,
-    from_child: BufReader<ChildStdout>,
-}
-
-impl Pulse {
-    /// The child's metrics in Prometheus' text form; `None` when there is no child or it does not answer.
-    pub(super) async fn metrics(&self) -> Option<String> {
-        let mut pipes = self.pipes.lock().await;
-        match tokio::time::timeout(ANSWER_TIMEOUT, ask(pipes.as_mut()?)).await {
-            Ok(Ok(text)) => Some(text),
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "a child's metrics could not be read");
-                None
-            }
-            Err(_) => {
-                tracing::warn!("a child does not answer");
-                None
-            }
-        }
-    }
-
-    pub(super) async fn is_beating(&self) -> bool {
-        self.pipes.lock().await.is_some()
-    }
-}
-
-async fn ask(pipes: &mut Pipes) -> io::Result<String> {
-    pipes.to_child.write_all(b"metrics\n").await?;
-    let mut length = String::new();
-    pipes.from_child.read_line(&mut length).await?;
-    let length: usize = length.trim().parse().map_err(io::Error::other)?;
-    if length > ANSWER_MAX {
-        return Err(io::Error::other("the answer is too long"));
-    }
-    let mut text = vec![0; length];
-    pipes.from_child.read_exact(&mut text).await?;
-    String::from_utf8(text).map_err(io::Error::other)
-}
+/// What a pipe holds.
+const PIPE_BYTES: usize = 64 << 10;
+/// What a child that has ended wrote before is there already.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub(super) struct ChildProcess {
     child: Child,
     pid: Pid,
-    pulse: Arc<Pulse>,
+    pipes: Option<(ChildStdin, ChildStdout)>,
+    pub(super) line: Arc<Line>,
+    told: Option<(watch::Receiver<Wish>, mpsc::Receiver<Told>)>,
     nonce: Nonce,
     black_box: BlackBox,
 }
@@ -108,13 +65,23 @@ pub(super) struct Ended {
 }
 
 impl Ended {
+    /// Whether it ended as it was to, with everything settled.
+    pub(super) fn is_in_order(&self) -> bool {
+        self.status.as_ref().is_ok_and(|status| status.success()) || self.is_replaced()
+    }
+
+    /// Whether it has made room for its successor.
+    pub(super) fn is_replaced(&self) -> bool {
+        self.status.as_ref().is_ok_and(|status| status.code() == Some(REPLACED.into()))
+    }
+
     pub(super) fn how(&self) -> String {
         self.status.as_ref().map_or_else(ToString::to_string, ToString::to_string)
     }
 }
 
 impl ChildProcess {
-    pub(super) async fn start(plan: &Plan, pulse: &Arc<Pulse>) -> io::Result<Self> {
+    pub(super) fn start(crew: &Crew, plan: &Plan, wish: Wish) -> io::Result<Self> {
         let (nonce, black_box) = (Nonce::new(), BlackBox::new()?);
         // The running program itself, even if its file was replaced meanwhile.
         let mut command = Command::new("/proc/self/exe");
@@ -122,8 +89,12 @@ impl ChildProcess {
         command.args(["--worker-id", &plan.worker_id.to_string(), "--index", &plan.index.to_string()]);
         command.args(["--slots", &plan.slots.to_string(), "--supervisor-pid", &process::id().to_string()]);
         command.args(["--nonce", &nonce.to_string()]).arg("--black-box").arg(black_box.path());
-        if plan.duty == Duty::Quarantine {
-            command.arg("--quarantine");
+        command.args(["--max-tasks", &plan.max_tasks.to_string()]);
+        command.args(["--clock-correction-ms", &crew.ctx.clock.correction_ms().to_string()]);
+        match plan.duty {
+            Duty::Ordinary => {}
+            Duty::Quarantine => drop(command.arg("--quarantine")),
+            Duty::Maintenance => drop(command.arg("--maintenance")),
         }
         command.envs(plan.flags.iter().map(|(name, value)| (name, value)));
         // A group of its own: what a terminal sends to the group is for the supervisor.
@@ -134,22 +105,39 @@ impl ChildProcess {
         let (Some(to_child), Some(from_child)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(io::Error::other("the child has no pipes"));
         };
-        tracing::info!(index = plan.index, pid = pid.as_raw(), slots = plan.slots, "a child is up");
-        *pulse.pipes.lock().await = Some(Pipes { to_child, from_child: BufReader::new(from_child) });
-        Ok(Self { child, pid, pulse: Arc::clone(pulse), nonce, black_box })
+        tracing::debug!(index = plan.index, pid = pid.as_raw(), "a child is started");
+        let (line, wishes, questions) = Line::new(pid.as_raw().unsigned_abs(), wish);
+        let (pipes, told) = (Some((to_child, from_child)), Some((wishes, questions)));
+        Ok(Self { child, pid, pipes, line, told, nonce, black_box })
     }
 
     /// Hands orders on until the child has ended; returns how it ended. A child that does not stop in its time is killed.
-    pub(super) async fn run(mut self, order: &mut watch::Receiver<Order>, settings: &Settings) -> Ended {
+    /// What the child tells goes to `news`.
+    pub(super) async fn run(mut self, world: World, news: mpsc::Sender<(Arc<Line>, News)>) -> Ended {
+        let World { mut order, queues, settings, crew } = world;
         let mut kill_at = None;
-        self.tell(*order.borrow_and_update(), settings, &mut kill_at);
+        let ((to_child, from_child), (wishes, questions)) = self.pipes.take().zip(self.told.take()).expect("it is run once");
+        let speaking = speak(to_child, wishes, questions, queues);
+        let line = Arc::clone(&self.line);
+        let mut hearing = Box::pin(hear(from_child, line, crew, news));
+        let mut speaking = Box::pin(speaking);
+        let (mut is_heard, mut is_spoken_to) = (true, true);
+        self.tell(*order.borrow_and_update(), &settings, &mut kill_at);
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut seen, mut overdue) = (HashMap::new(), HashSet::new());
         let status = loop {
             tokio::select! {
                 status = self.child.wait() => break status,
-                Ok(()) = order.changed() => self.tell(*order.borrow_and_update(), settings, &mut kill_at),
+                result = &mut hearing, if is_heard => {
+                    is_heard = false;
+                    log_broken(self.pid, result);
+                }
+                result = &mut speaking, if is_spoken_to => {
+                    is_spoken_to = false;
+                    log_broken(self.pid, result);
+                }
+                Ok(()) = order.changed() => self.tell(*order.borrow_and_update(), &settings, &mut kill_at),
                 () = sleep_until(kill_at.unwrap_or_else(Instant::now)), if kill_at.is_some() => {
                     kill_at = None;
                     tracing::error!(pid = self.pid.as_raw(), "a child is killed: it did not stop in its time");
@@ -164,7 +152,10 @@ impl ChildProcess {
                 }
             }
         };
-        *self.pulse.pipes.lock().await = None;
+        if is_heard {
+            // Its last words may still be in the pipe.
+            drop(tokio::time::timeout(LAST_WORDS, hearing).await);
+        }
         Ended { pid: self.pid.as_raw().unsigned_abs(), nonce: self.nonce, status, running: self.running(), overdue }
     }
 
@@ -178,12 +169,12 @@ impl ChildProcess {
     /// Sends the order on, and notes until when it must be carried out.
     fn tell(&self, order: Order, settings: &Settings, kill_at: &mut Option<Instant>) {
         let (signal, within) = match order {
-            Order::Run => return,
-            Order::Quiet => (Signal::SIGTSTP, None),
-            Order::Warm => (Signal::SIGTERM, Some(warm_within(settings))),
-            Order::Cold => (Signal::SIGQUIT, Some(COLD_WITHIN)),
+            // A signal would stop a child that is not ready for it yet.
+            Order::Run | Order::Quiet => return self.line.wish(|wish| wish.is_quiet = order == Order::Quiet),
+            Order::Warm => (Signal::SIGTERM, warm_within(settings)),
+            Order::Cold => (Signal::SIGQUIT, COLD_WITHIN),
         };
-        *kill_at = within.map(|within| Instant::now() + within);
+        *kill_at = Some(Instant::now() + within);
         self.signal(signal);
     }
 
@@ -192,6 +183,68 @@ impl ChildProcess {
         if let Err(error) = kill(self.pid, signal) {
             tracing::warn!(pid = self.pid.as_raw(), %error, "a child could not be told");
         }
+    }
+}
+
+/// What a child hears of besides its own line.
+#[derive(Debug)]
+pub(super) struct World {
+    order: watch::Receiver<Order>,
+    queues: watch::Receiver<Vec<QueueRow>>,
+    settings: Arc<Settings>,
+    crew: Arc<Crew>,
+}
+
+impl World {
+    pub(super) fn new(crew: &Arc<Crew>) -> Self {
+        let settings = Arc::clone(&crew.ctx.settings());
+        Self { order: crew.order.clone(), queues: crew.queues.clone(), settings, crew: Arc::clone(crew) }
+    }
+}
+
+/// Tells the child what is wished and asked, and which queues to consume, until it hears no more.
+async fn speak(
+    mut to_child: ChildStdin,
+    mut wishes: watch::Receiver<Wish>,
+    mut questions: mpsc::Receiver<Told>,
+    mut queues: watch::Receiver<Vec<QueueRow>>,
+) -> io::Result<()> {
+    queues.mark_changed();
+    wishes.mark_changed();
+    loop {
+        let told = tokio::select! {
+            Ok(()) = queues.changed() => {
+                let rows = queues.borrow_and_update();
+                Told::Queues(rows.iter().filter(|row| !row.is_remote).map(|row| row.name.to_string()).collect())
+            }
+            Ok(()) = wishes.changed() => Told::Wish(*wishes.borrow_and_update()),
+            Some(question) = questions.recv() => question,
+        };
+        link::write(&mut to_child, &told).await?;
+    }
+}
+
+async fn hear(from_child: ChildStdout, line: Arc<Line>, crew: Arc<Crew>, tell: mpsc::Sender<(Arc<Line>, News)>) -> io::Result<()> {
+    let mut from_child = BufReader::with_capacity(PIPE_BYTES, from_child);
+    while let Some(news) = link::read(&mut from_child).await? {
+        if let News::Write { batch, n_bytes } = news {
+            let bytes = link::read_bytes(&mut from_child, n_bytes).await?;
+            let (crew, line) = (Arc::clone(&crew), Arc::clone(&line));
+            tokio::spawn(async move {
+                let unwritten = crew.scribes.write(&crew.ctx, &bytes).await;
+                line.answer(Told::Written { batch, unwritten }).await;
+            });
+            continue;
+        }
+        line.hear(&news);
+        drop(tell.send((Arc::clone(&line), news)).await);
+    }
+    Ok(())
+}
+
+fn log_broken(pid: Pid, result: io::Result<()>) {
+    if let Err(error) = result {
+        tracing::debug!(pid = pid.as_raw(), %error, "the pipe to a child broke");
     }
 }
 

@@ -10,6 +10,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use shared::telemetry::{self, metrics::MetricsHandle};
 use std::{convert::Infallible, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
@@ -25,13 +26,19 @@ const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 struct State {
     pulses: Pulses,
     order: watch::Receiver<Order>,
+    recorder: MetricsHandle,
 }
 
 /// Binds, and returns what serves for as long as it is polled.
-pub(super) async fn bind(addr: SocketAddr, pulses: Pulses, order: watch::Receiver<Order>) -> io::Result<impl Future<Output = ()> + Send> {
+pub(super) async fn bind(
+    addr: SocketAddr,
+    pulses: Pulses,
+    order: watch::Receiver<Order>,
+    recorder: MetricsHandle,
+) -> io::Result<impl Future<Output = ()> + Send> {
     let listener = TcpListener::bind(addr).await?;
     tracing::info!(addr = %listener.local_addr()?, "health and metrics are served");
-    Ok(serve(listener, Arc::new(State { pulses, order })))
+    Ok(serve(listener, Arc::new(State { pulses, order, recorder })))
 }
 
 async fn serve(listener: TcpListener, state: Arc<State>) {
@@ -64,20 +71,17 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Respons
     }
     Ok(match request.uri().path() {
         "/healthz" | "/health" => plain(StatusCode::OK, "application/json", r#"{"status":"ok"}"#.to_owned()),
-        "/readyz" => readiness(&state).await,
+        "/readyz" => readiness(&state),
         "/metrics" => metrics(&state).await,
         _ => plain(StatusCode::NOT_FOUND, "text/plain", "there is /healthz, /readyz and /metrics".to_owned()),
     })
 }
 
 /// Ready while every child is up and the worker leases.
-async fn readiness(state: &State) -> Response<Full<Bytes>> {
+fn readiness(state: &State) -> Response<Full<Bytes>> {
     let is_draining = *state.order.borrow() != Order::Run;
-    let mut n_up = 0;
     let pulses = &state.pulses.ordinary;
-    for pulse in pulses {
-        n_up += usize::from(pulse.is_beating().await);
-    }
+    let n_up = pulses.iter().filter(|pulse| pulse.is_beating()).count();
     let (status, word) = match (is_draining, n_up == pulses.len()) {
         (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
         (false, true) => (StatusCode::OK, "ready"),
@@ -87,13 +91,16 @@ async fn readiness(state: &State) -> Response<Full<Bytes>> {
 }
 
 async fn metrics(state: &State) -> Response<Full<Bytes>> {
-    let mut texts = Vec::new();
-    for (index, pulse) in state.pulses.ordinary.iter().chain(&state.pulses.wards).enumerate() {
-        if let Some(text) = pulse.metrics().await {
-            texts.push((index, text));
-        }
+    telemetry::process::observe();
+    let (mut texts, mut past) = (vec![("supervisor".to_owned(), state.recorder.render())], Vec::new());
+    let Pulses { ordinary, wards, maintenance } = &state.pulses;
+    let all = ordinary.iter().chain(wards).enumerate().map(|(index, pulse)| (index.to_string(), pulse));
+    for (label, pulse) in all.chain([("maintenance".to_owned(), maintenance)]) {
+        let (present, gone) = pulse.metrics().await;
+        texts.extend(present.into_iter().map(|text| (label.clone(), text)));
+        past.extend(gone);
     }
-    plain(StatusCode::OK, PROMETHEUS_TEXT, exposition::merge(&texts))
+    plain(StatusCode::OK, PROMETHEUS_TEXT, exposition::merge(&texts, &past))
 }
 
 fn plain(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {

@@ -5,40 +5,49 @@ mod aftermath;
 mod child_process;
 mod exposition;
 mod http;
+mod place;
+mod presence;
+mod pulse;
 mod quarantine;
+mod signals;
 
 use crate::child::Duty;
-use child_process::{ChildProcess, Pulse};
+use place::Place;
+use pulse::Pulse;
 use shared::{
-    Context, Error, Result,
+    Context, Result,
     config::Settings,
     ids::WorkerId,
     jobs::{
         QueueName,
-        engine::{QueueRow, discovery},
+        engine::{QueueRow, discovery, relay::Scribes, timekeeping},
         workers,
     },
     redis::Redis,
+    telemetry::{self, service},
 };
+use signals::Signals;
 use std::{
     process::ExitCode,
-    sync::Arc,
-    time::{Duration, Instant},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::{Notify, watch},
+    sync::{Notify, Semaphore, mpsc, watch},
     task::JoinSet,
+    time::interval,
 };
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-/// Wait before a child that died is started again: doubles from the first to the last while children die young.
-const RESTART_FIRST: Duration = Duration::from_millis(100);
-const RESTART_LAST: Duration = Duration::from_secs(10);
-/// A child that lived so long did not die young.
-const GROWN_UP: Duration = Duration::from_secs(10);
+/// Successors that are started at once, in all places: more would slow each other down, and what runs.
+const STARTS_MAX: usize = 2;
+/// How often the children of a worker that starts are looked at.
+const READY_EVERY: Duration = Duration::from_millis(50);
 
-/// What the children are to do; only ever goes forward.
+/// What the children are to do; only ever goes forward, but for the way out of [`Order::Quiet`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Order {
     Run,
@@ -54,6 +63,8 @@ struct Plan {
     index: usize,
     slots: usize,
     duty: Duty,
+    /// Jobs after which the next child that is started is replaced; 0 = never.
+    max_tasks: u64,
     /// Settings that came as flags.
     flags: Vec<(&'static str, String)>,
 }
@@ -68,9 +79,25 @@ struct Crew {
     suspects: Notify,
     /// What is being done about children that crashed.
     aftermaths: TaskTracker,
+    /// Has the list of queues read again.
+    unknown_queue: Notify,
+    starts: Arc<Semaphore>,
+    /// Write successes for the children.
+    scribes: Scribes,
+    /// Deliveries that succeeded in children that are gone, and that ended otherwise there.
+    past: (AtomicU64, AtomicU64),
 }
 
 impl Crew {
+    fn count_past(&self, n_done: u64, n_failed: u64) {
+        self.past.0.fetch_add(n_done, Ordering::Relaxed);
+        self.past.1.fetch_add(n_failed, Ordering::Relaxed);
+    }
+
+    fn past(&self) -> (u64, u64) {
+        (self.past.0.load(Ordering::Relaxed), self.past.1.load(Ordering::Relaxed))
+    }
+
     /// The queues this worker consumes, as far as they are known.
     fn queues(&self) -> Vec<QueueName> {
         self.rows().into_iter().map(|row| row.name).collect()
@@ -95,36 +122,86 @@ pub async fn run(settings: Settings, flags: Vec<(&'static str, String)>) -> Resu
     Redis::open(&settings)?.refuse_eviction(settings.profile.is_development()).await?;
     let order = watch::Sender::new(Order::Run);
     let worker_id = WorkerId::new();
-    let ctx = Context::open_spare(settings.clone())?;
-    let (rows, queues) = watch::channel(Vec::new());
-    let _discovery = discover(&ctx, rows);
-    let crew = Arc::new(Crew { ctx, order: order.subscribe(), queues, suspects: Notify::new(), aftermaths: TaskTracker::new() });
-    let mut pulses = Vec::new();
+    let (crew, _upkeep) = gather(&settings, order.subscribe())?;
+    // Before anything is leased: children begin with this process's clock.
+    timekeeping::look(&crew.ctx).await;
     let mut children = JoinSet::new();
     let slots = deal(settings.worker_concurrency, settings.worker_children());
-    let next_index = slots.len();
+    let (n_children, max_tasks) = (slots.len(), settings.worker_max_tasks_per_child);
+    let plan = Plan { worker_id, index: n_children, slots: 1, duty: Duty::Ordinary, max_tasks, flags };
+    let mut ordinary = Vec::new();
     for (index, slots) in slots.into_iter().enumerate() {
-        let plan = Plan { worker_id, index, slots, duty: Duty::Ordinary, flags: flags.clone() };
+        let plan = Plan { index, slots, max_tasks: first_share(max_tasks, index, n_children), ..plan.clone() };
         let pulse = Arc::new(Pulse::default());
-        pulses.push(Arc::clone(&pulse));
-        children.spawn(keep_alive(Arc::clone(&crew), plan, pulse));
+        children.spawn(Place::new(&crew, plan, &pulse).keep());
+        ordinary.push(pulse);
     }
-    tracing::info!(%worker_id, n_children = pulses.len(), concurrency = settings.worker_concurrency, "the worker is up");
-    let plan = Plan { worker_id, index: next_index, slots: 1, duty: Duty::Quarantine, flags };
+    tracing::info!(%worker_id, n_children, concurrency = settings.worker_concurrency, "the worker is up");
+    let maintenance = Arc::new(Pulse::default());
+    children.spawn(Place::new(&crew, Plan { duty: Duty::Maintenance, slots: 0, ..plan.clone() }, &maintenance).keep());
     let wards: Vec<Arc<Pulse>> = (0..settings.worker_quarantine_children).map(|_| Arc::default()).collect();
-    children.spawn(quarantine::run(Arc::clone(&crew), plan, wards.clone()));
-    let _http = serve_http(&settings, Pulses { ordinary: pulses, wards }, order.subscribe()).await;
+    children.spawn(quarantine::run(Arc::clone(&crew), Plan { duty: Duty::Quarantine, ..plan }, wards.clone()));
+    let (told, mut from_afar) = mpsc::channel(1);
+    let presence = presence::spawn(&crew, worker_id, told);
+    let _telling = AbortOnDropHandle::new(tokio::spawn(tell_service_manager(ordinary.clone(), order.subscribe())));
+    let _http = serve_http(&settings, Pulses { ordinary, wards, maintenance }, order.subscribe()).await;
     loop {
         tokio::select! {
             heard = signals.next() => raise(&order, heard),
+            Some(heard) = from_afar.recv() => raise(&order, heard),
             ended = children.join_next() => if ended.is_none() { break },
         }
     }
     tracing::info!("all children have ended");
     crew.aftermaths.close();
     crew.aftermaths.wait().await;
+    drop(presence);
     take_off_the_list(&crew.ctx, worker_id).await;
     Ok(ExitCode::SUCCESS)
+}
+
+fn gather(settings: &Settings, order: watch::Receiver<Order>) -> Result<(Arc<Crew>, AbortOnDropHandle<()>)> {
+    let (rows, queues) = watch::channel(Vec::new());
+    let crew = Arc::new(Crew {
+        ctx: Context::open_spare(settings.clone())?,
+        order,
+        queues,
+        suspects: Notify::new(),
+        aftermaths: TaskTracker::new(),
+        unknown_queue: Notify::new(),
+        starts: Arc::new(Semaphore::new(STARTS_MAX)),
+        scribes: Scribes::new(settings.worker_children() + 1),
+        past: (AtomicU64::new(0), AtomicU64::new(0)),
+    });
+    let ours = Arc::clone(&crew);
+    let upkeep = tokio::spawn(async move {
+        tokio::join!(discovery::discover(&ours.ctx, &rows, &ours.unknown_queue), timekeeping::follow(&ours.ctx));
+    });
+    Ok((crew, AbortOnDropHandle::new(upkeep)))
+}
+
+/// Ready is a worker whose children all are, for the first time.
+async fn tell_service_manager(pulses: Vec<Arc<Pulse>>, mut order: watch::Receiver<Order>) {
+    let mut ticks = interval(READY_EVERY);
+    let mut is_ready = false;
+    tokio::select! {
+        () = service::keep_alive() => {}
+        () = async {
+            loop {
+                tokio::select! {
+                    _ = ticks.tick(), if !is_ready => {
+                        is_ready = pulses.iter().all(|pulse| pulse.is_beating());
+                        if is_ready {
+                            service::ready();
+                        }
+                    }
+                    _ = order.wait_for(|order| *order >= Order::Warm) => break,
+                }
+            }
+            service::stopping();
+            service::keep_alive().await;
+        } => {}
+    }
 }
 
 /// A worker that ends in order is not to be shown as lost. Best effort: the entry expires by itself.
@@ -139,48 +216,30 @@ fn deal(slots: usize, n_children: usize) -> Vec<usize> {
     (0..n_children).map(|index| slots / n_children + usize::from(index < slots % n_children)).collect()
 }
 
-/// A second warm stop is a cold one.
-fn raise(order: &watch::Sender<Order>, heard: Order) {
-    let now = *order.borrow();
-    let next = if heard == Order::Warm && now >= Order::Warm { Order::Cold } else { heard.max(now) };
-    if next != now {
-        tracing::info!(order = ?next, "told to stop");
-        order.send_replace(next);
-    }
+/// Jobs that the first child of a place may run: spread over the children, so that they are never all replaced at once.
+fn first_share(max_tasks: u64, index: usize, n_children: usize) -> u64 {
+    let (place, n_places) = (index as u64 + 1, n_children as u64);
+    (max_tasks * place).div_ceil(n_places)
 }
 
-/// Runs one child after the other until the worker stops.
-async fn keep_alive(crew: Arc<Crew>, plan: Plan, pulse: Arc<Pulse>) {
-    let mut order = crew.order.clone();
-    let mut pause = RESTART_FIRST;
-    loop {
-        let started = Instant::now();
-        match ChildProcess::start(&plan, &pulse).await {
-            Ok(child) => {
-                let ended = child.run(&mut order, &crew.ctx.settings()).await;
-                let is_told = *order.borrow() >= Order::Warm;
-                if !is_told {
-                    tracing::error!(index = plan.index, status = ended.how(), "a child ended by itself; another takes its place");
-                }
-                aftermath::begin(&crew, &plan, ended);
-                if is_told {
-                    return;
-                }
-            }
-            Err(error) => tracing::error!(index = plan.index, %error, "a child could not be started"),
-        }
-        pause = if started.elapsed() >= GROWN_UP { RESTART_FIRST } else { (pause * 2).min(RESTART_LAST) };
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            _ = order.wait_for(|order| *order >= Order::Warm) => return,
-        }
+/// A second warm stop is a cold one. A quiet worker may be told to go on; one that stops may not.
+fn raise(order: &watch::Sender<Order>, heard: Order) {
+    let now = *order.borrow();
+    let next = match (heard, now) {
+        (Order::Warm, Order::Warm | Order::Cold) => Order::Cold,
+        (Order::Run, Order::Quiet) => Order::Run,
+        (heard, now) => heard.max(now),
+    };
+    if next != now {
+        tracing::info!(order = ?next, "told");
+        order.send_replace(next);
     }
 }
 
 /// Serves `WORKER_METRICS_ADDR`; a second worker on the same host finds it taken, and goes on without.
 async fn serve_http(settings: &Settings, pulses: Pulses, order: watch::Receiver<Order>) -> Option<AbortOnDropHandle<()>> {
     let addr = settings.worker_metrics_addr?;
-    match http::bind(addr, pulses, order).await {
+    match http::bind(addr, pulses, order, telemetry::metrics::install()).await {
         Ok(serving) => Some(AbortOnDropHandle::new(tokio::spawn(serving))),
         Err(error) => {
             tracing::warn!(%addr, %error, "health and metrics are not served");
@@ -189,48 +248,13 @@ async fn serve_http(settings: &Settings, pulses: Pulses, order: watch::Receiver<
     }
 }
 
-fn discover(ctx: &Context, rows: watch::Sender<Vec<QueueRow>>) -> AbortOnDropHandle<()> {
-    let ctx = ctx.clone();
-    AbortOnDropHandle::new(tokio::spawn(async move { discovery::discover(&ctx, &rows, &Notify::new()).await }))
-}
-
-/// The ways to ask the children: those that are always there, and those that run suspects now and then.
+/// The ways to ask the children: those that are always there, those that run suspects now and then, the
+/// one that runs no jobs.
 #[derive(Debug)]
 struct Pulses {
     ordinary: Vec<Arc<Pulse>>,
     wards: Vec<Arc<Pulse>>,
-}
-
-/// The signals a supervisor acts on.
-#[derive(Debug)]
-struct Signals {
-    quiet: Signal,
-    warm: Signal,
-    interrupt: Signal,
-    cold: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self> {
-        let on = |kind: SignalKind| signal(kind).map_err(Error::internal);
-        Ok(Self {
-            quiet: on(SignalKind::from_raw(nix::libc::SIGTSTP))?,
-            warm: on(SignalKind::terminate())?,
-            // Ctrl-C means the same: the children are in groups of their own and do not get it.
-            interrupt: on(SignalKind::interrupt())?,
-            cold: on(SignalKind::quit())?,
-        })
-    }
-
-    async fn next(&mut self) -> Order {
-        tokio::select! {
-            Some(()) = self.quiet.recv() => Order::Quiet,
-            Some(()) = self.warm.recv() => Order::Warm,
-            Some(()) = self.interrupt.recv() => Order::Warm,
-            Some(()) = self.cold.recv() => Order::Cold,
-            else => std::future::pending().await,
-        }
-    }
+    maintenance: Arc<Pulse>,
 }
 
 #[cfg(test)]
@@ -244,11 +268,25 @@ mod tests {
     }
 
     #[test]
+    fn first_children_are_replaced_one_after_the_other() {
+        let shares = |max_tasks| (0..4).map(|index| first_share(max_tasks, index, 4)).collect::<Vec<_>>();
+        assert_eq!(shares(1_000), [250, 500, 750, 1_000]);
+        assert_eq!(shares(1), [1, 1, 1, 1]);
+        assert_eq!(shares(0), [0, 0, 0, 0], "without end");
+    }
+
+    #[test]
     fn orders_go_forward_and_a_second_term_is_cold() {
         let order = watch::Sender::new(Order::Run);
-        for (heard, expected) in
-            [(Order::Quiet, Order::Quiet), (Order::Warm, Order::Warm), (Order::Quiet, Order::Warm), (Order::Warm, Order::Cold)]
-        {
+        for (heard, expected) in [
+            (Order::Quiet, Order::Quiet),
+            (Order::Run, Order::Run),
+            (Order::Quiet, Order::Quiet),
+            (Order::Warm, Order::Warm),
+            (Order::Quiet, Order::Warm),
+            (Order::Run, Order::Warm),
+            (Order::Warm, Order::Cold),
+        ] {
             raise(&order, heard);
             assert_eq!(*order.borrow(), expected);
         }

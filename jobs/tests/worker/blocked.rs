@@ -3,7 +3,7 @@
 
 use crate::world::{World, gone};
 use serde_json::json;
-use shared::jobs::JobState;
+use shared::{ids::JobId, jobs::JobState};
 use std::thread::available_parallelism;
 
 /// As many as the child has threads for handlers.
@@ -57,6 +57,38 @@ async fn a_child_that_a_job_blocks_past_its_limit_is_replaced_and_only_that_job_
         let job = world.until(*id, JobState::Succeeded).await;
         assert!(world.failed_attempts(*id).await.is_empty(), "{job:?}");
     }
-    let long = world.until_job(neighbours[0], "run again", |job| job.attempt == 2).await;
+    let long = world.until_job(neighbours[0], "run again", |job| job.attempt >= 2).await;
     assert!(world.failed_attempts(long.id).await.is_empty(), "it was interrupted for another's sake");
+}
+
+#[tokio::test]
+async fn a_child_that_is_killed_for_one_job_harms_no_other_child_and_its_neighbours_finish_elsewhere() {
+    let world = World::new().await;
+    let settings =
+        [("WORKER_CHILDREN", "2"), ("WORKER_CONCURRENCY", "4"), ("WORKER_PREFETCH_MULTIPLIER", "2"), ("WORKER_LEASE_MS", "60000")];
+    let _worker = world.worker(&settings);
+    world.children(2, &[]).await;
+    let block = json!({"kind": "debug.block", "payload": {"ms": 60_000}, "timeout_ms": 2_000, "retry": {"max_attempts": 1}});
+    let blocking = world.submit(block).await;
+    let nonce = world.until_leased(1, 1).await.remove(0).nonce;
+    for _ in 0..7 {
+        world.sleep(4_000).await;
+    }
+    // Both children hold four and run two.
+    let (with_it, apart): (Vec<_>, Vec<_>) = world.until_leased(8, 4).await.into_iter().partition(|lease| lease.nonce == nonce);
+    assert_eq!((with_it.len(), apart.len()), (4, 4));
+    let job = world.until(blocking, JobState::Dead).await;
+    assert_eq!(job.error.unwrap().code, "timeout");
+    let finish = async |id: JobId| {
+        let job = world.until(id, JobState::Succeeded).await;
+        assert!(world.failed_attempts(id).await.is_empty(), "{job:?}");
+        job.attempt
+    };
+    for lease in apart {
+        assert_eq!(finish(lease.job_id).await, 1, "another child's job ran on, or waited on");
+    }
+    for lease in with_it.iter().filter(|lease| lease.job_id != blocking) {
+        let attempt = finish(lease.job_id).await;
+        assert!(attempt >= 2 || !lease.is_started, "it was interrupted and ran again");
+    }
 }

@@ -15,7 +15,7 @@ async fn a_warm_stop_finishes_what_runs_and_hands_the_rest_back_unspent() {
         waiting.push(world.sleep(1).await);
     }
     // They are leased ahead: one slot, four times the prefetch.
-    world.reserved(3).await;
+    world.until_leased(4, 1).await;
     worker.signal(Signal::SIGTERM);
     assert!(worker.ended().await);
     assert!(world.workers().await.is_empty(), "a worker that ended in order is not lost");
@@ -94,4 +94,38 @@ async fn leases_are_kept_alive_while_draining() {
     assert!(worker.ended().await);
     let job = world.job(id).await;
     assert_eq!((job.state, job.attempt), (JobState::Succeeded, 1), "{job:?}");
+}
+
+#[tokio::test]
+async fn a_quiet_worker_leases_again_when_it_is_told_to_go_on() {
+    let world = World::new().await;
+    let worker = world.worker(&[]);
+    world.children(1, &[]).await;
+    worker.signal(Signal::SIGTSTP);
+    world.until_state(WorkerState::Quiet).await;
+    let id = world.echo().await;
+    worker.signal(Signal::SIGCONT);
+    world.until(id, JobState::Succeeded).await;
+}
+
+#[tokio::test]
+async fn a_worker_is_told_from_afar_to_go_quiet_to_go_on_and_to_stop() {
+    let world = World::new().await;
+    let worker = world.worker(&[]);
+    world.children(1, &[]).await;
+    let tell = async |action: &str| {
+        let id = world.workers().await[0].id.to_string();
+        let output = world.command().args(["worker", action, &id]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    tell("quiet").await;
+    world.until_state(WorkerState::Quiet).await;
+    let id = world.echo().await;
+    tell("resume").await;
+    world.until(id, JobState::Succeeded).await;
+    let running = world.sleep(1_000).await;
+    world.until(running, JobState::Running).await;
+    tell("stop").await;
+    assert!(worker.ended().await);
+    assert_eq!(world.job(running).await.state, JobState::Succeeded, "what runs is finished");
 }

@@ -69,6 +69,14 @@ async fn the_command_line_shows_workers_and_queues() {
     let (_, queues) = ask(&["queues"]);
     let line: Vec<&str> = queues.lines().find(|line| line.starts_with("default")).unwrap().split_whitespace().collect();
     assert_eq!(line, ["default", "open", "0", "0", "1"]);
+    assert_eq!(ask(&["queues", "pause", "default"]), (Some(0), "default is paused\n".to_owned()));
+    assert!(ask(&["queues", "--json"]).1.contains(r#""paused": true"#));
+    let resumed: serde_json::Value = serde_json::from_str(&ask(&["queues", "resume", "default", "--json"]).1).unwrap();
+    assert_eq!((&resumed["name"], &resumed["paused"]), (&json!("default"), &json!(false)));
+    for what in ["active", "reserved", "stats", "ping"] {
+        let all: serde_json::Value = serde_json::from_str(&ask(&["inspect", what, "--json"]).1).unwrap();
+        assert_eq!(all[0]["active"][0]["job_id"], json!(id), "{all}");
+    }
 }
 
 #[tokio::test]
@@ -92,6 +100,29 @@ async fn the_command_line_deals_with_dead_letters() {
     assert_eq!(world.job(id).await.state, JobState::Queued);
     assert_eq!(ask(&["purge", "default"]), (Some(0), "1 removed".to_owned()));
     assert_eq!(ask(&["dead", "delete", "default", "--all"]), (Some(0), "0 removed".to_owned()));
+    assert_eq!(ask(&["dead", "requeue", "default", "--all", "--json"]), (Some(0), "{\n  \"requeued\": 0\n}".to_owned()));
+    assert_eq!(ask(&["purge", "default", "--json"]), (Some(0), "{\n  \"removed\": 0\n}".to_owned()));
+}
+
+#[tokio::test]
+async fn the_service_manager_is_told_when_the_worker_is_ready_lives_and_stops() {
+    let world = World::new().await;
+    let path = std::env::temp_dir().join(format!("millrace-notify-{}", std::process::id()));
+    drop(std::fs::remove_file(&path));
+    let socket = tokio::net::UnixDatagram::bind(&path).unwrap();
+    let worker = world.worker(&[("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "300000")]);
+    let told = async || {
+        let mut text = [0; 64];
+        let length = tokio::time::timeout(Duration::from_secs(20), socket.recv(&mut text)).await.expect("something is told").unwrap();
+        String::from_utf8_lossy(&text[..length]).trim().to_owned()
+    };
+    let until = async |word: &str| while told().await != word {};
+    until("READY=1").await;
+    until("WATCHDOG=1").await;
+    worker.signal(nix::sys::signal::Signal::SIGTERM);
+    until("STOPPING=1").await;
+    assert!(worker.ended().await);
+    std::fs::remove_file(&path).unwrap();
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ use shared::{
     testing::{RedisServer, TestStores, delete_keys},
 };
 use std::{
+    collections::HashMap,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -38,6 +39,29 @@ const SETTINGS: &[(&str, &str)] = &[
     ("OUTBOUND_ALLOW", "127.0.0.0/8"),
     ("OUTBOUND_BREAKER_MS", "1000"),
 ];
+
+/// A lease of a worker's on the default queue, as Redis has it.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pub(crate) job_id: JobId,
+    pub(crate) is_started: bool,
+    /// Of the child.
+    pub(crate) nonce: String,
+    pub(crate) worker_id: String,
+}
+
+impl Lease {
+    /// `None` for one whose outcome is being written, which counts against no prefetch.
+    fn parse((id, text): (String, String)) -> Option<Self> {
+        let mut fields = text.split(':');
+        let is_started = match fields.next()?.get(..1)? {
+            "s" => return None,
+            flag => flag == "S",
+        };
+        let (nonce, worker_id) = (fields.nth(1)?.to_owned(), fields.next()?.to_owned());
+        Some(Self { job_id: id.parse().ok()?, is_started, nonce, worker_id })
+    }
+}
 
 pub(crate) struct World {
     pub(crate) ctx: Context,
@@ -166,6 +190,26 @@ impl World {
         self.until_workers("active jobs", |workers| workers.iter().map(|worker| worker.counts.active).sum::<usize>() == n).await;
     }
 
+    pub(crate) async fn leases(&self) -> Vec<Lease> {
+        let mut cmd = redis::cmd("HGETALL");
+        cmd.arg(self.ctx.keys.queue("default", "tok"));
+        let leases: HashMap<String, String> = cmd.query_async(&mut self.ctx.redis.connection()).await.unwrap();
+        leases.into_iter().filter_map(Lease::parse).collect()
+    }
+
+    /// Waits until `n_started` of `n_leased` leases in all have started, and returns them.
+    pub(crate) async fn until_leased(&self, n_leased: usize, n_started: usize) -> Vec<Lease> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let leases = self.leases().await;
+            if leases.len() == n_leased && leases.iter().filter(|lease| lease.is_started).count() == n_started {
+                return leases;
+            }
+            assert!(Instant::now() < deadline, "there never were {n_leased} leases with {n_started} started: {leases:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Waits until the only worker is in `state`.
     pub(crate) async fn until_state(&self, state: WorkerState) {
         self.until_workers("in that state", |workers| workers.iter().any(|worker| worker.state == state)).await;
@@ -190,7 +234,7 @@ impl World {
         }
     }
 
-    async fn until_workers(&self, what: &str, is_so: impl Fn(&[Worker]) -> bool) -> Vec<Worker> {
+    pub(crate) async fn until_workers(&self, what: &str, is_so: impl Fn(&[Worker]) -> bool) -> Vec<Worker> {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             let all = self.workers().await;

@@ -3,7 +3,7 @@
 use super::{Accounts, store, types::Origin};
 use crate::{
     Caller, Result, Scope,
-    ids::{ApiKeyId, AuditId, BatchId, ScheduleId, SessionId, TrackId, UserId},
+    ids::{ApiKeyId, AuditId, BatchId, ScheduleId, SessionId, TrackId, UserId, WorkerId},
     page::{Page, PageRequest},
 };
 use serde::Serialize;
@@ -84,6 +84,9 @@ actions! {
     TrackDeleted = "track_deleted",
     DeadPointsRequeued = "dead_points_requeued",
     DeadPointsDeleted = "dead_points_deleted",
+    WorkerQuieted = "worker_quieted",
+    WorkerResumed = "worker_resumed",
+    WorkerStopped = "worker_stopped",
 }
 
 /// To whom or what.
@@ -96,6 +99,8 @@ pub enum Subject {
     Queue,
     Schedule(ScheduleId),
     Batch(BatchId),
+    /// An instance of `millrace-jobs`; its name is in the detail.
+    Worker(WorkerId),
     /// Named in the detail.
     Channel,
     /// Named in the detail; of a user who has no account with us, or of none.
@@ -116,6 +121,7 @@ impl Subject {
             Self::Queue => ("queue", None),
             Self::Schedule(id) => ("schedule", Some(id.0)),
             Self::Batch(id) => ("batch", Some(id.0)),
+            Self::Worker(id) => ("worker", Some(id.0)),
             Self::Channel => ("channel", None),
             Self::Connection => ("connection", None),
             Self::Track(id) => ("track", Some(id.0)),

@@ -194,6 +194,10 @@ settings! {
     WORKER_CONCURRENCY worker_concurrency: usize = "8" in 1..=10_000;
     /// Jobs leased at most, as a multiple of the concurrency.
     WORKER_PREFETCH_MULTIPLIER worker_prefetch_multiplier: usize = "4" in 1..=1_000;
+    /// Jobs after which a child is replaced by a fresh one, whether they succeeded or not; 0 = never.
+    WORKER_MAX_TASKS_PER_CHILD worker_max_tasks_per_child: u64 = "1000" in 0..=1_000_000_000;
+    /// Resident memory in KiB above which a child is replaced by a fresh one; 0 = no limit.
+    WORKER_MAX_MEMORY_PER_CHILD_KB worker_max_memory_per_child_kb: u64 = "0" in 0..=1_000_000_000;
     /// Seconds an attempt may take before its handler is asked to stop; 0 = no limit.
     WORKER_SOFT_TIME_LIMIT_S worker_soft_time_limit_s: u64 = "0" in 0..=604_800;
     /// Seconds an attempt may take before it is stopped; 0 = no limit.
@@ -245,7 +249,7 @@ settings! {
     INGEST_SHARDS ingest_shards: u16 = "4" in 1..=64;
     /// Points that may wait to be stored; beyond it they get 503.
     INGEST_MAX_DEPTH ingest_max_depth: u64 = "5000000" in 1..=1_000_000_000;
-    /// Whether a worker stores points; its first child does.
+    /// Whether a worker stores points; its child for maintenance does.
     WORKER_INGEST worker_ingest: bool = "on";
     /// Points stored by one transaction.
     INGEST_BATCH_MAX ingest_batch_max: usize = "5000" in 1..=20_000;

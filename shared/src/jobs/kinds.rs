@@ -109,6 +109,7 @@ pub static KINDS: &[Kind] = &[
     debug("debug.fail", Submitters::OperatorsOutsideDevelopment),
     debug("debug.crash", Submitters::DevelopmentOnly),
     debug("debug.block", Submitters::DevelopmentOnly),
+    debug("debug.leak", Submitters::DevelopmentOnly),
 ];
 
 /// The kind called `name`, if our workers run it.

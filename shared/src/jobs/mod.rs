@@ -38,6 +38,7 @@ pub mod unique;
 pub mod view;
 mod volatile;
 pub mod wait;
+pub mod worker_orders;
 pub mod workers;
 mod write;
 

@@ -2,7 +2,10 @@
 //!
 //! Nothing here decides anything: leases tell who may run what. A worker that stops reporting is shown as lost for a while.
 
-use super::Progress;
+use super::{
+    Progress,
+    worker_orders::{ORDERS_MAX, WorkerOrder},
+};
 use crate::{
     Caller, Context, Error, Result, Scope,
     clock::{from_unix_ms, unix_ms},
@@ -44,6 +47,14 @@ pub struct WorkerInstance {
     pub state: WorkerState,
     #[serde(with = "time::serde::rfc3339")]
     pub started_at: OffsetDateTime,
+    /// Absent from a worker of the release before, whose children alone report.
+    #[serde(with = "time::serde::rfc3339::option", default)]
+    pub heartbeat_at: Option<OffsetDateTime>,
+    /// Deliveries that succeeded in children that are gone, and those that ended otherwise there.
+    #[serde(default)]
+    pub tasks_done: u64,
+    #[serde(default)]
+    pub tasks_failed: u64,
 }
 
 /// What one child says of itself with each heartbeat.
@@ -119,7 +130,7 @@ pub struct WorkerCounts {
     pub active: usize,
     /// Leased, not started.
     pub reserved: usize,
-    /// Succeeded since the children started.
+    /// Succeeded since the worker started.
     pub done: u64,
     pub failed: u64,
 }
@@ -150,18 +161,45 @@ pub struct ReservedJob {
     pub job_id: JobId,
 }
 
-/// Writes a child's heartbeat; one round trip.
-pub async fn report(ctx: &Context, instance: &WorkerInstance, child: &ChildReport) -> Result<()> {
-    let (key, id) = (ctx.keys.worker(&instance.id.to_string()), instance.id.to_string());
-    let now_ms = unix_ms(child.heartbeat_at);
-    let shown_ms = i64::try_from(SHOWN_FOR.as_millis()).expect("ten minutes are few milliseconds");
+/// Writes a remote worker's heartbeat: it is its own only child.
+pub(super) async fn report_remote(ctx: &Context, instance: &WorkerInstance, report: &ChildReport) -> Result<()> {
+    let (id, now_ms) = (instance.id.to_string(), unix_ms(report.heartbeat_at));
+    let key = ctx.keys.worker(&id);
     let mut pipe = redis::pipe();
     pipe.hset(&key, INSTANCE_FIELD, json(instance)?).ignore();
-    pipe.hset(&key, format!("{CHILD_FIELD}{}", child.pid), json(child)?).ignore();
+    pipe.hset(&key, format!("{CHILD_FIELD}{}", report.pid), json(report)?).ignore();
+    pipe.pexpire(&key, millis(SHOWN_FOR)).ignore();
+    pipe.zadd(ctx.keys.workers(), id, now_ms).ignore();
+    pipe.zrembyscore(ctx.keys.workers(), "-inf", now_ms - millis(SHOWN_FOR)).ignore();
+    Ok(pipe.exec_async(&mut ctx.redis.connection()).await?)
+}
+
+/// Writes a worker's heartbeat, and takes what it was told meanwhile; one round trip.
+pub async fn report(ctx: &Context, instance: &WorkerInstance) -> Result<Vec<WorkerOrder>> {
+    let id = instance.id.to_string();
+    let (key, orders) = (ctx.keys.worker(&id), ctx.keys.worker_orders(&id));
+    let (now_ms, shown_ms) = (unix_ms(ctx.clock.now()), millis(SHOWN_FOR));
+    let mut pipe = redis::pipe();
+    pipe.hset(&key, INSTANCE_FIELD, json(instance)?).ignore();
     pipe.pexpire(&key, shown_ms).ignore();
     pipe.zadd(ctx.keys.workers(), id, now_ms).ignore();
     pipe.zrembyscore(ctx.keys.workers(), "-inf", now_ms - shown_ms).ignore();
+    pipe.cmd("LPOP").arg(orders).arg(ORDERS_MAX);
+    let (told,): (Option<Vec<String>>,) = pipe.query_async(&mut ctx.redis.connection()).await?;
+    Ok(told.unwrap_or_default().iter().filter_map(|text| WorkerOrder::parse(text)).collect())
+}
+
+/// Writes a child's heartbeat.
+pub async fn report_child(ctx: &Context, id: WorkerId, child: &ChildReport) -> Result<()> {
+    let key = ctx.keys.worker(&id.to_string());
+    let mut pipe = redis::pipe();
+    pipe.hset(&key, format!("{CHILD_FIELD}{}", child.pid), json(child)?).ignore();
+    pipe.pexpire(&key, millis(SHOWN_FOR)).ignore();
     Ok(pipe.exec_async(&mut ctx.redis.connection()).await?)
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).expect("minutes are few milliseconds")
 }
 
 /// Takes a child that ended off its worker.
@@ -175,6 +213,7 @@ pub async fn forget_child(ctx: &Context, id: WorkerId, pid: u32) -> Result<()> {
 pub async fn forget(ctx: &Context, id: WorkerId) -> Result<()> {
     let mut pipe = redis::pipe();
     pipe.del(ctx.keys.worker(&id.to_string())).ignore();
+    pipe.del(ctx.keys.worker_orders(&id.to_string())).ignore();
     pipe.zrem(ctx.keys.workers(), id.to_string()).ignore();
     Ok(pipe.exec_async(&mut ctx.redis.connection()).await?)
 }
@@ -232,15 +271,16 @@ fn detail(hash: &HashMap<String, String>, now: OffsetDateTime) -> Option<WorkerD
     let reports = hash.iter().filter(is_child).filter_map(|(_, text)| serde_json::from_str(text).ok());
     let mut reports: Vec<ChildReport> = reports.collect();
     let heard_at = hash.get(HEARD_FIELD).and_then(|ms| from_unix_ms(ms.parse().ok()?));
-    let heartbeat_at = reports.iter().map(|report| report.heartbeat_at).chain(heard_at).max().unwrap_or(instance.started_at);
+    let heartbeats = reports.iter().map(|report| report.heartbeat_at).chain(heard_at).chain(instance.heartbeat_at);
+    let heartbeat_at = heartbeats.max().unwrap_or(instance.started_at);
     // A child that was killed reports no more, while its siblings go on.
     reports.retain(|report| heartbeat_at - report.heartbeat_at < LOST_AFTER);
     reports.sort_unstable_by_key(|report| report.pid);
     let counts = WorkerCounts {
         active: reports.iter().map(|report| report.active.len()).sum(),
         reserved: reports.iter().map(|report| report.reserved.len()).sum(),
-        done: reports.iter().map(|report| report.tasks_done).sum(),
-        failed: reports.iter().map(|report| report.tasks_failed).sum(),
+        done: instance.tasks_done + reports.iter().map(|report| report.tasks_done).sum::<u64>(),
+        failed: instance.tasks_failed + reports.iter().map(|report| report.tasks_failed).sum::<u64>(),
     };
     let children = reports.iter().filter(|_| instance.kind == WorkerKind::Process).map(|report| WorkerChild {
         pid: report.pid,

@@ -1,6 +1,7 @@
 //! Every metric on one screen, and the recorder that renders them for Prometheus.
 //! Labels are bounded: route templates, kinds, queues and codes, never ids.
 
+use super::tally::Tally;
 pub use metrics_exporter_prometheus::PrometheusHandle as MetricsHandle;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use std::{sync::OnceLock, time::Duration};
@@ -46,6 +47,8 @@ metrics_list! {
     counter JOB_LEASES_LOST = "job_leases_lost_total", "Leases that expired or were refused.";
     counter SCHEDULE_RUNS = "schedule_runs_total", "Occurrences of schedules that were dealt with, by outcome (submitted, skipped, refused, missed).";
     histogram SCHEDULE_LATE = "schedule_late_seconds", "Time from an occurrence of a schedule to its submit.";
+    counter WORKER_CHILDREN_REPLACED = "worker_children_replaced_total", "Children that made room for a fresh one, by reason (tasks, memory).";
+    counter WORKER_CHILDREN_RESTARTED = "worker_children_restarted_total", "Children that ended by themselves or were killed for a blocked job, by reason (ended, blocked).";
     counter INGEST_ACCEPTED = "ingest_accepted_points_total", "Points accepted, by where to (redis, postgres).";
     counter INGEST_REJECTED = "ingest_rejected_points_total", "Points refused when they were sent, by code.";
     gauge INGEST_DEPTH = "ingest_depth_points", "Points that wait to be stored.";
@@ -81,14 +84,27 @@ pub async fn keep_up(handle: MetricsHandle) {
     }
 }
 
+/// Upper bounds of the histograms' buckets, in seconds.
+pub(super) const BUCKETS: [f64; 15] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// Installs the recorder of a process that may live for moments only; the first caller does it, later ones share it.
+pub fn install_tally() -> Tally {
+    static TALLY: OnceLock<Tally> = OnceLock::new();
+    let install = || {
+        let tally = Tally::install().expect("nothing else in this program installs a recorder");
+        describe();
+        tally
+    };
+    TALLY.get_or_init(install).clone()
+}
+
 /// Installs the recorder; the first caller of the process does it, later ones share the handle.
 pub fn install() -> MetricsHandle {
     static HANDLE: OnceLock<MetricsHandle> = OnceLock::new();
     HANDLE
         .get_or_init(|| {
-            let buckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
             let builder = PrometheusBuilder::new()
-                .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &buckets)
+                .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS)
                 .expect("the list of buckets is not empty");
             let handle = builder.install_recorder().expect("nothing else in this program installs a recorder");
             describe();

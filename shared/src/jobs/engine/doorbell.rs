@@ -5,7 +5,10 @@ use crate::{Context, Result, jobs::QueueName};
 use futures_util::StreamExt;
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::sync::Notify;
@@ -14,6 +17,8 @@ use tokio::sync::Notify;
 #[derive(Debug, Default)]
 pub struct Bell {
     rung: Mutex<HashSet<QueueName>>,
+    /// Listening has begun, anew perhaps: any queue may have rung before.
+    may_have_missed: AtomicBool,
     pub(super) rings: Notify,
 }
 
@@ -27,13 +32,23 @@ impl Bell {
         std::mem::take(&mut *self.rung.lock().expect("nothing panics while it holds this lock"))
     }
 
-    /// Waits until a queue has rung.
+    fn begin(&self) {
+        self.may_have_missed.store(true, Ordering::Relaxed);
+        self.rings.notify_one();
+    }
+
+    /// Whether rings may have been missed since the last call.
+    pub fn take_missed(&self) -> bool {
+        self.may_have_missed.swap(false, Ordering::Relaxed)
+    }
+
+    /// Waits until a queue has rung, or may have.
     pub async fn rung(&self) {
         self.rings.notified().await;
     }
 }
 
-/// Listens for as long as it is polled, and again after every interruption; polls cover what was missed.
+/// Listens for as long as it is polled, and again after every interruption. Whatever rang meanwhile is looked at once it listens.
 pub async fn listen(ctx: &Context, bell: &Bell, held: Option<&Arc<Held>>) {
     loop {
         if let Err(error) = listen_once(ctx, bell, held).await {
@@ -46,6 +61,10 @@ pub async fn listen(ctx: &Context, bell: &Bell, held: Option<&Arc<Held>>) {
 async fn listen_once(ctx: &Context, bell: &Bell, held: Option<&Arc<Held>>) -> Result<()> {
     let mut pubsub = ctx.redis.pubsub().await?;
     pubsub.subscribe(ctx.keys.doorbell()).await?;
+    bell.begin();
+    if let Some(held) = held {
+        held.look.notify_one();
+    }
     let mut messages = pubsub.on_message();
     while let Some(message) = messages.next().await {
         let text: String = message.get_payload()?;

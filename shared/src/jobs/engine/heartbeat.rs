@@ -24,7 +24,10 @@ pub async fn beat(ctx: &Context, held: &Held) -> Result<()> {
     let mut connection = ctx.redis.own_connection(&ctx.settings())?;
     let mut pause = every;
     loop {
-        sleep(pause).await;
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = held.look.notified() => {}
+        }
         pause = every;
         for (keys, tokens) in held.tokens_by_queue() {
             for tokens in tokens.chunks(IDS_MAX) {

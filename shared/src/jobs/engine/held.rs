@@ -12,7 +12,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -164,11 +164,64 @@ pub struct Held {
     inner: Mutex<Inner>,
     /// Wakes the leasing task when an attempt starts.
     pub(super) attempt_started: Notify,
+    /// Has the heartbeat ask now: a cancel may have been missed.
+    pub(super) look: Notify,
     n_done: AtomicU64,
     n_failed: AtomicU64,
+    /// Rung by deliveries that end, from `ring_from` finished ones on; 0 is by each, and by those that are given up as well.
+    ring_from: AtomicU64,
+    is_watched: AtomicBool,
+    has_ended: Notify,
+}
+
+/// How many deliveries are where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Leased, and wait for a slot.
+    pub n_reserved: u64,
+    pub n_running: u64,
+    /// Ended in this process since it started, well or badly.
+    pub n_finished: u64,
+}
+
+impl Tally {
+    pub fn n_unfinished(self) -> u64 {
+        self.n_reserved + self.n_running
+    }
 }
 
 impl Held {
+    /// Has [`Held::rung`] return for each delivery that ends from now on, once `n_finished` have.
+    pub fn ring_from(&self, n_finished: u64) {
+        self.ring_from.store(n_finished, Ordering::Relaxed);
+        self.is_watched.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns at once if it has rung since the last call. For one task.
+    pub async fn rung(&self) {
+        self.has_ended.notified().await;
+    }
+
+    pub fn tally(&self) -> Tally {
+        let (n_done, n_failed) = self.counts();
+        let inner = self.lock();
+        let (mut n_reserved, mut n_running) = (0, 0);
+        for held in inner.deliveries.values() {
+            match held.phase {
+                Phase::Reserved => n_reserved += 1,
+                Phase::Running { .. } => n_running += 1,
+                Phase::Ended | Phase::Settling => {}
+            }
+        }
+        Tally { n_reserved, n_running, n_finished: n_done + n_failed }
+    }
+
+    fn ring(&self, n_finished: u64) {
+        if self.is_watched.load(Ordering::Relaxed) && n_finished >= self.ring_from.load(Ordering::Relaxed) {
+            self.has_ended.notify_one();
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().expect("nothing panics while it holds this lock")
     }
@@ -252,6 +305,8 @@ impl Held {
         let removed = inner.deliveries.remove(&token.job_id);
         if removed.as_ref().is_some_and(|held| held.phase == Phase::Settling) {
             inner.n_settling -= 1;
+        } else {
+            self.ring(0);
         }
         removed
     }
@@ -259,7 +314,9 @@ impl Held {
     /// Takes out everything that has not started: nobody can start it any more.
     pub(super) fn take_unstarted(&self) -> Vec<Delivered> {
         let mut inner = self.lock();
-        inner.deliveries.extract_if(|_, held| held.phase == Phase::Reserved).map(|(_, held)| held).collect()
+        let unstarted = inner.deliveries.extract_if(|_, held| held.phase == Phase::Reserved).map(|(_, held)| held).collect();
+        self.ring(0);
+        unstarted
     }
 
     /// All leases, by queue, for the heartbeat.
@@ -288,6 +345,8 @@ impl Held {
     pub(super) fn count(&self, is_done: bool) {
         let counter = if is_done { &self.n_done } else { &self.n_failed };
         counter.fetch_add(1, Ordering::Relaxed);
+        let (n_done, n_failed) = self.counts();
+        self.ring(n_done + n_failed);
     }
 
     /// Deliveries that succeeded and that ended otherwise, since the process started.

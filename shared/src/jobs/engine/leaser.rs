@@ -10,12 +10,14 @@ mod reclaim;
 
 use super::{
     IDS_MAX, Outcome,
+    allowance::Allowance,
     doorbell::Bell,
     held::{Held, LeasedJob},
     lane::Lanes,
     load::{Draft, Loaded},
     meters::Meters,
     outcome::Conclusion,
+    relay::Relay,
     scripts::{self, Finish, Holder, LeaseFrom, QueueKeys, Step, Stepped},
     token::Token,
     writers::Writers,
@@ -71,7 +73,7 @@ pub struct Ended {
 pub struct Wishes {
     pub holder: Holder,
     pub from: LeaseFrom,
-    /// Deliveries held at most, outcomes that wait to be marked included and those that are marked not.
+    /// What [`Allowance`] may come to, at most: outcomes that wait to be marked count, those that are marked do not.
     pub prefetch: usize,
     pub settle_batch: usize,
     pub poll: Duration,
@@ -89,6 +91,9 @@ pub struct Wiring {
     /// Told when a queue rings that is not consumed yet.
     pub unknown_queue: Arc<Notify>,
     pub held: Arc<Held>,
+    pub allowance: Arc<Allowance>,
+    /// Who writes successes; `None`: connections of its own.
+    pub relay: Option<Arc<dyn Relay>>,
     /// Ends all waiting for servers that are away.
     pub give_up: CancellationToken,
 }
@@ -124,7 +129,7 @@ impl Leaser {
     pub fn new(ctx: Context, wishes: Wishes, wiring: Wiring) -> Result<Self> {
         let connection = ctx.redis.own_connection(&ctx.settings())?;
         let loads_max = wishes.prefetch.max(1);
-        let writers = Writers::new(ctx.clone(), wishes.settle_batch, wiring.give_up.clone());
+        let writers = Writers::new(ctx.clone(), wishes.settle_batch, wiring.relay.clone(), wiring.give_up.clone());
         Ok(Self {
             ctx,
             wishes,
@@ -148,6 +153,8 @@ impl Leaser {
         let mut polls = interval(self.wishes.poll);
         polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.consume();
+        // Opened before it is needed: a process that is to take over from another does so without a pause. While Redis is away, later.
+        drop(redis::cmd("PING").exec_async(&mut self.connection).await);
         loop {
             // Before gathering: whatever ended before this was asked for is there then, and no end comes after it.
             let is_flushing = *self.wiring.mode.borrow() == Mode::Flush;
@@ -157,7 +164,13 @@ impl Leaser {
                 continue;
             }
             if is_flushing && self.is_settled() {
-                return;
+                if self.n_reclaims == 0 && !self.is_redis_away {
+                    return;
+                }
+                // What a beat leased whose answer got lost is not left to expire. While Redis is away, it is.
+                (self.n_reclaims, self.is_redis_away) = (1, false);
+                self.reclaim().await;
+                continue;
             }
             let resume_at = self.resume_at.unwrap_or_else(Instant::now);
             let rouse_at = self.rouse_at.unwrap_or_else(Instant::now);
@@ -170,6 +183,7 @@ impl Leaser {
                 Ok(()) = self.wiring.mode.changed() => {}
                 () = self.wiring.bell.rung() => self.hear(),
                 () = self.wiring.held.attempt_started.notified() => {}
+                () = self.wiring.allowance.has_changed.notified() => {}
                 _ = polls.tick() => {
                     self.lanes.rouse_all();
                     self.reclaim().await;
@@ -209,9 +223,9 @@ impl Leaser {
         }
         if self.is_redis_away {
             // A beat whose answer gets lost shall not lease again and again: one job tells whether Redis is back.
-            return usize::from(self.wiring.held.n_open() < self.wishes.prefetch);
+            return self.wiring.allowance.room(&self.wiring.held).min(1);
         }
-        self.wishes.prefetch.saturating_sub(self.wiring.held.n_open())
+        self.wiring.allowance.room(&self.wiring.held)
     }
 
     fn may_mark(&self) -> bool {
@@ -236,6 +250,9 @@ impl Leaser {
     }
 
     fn hear(&mut self) {
+        if self.wiring.bell.take_missed() {
+            self.lanes.rouse_all();
+        }
         for queue in self.wiring.bell.take() {
             match self.lanes.get_mut(&queue) {
                 Some(lane) => lane.may_have_more = true,

@@ -5,6 +5,7 @@
 //! [`mod@leases`] (who runs what), [`salvage`] (what a process leaves that crashed), [`volatile`] (jobs without a row),
 //! [`followers`] (jobs whose channel somebody is subscribed to), [`remote`] (workers outside this platform).
 
+pub mod allowance;
 pub mod cancel;
 pub mod copy;
 pub mod discovery;
@@ -23,6 +24,7 @@ pub mod outcome;
 pub mod progress;
 pub mod rates;
 pub mod reconcile;
+pub mod relay;
 pub mod remote;
 pub mod salvage;
 pub mod scripts;

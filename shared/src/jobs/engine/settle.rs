@@ -3,14 +3,16 @@
 use super::{
     Standing,
     outcome::{Conclusion, Delivery, Next, Outcome, conclude},
+    relay::{self, Relay},
     scripts::{Action, Finish},
-    store::{self, RowStanding, Written},
+    store::{self, RowStanding, Successes, Written},
     token::Token,
 };
 use crate::{Context, Error, Result, ids::JobId, jobs::aftermath, pg, telemetry::metrics};
 use sqlx::{Connection, PgConnection};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
@@ -52,22 +54,72 @@ impl Settled {
 pub(super) struct Settler {
     connection: Option<PgConnection>,
     used_at: Option<Instant>,
+    relay: Option<Arc<dyn Relay>>,
 }
 
 impl Settler {
     /// One that is connected, if PostgreSQL answers.
     pub(super) async fn open(ctx: &Context) -> Self {
-        Self { connection: pg::connect_by_index(&ctx.settings()).await.ok(), used_at: Some(Instant::now()) }
+        Self { connection: pg::connect_by_index(&ctx.settings()).await.ok(), used_at: Some(Instant::now()), relay: None }
     }
 
-    async fn write(&mut self, ctx: &Context, conclusions: &[Conclusion]) -> sqlx::Result<Vec<Settled>> {
+    /// One that connects by itself only when it must.
+    pub(super) fn relayed(relay: Arc<dyn Relay>) -> Self {
+        Self { relay: Some(relay), ..Self::default() }
+    }
+
+    pub(super) async fn succeed(&mut self, ctx: &Context, successes: &Successes<'_>) -> sqlx::Result<Vec<Written>> {
         let mut connection = self.connect(ctx).await?;
-        let written = write_on(ctx, &mut connection, conclusions).await;
-        // After any other failure than a refusal of the data the connection may be broken.
-        if written.as_ref().err().is_none_or(is_about_data) {
+        let written = store::succeed(&mut connection, successes).await;
+        if let Ok(written) = &written {
+            aftermath::note(ctx, written.iter().map(|written| (written.awaited, written.batch_id)));
+        }
+        self.keep(connection, written.as_ref().err());
+        written
+    }
+
+    /// After any other failure than a refusal of the data the connection may be broken.
+    fn keep(&mut self, connection: PgConnection, error: Option<&sqlx::Error>) {
+        if error.is_none_or(is_about_data) {
             self.connection = Some(connection);
             self.used_at = Some(Instant::now());
         }
+    }
+
+    async fn write(&mut self, ctx: &Context, conclusions: &[Conclusion]) -> sqlx::Result<Vec<Settled>> {
+        let mut conclusions: Vec<&Conclusion> = conclusions.iter().collect();
+        // One order for all writers: two batches that meet wait for each other instead of deadlocking.
+        conclusions.sort_unstable_by_key(|conclusion| conclusion.delivery.token.job_id);
+        let mut settled = self.relay(&mut conclusions).await;
+        if !conclusions.is_empty() {
+            settled.extend(self.write_here(ctx, &conclusions).await?);
+        }
+        Ok(settled)
+    }
+
+    /// Has another process write what it can, and takes that out of `conclusions`.
+    async fn relay(&self, conclusions: &mut Vec<&Conclusion>) -> Vec<Settled> {
+        let Some(relay) = self.relay.as_ref().filter(|_| conclusions.iter().all(|c| c.delivery.record.is_none())) else {
+            return Vec::new();
+        };
+        let Some(batch) = Successes::of(conclusions).and_then(|successes| relay::encode(&successes)) else { return Vec::new() };
+        let Some(unwritten) = relay.write(batch).await else { return Vec::new() };
+        let unwritten: HashSet<JobId> = unwritten.into_iter().collect();
+        let (rest, written): (Vec<_>, Vec<_>) = conclusions.iter().partition(|c| unwritten.contains(&c.delivery.token.job_id));
+        *conclusions = rest;
+        let settled = |conclusion: &Conclusion| {
+            // Who waits for it, and its batch, are the concern of the process that wrote it.
+            let (id, state) = (conclusion.delivery.token.job_id, "succeeded".to_owned());
+            let written = Written { id, state, awaited: false, batch_id: None };
+            Settled { verdict: Verdict::Written, finish: finish_written(conclusion, &written) }
+        };
+        written.into_iter().map(settled).collect()
+    }
+
+    async fn write_here(&mut self, ctx: &Context, conclusions: &[&Conclusion]) -> sqlx::Result<Vec<Settled>> {
+        let mut connection = self.connect(ctx).await?;
+        let written = write_on(ctx, &mut connection, conclusions).await;
+        self.keep(connection, written.as_ref().err());
         written
     }
 
@@ -152,11 +204,11 @@ fn is_about_data(error: &sqlx::Error) -> bool {
 
 /// Writes a batch once, on a connection of the pool.
 pub(super) async fn write(ctx: &Context, conclusions: &[Conclusion]) -> sqlx::Result<Vec<Settled>> {
-    write_on(ctx, &mut *ctx.pg.acquire().await?, conclusions).await
+    write_on(ctx, &mut *ctx.pg.acquire().await?, &conclusions.iter().collect::<Vec<_>>()).await
 }
 
 /// Redis hears what was told when it was written, and how the row stands when it was refused.
-async fn write_on(ctx: &Context, pg: &mut PgConnection, conclusions: &[Conclusion]) -> sqlx::Result<Vec<Settled>> {
+async fn write_on(ctx: &Context, pg: &mut PgConnection, conclusions: &[&Conclusion]) -> sqlx::Result<Vec<Settled>> {
     let (volatile, durable): (Vec<&Conclusion>, Vec<&Conclusion>) = conclusions.iter().partition(|c| c.delivery.record.is_some());
     let mut finished = if volatile.is_empty() { Vec::with_capacity(durable.len()) } else { write_volatile(pg, volatile).await? };
     if durable.is_empty() {

@@ -4,7 +4,7 @@ mod conclude;
 pub(super) mod upkeep;
 mod volatile;
 
-pub(super) use conclude::{Written, conclude};
+pub(super) use conclude::{Successes, Written, conclude, succeed};
 pub(super) use volatile::{conclude_volatile, last_attempts};
 
 use super::{

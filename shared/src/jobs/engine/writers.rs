@@ -5,11 +5,12 @@
 
 use super::{
     outcome::Conclusion,
+    relay::Relay,
     scripts::Finish,
     settle::{self, Settler},
 };
 use crate::{Context, telemetry::metrics};
-use std::{collections::VecDeque, time::Instant};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -33,8 +34,12 @@ pub(super) struct Writers {
 }
 
 impl Writers {
-    pub(super) fn new(ctx: Context, batch: usize, give_up: CancellationToken) -> Self {
+    pub(super) fn new(ctx: Context, batch: usize, relay: Option<Arc<dyn Relay>>, give_up: CancellationToken) -> Self {
         let freed = mpsc::channel(WRITERS);
+        if let Some(relay) = relay {
+            let idle = (0..WRITERS).map(|_| Settler::relayed(Arc::clone(&relay))).collect();
+            return Self { ctx, give_up, batch, waiting: VecDeque::new(), idle, n_writing: 0, freed };
+        }
         // Opened ahead: signing in takes longer than most batches.
         for _ in 0..WRITERS {
             let (ctx, freed) = (ctx.clone(), freed.0.clone());

@@ -1,16 +1,13 @@
 //! The heartbeat: keeps leases alive, tells how far jobs are, and brings back what the worker must know.
 
-use super::{
-    LeaseToken,
-    report::{self, Order},
-    session,
-};
+use super::{LeaseToken, report, session};
 use crate::{
     Caller, Context, Result,
     ids::{JobId, WorkerId},
     jobs::{
         Progress, QueueName,
         engine::{Token, remote},
+        worker_orders::WorkerOrder,
         workers::{ActiveJob, WorkerState},
     },
     json_fields,
@@ -149,19 +146,19 @@ fn kept(told: &ToldProgress) -> Option<Progress> {
     Progress::kept(told.percent, told.message.as_deref())
 }
 
-fn command(order: Option<Order>) -> Command {
+fn command(order: WorkerOrder) -> Command {
     match order {
-        None => Command::None,
-        Some(Order::Quiet) => Command::Quiet,
-        Some(Order::Stop) => Command::Terminate,
+        WorkerOrder::Resume => Command::None,
+        WorkerOrder::Quiet => Command::Quiet,
+        WorkerOrder::Stop => Command::Terminate,
     }
 }
 
 /// As it says; a worker that says nothing of it is taken to obey.
-fn state(said: Option<RemoteState>, order: Option<Order>) -> WorkerState {
+fn state(said: Option<RemoteState>, order: WorkerOrder) -> WorkerState {
     match (said, order) {
-        (Some(RemoteState::Running), _) | (None, None) => WorkerState::Running,
-        (Some(RemoteState::Quiet), _) | (None, Some(Order::Quiet)) => WorkerState::Quiet,
-        (Some(RemoteState::Draining), _) | (None, Some(Order::Stop)) => WorkerState::Draining,
+        (Some(RemoteState::Running), _) | (None, WorkerOrder::Resume) => WorkerState::Running,
+        (Some(RemoteState::Quiet), _) | (None, WorkerOrder::Quiet) => WorkerState::Quiet,
+        (Some(RemoteState::Draining), _) | (None, WorkerOrder::Stop) => WorkerState::Draining,
     }
 }

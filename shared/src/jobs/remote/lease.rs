@@ -18,6 +18,7 @@ use crate::{
             scripts::Holder,
         },
         queues,
+        worker_orders::WorkerOrder,
     },
     json_fields,
 };
@@ -92,7 +93,7 @@ pub async fn lease(ctx: &Context, caller: &Caller, request: &LeaseJobs, is_gone:
     let at_once = Instant::now() + AT_ONCE;
     // Where as many wait already as may: what there is now, or nothing.
     let deadline = if place.is_some() { deadline.max(at_once) } else { at_once };
-    if order.is_some() || queues.is_empty() {
+    if order != WorkerOrder::Resume || queues.is_empty() {
         // The next heartbeat says why; asking again at once helps nobody.
         tokio::time::sleep_until(deadline.into()).await;
         return Ok(Vec::new());

@@ -4,21 +4,17 @@ use super::session::SESSION_TTL;
 use crate::{
     Context, Error, Result, clock,
     ids::WorkerId,
-    jobs::workers::{self, ActiveJob, ChildReport, WorkerInstance},
+    jobs::{
+        worker_orders::WorkerOrder,
+        workers::{self, ActiveJob, ChildReport, WorkerInstance},
+    },
 };
 
 /// Deliveries that succeeded and that failed, counted in the worker's hash.
 const COUNTS: [&str; 2] = ["n_done", "n_failed"];
 
-/// What an operator wants of a worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
-    Quiet,
-    Stop,
-}
-
-/// Notes that the worker was heard of, which keeps its session, and returns what it has been told last.
-pub(super) async fn heard(ctx: &Context, id: WorkerId) -> Result<Option<Order>> {
+/// Notes that the worker was heard of, which keeps its session, and returns what it has been told last; to go on, if nothing.
+pub(super) async fn heard(ctx: &Context, id: WorkerId) -> Result<WorkerOrder> {
     let (id, now_ms) = (id.to_string(), clock::unix_ms(ctx.clock.now()));
     let (worker, orders) = (ctx.keys.worker(&id), ctx.keys.worker_orders(&id));
     let mut pipe = redis::pipe();
@@ -30,11 +26,7 @@ pub(super) async fn heard(ctx: &Context, id: WorkerId) -> Result<Option<Order>> 
     pipe.pexpire(&orders, ttl_ms()).ignore();
     pipe.lrange(&orders, -1, -1);
     let (last,): (Vec<String>,) = pipe.query_async(&mut ctx.redis.connection()).await?;
-    Ok(match last.first().map(String::as_str) {
-        Some("quiet") => Some(Order::Quiet),
-        Some("stop") => Some(Order::Stop),
-        Some(_) | None => None,
-    })
+    Ok(last.first().and_then(|text| WorkerOrder::parse(text)).unwrap_or(WorkerOrder::Resume))
 }
 
 /// Writes what the worker says of itself.
@@ -52,7 +44,7 @@ pub(super) async fn report(ctx: &Context, instance: &WorkerInstance, active: Vec
         active,
         reserved: Vec::new(),
     };
-    workers::report(ctx, instance, &report).await
+    workers::report_remote(ctx, instance, &report).await
 }
 
 /// Adds to how many deliveries the worker has settled; what Redis does not take is forgotten.

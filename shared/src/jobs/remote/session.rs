@@ -1,7 +1,7 @@
 //! A remote worker's session: who works, on which queues, and the nonce that its leases carry. It lives in Redis, where every process
 //! finds it, until nothing has been heard of the worker for [`SESSION_TTL`].
 
-use super::report::{self, Order};
+use super::report;
 use crate::{
     Caller, Code, Context, Error, Result, Scope,
     ids::{UserId, WorkerId},
@@ -9,6 +9,7 @@ use crate::{
         JobKind, QueueName,
         engine::{Nonce, remote::settle, scripts::Holder},
         queues,
+        worker_orders::WorkerOrder,
         workers::{WorkerInstance, WorkerKind, WorkerState},
     },
     json_fields,
@@ -128,6 +129,9 @@ impl Session {
             prefetch: self.concurrency,
             state,
             started_at: self.started_at,
+            heartbeat_at: None,
+            tasks_done: 0,
+            tasks_failed: 0,
         }
     }
 }
@@ -190,7 +194,7 @@ pub(super) async fn is_remote(ctx: &Context, name: &QueueName) -> Result<bool> {
 }
 
 /// The session, if it is the caller's, with what an operator wants of its worker. Notes that the worker was heard of.
-pub(super) async fn touch(ctx: &Context, caller: &Caller, id: WorkerId) -> Result<(Session, Option<Order>)> {
+pub(super) async fn touch(ctx: &Context, caller: &Caller, id: WorkerId) -> Result<(Session, WorkerOrder)> {
     caller.require(Scope::JobsWork)?;
     let mut cmd = redis::cmd("GET");
     cmd.arg(ctx.keys.worker_session(&id.to_string()));

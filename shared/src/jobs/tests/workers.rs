@@ -11,8 +11,8 @@ use time::Duration;
 
 fn instance(fixture: &Fixture) -> WorkerInstance {
     WorkerInstance {
-        kind: WorkerKind::Process,
         id: WorkerId::new(),
+        kind: WorkerKind::Process,
         name: "worker".to_owned(),
         host: "here".to_owned(),
         pid: 10,
@@ -22,7 +22,15 @@ fn instance(fixture: &Fixture) -> WorkerInstance {
         prefetch: 32,
         state: WorkerState::Running,
         started_at: fixture.ctx.clock.now(),
+        heartbeat_at: None,
+        tasks_done: 0,
+        tasks_failed: 0,
     }
+}
+
+async fn report(fixture: &Fixture, instance: &WorkerInstance, child: &ChildReport) {
+    workers::report(&fixture.ctx, instance).await.unwrap();
+    workers::report_child(&fixture.ctx, instance.id, child).await.unwrap();
 }
 
 fn child(fixture: &Fixture, pid: u32) -> ChildReport {
@@ -38,7 +46,7 @@ async fn the_reports_of_children_add_up() {
     let operator = caller(Role::Operator);
     let instance = instance(&fixture);
     for pid in [11, 12] {
-        workers::report(&fixture.ctx, &instance, &child(&fixture, pid)).await.unwrap();
+        report(&fixture, &instance, &child(&fixture, pid)).await;
     }
     let detail = workers::get(&fixture.ctx, &operator, instance.id).await.unwrap();
     let counts = detail.worker.counts;
@@ -56,7 +64,7 @@ async fn workers_are_listed_by_page_and_for_operators_only() {
     let mut ids = Vec::new();
     for _ in 0..3 {
         let instance = instance(&fixture);
-        workers::report(&fixture.ctx, &instance, &child(&fixture, 11)).await.unwrap();
+        report(&fixture, &instance, &child(&fixture, 11)).await;
         ids.push(instance.id);
     }
     ids.reverse();
@@ -75,12 +83,12 @@ async fn a_silent_worker_is_lost_and_a_silent_child_is_left_out() {
     let operator = caller(Role::Operator);
     let instance = instance(&fixture);
     for pid in [11, 12] {
-        workers::report(&fixture.ctx, &instance, &child(&fixture, pid)).await.unwrap();
+        report(&fixture, &instance, &child(&fixture, pid)).await;
     }
     fixture.ctx.clock.advance(Duration::minutes(1));
     let lost = workers::get(&fixture.ctx, &operator, instance.id).await.unwrap();
     assert_eq!((lost.worker.state, lost.worker.children.len()), (WorkerState::Lost, 2));
-    workers::report(&fixture.ctx, &instance, &child(&fixture, 12)).await.unwrap();
+    report(&fixture, &instance, &child(&fixture, 12)).await;
     let running = workers::get(&fixture.ctx, &operator, instance.id).await.unwrap();
     assert_eq!((running.worker.state, running.worker.children.len()), (WorkerState::Running, 1));
 }

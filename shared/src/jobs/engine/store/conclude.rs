@@ -52,7 +52,7 @@ pub(in crate::jobs::engine) async fn conclude(pg: &mut PgConnection, conclusions
 }
 
 /// The same for successes of one holder, which nearly every batch consists of: less is told, and less is looked at.
-async fn succeed(pg: &mut PgConnection, told: &Successes<'_>) -> sqlx::Result<Vec<Written>> {
+pub(in crate::jobs::engine) async fn succeed(pg: &mut PgConnection, told: &Successes<'_>) -> sqlx::Result<Vec<Written>> {
     let rows = sqlx::query_file!(
         "src/jobs/engine/store/succeed.sql",
         &told.ids,
@@ -71,19 +71,25 @@ async fn succeed(pg: &mut PgConnection, told: &Successes<'_>) -> sqlx::Result<Ve
 }
 
 /// Successes by column.
-struct Successes<'a> {
-    nonce: Nonce,
-    worker: &'a str,
-    ids: Vec<Uuid>,
-    attempts: Vec<i32>,
-    results: Vec<Option<&'a str>>,
-    started_ats: Vec<Option<OffsetDateTime>>,
-    finished_ats: Vec<OffsetDateTime>,
+#[derive(Debug, PartialEq)]
+pub(in crate::jobs::engine) struct Successes<'a> {
+    pub(in crate::jobs::engine) nonce: Nonce,
+    pub(in crate::jobs::engine) worker: &'a str,
+    pub(in crate::jobs::engine) ids: Vec<Uuid>,
+    pub(in crate::jobs::engine) attempts: Vec<i32>,
+    pub(in crate::jobs::engine) results: Vec<Option<&'a str>>,
+    pub(in crate::jobs::engine) started_ats: Vec<Option<OffsetDateTime>>,
+    pub(in crate::jobs::engine) finished_ats: Vec<OffsetDateTime>,
 }
 
 impl<'a> Successes<'a> {
+    pub(in crate::jobs::engine) fn empty(nonce: Nonce, worker: &'a str) -> Self {
+        let (ids, attempts, results, started_ats, finished_ats) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { nonce, worker, ids, attempts, results, started_ats, finished_ats }
+    }
+
     /// `None` when there is anything else among them.
-    fn of(conclusions: &[&'a Conclusion]) -> Option<Self> {
+    pub(in crate::jobs::engine) fn of(conclusions: &[&'a Conclusion]) -> Option<Self> {
         let Delivery { token: Token { nonce, .. }, worker_id, .. } = &conclusions.first()?.delivery;
         let is_one = |c: &&Conclusion| {
             let is_plain = c.next == Next::Ended("succeeded") && c.error.is_none();

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::jobs::engine::{
+    allowance::Allowance,
     doorbell::Bell,
     held::{Held, LeasedJob},
     leaser::{End, Ended, Leaser, Mode, Wiring, Wishes},
@@ -47,6 +48,8 @@ impl Played {
             bell: Arc::new(Bell::default()),
             unknown_queue: Arc::new(Notify::new()),
             held: Arc::clone(&held),
+            allowance: Arc::new(Allowance::new(PREFETCH)),
+            relay: None,
             give_up: CancellationToken::new(),
         };
         let leaser = Leaser::new(fixture.ctx.clone(), wishes, wiring).unwrap();
