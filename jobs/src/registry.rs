@@ -2,7 +2,7 @@
 //! [`crate::handlers`], and its line in [`Registry::new`].
 
 use crate::handlers::{
-    channel, debug, http,
+    ai, channel, debug, http,
     mail::{self, Mailer},
     system,
 };
@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use shared::{
     Context,
+    ai::Model,
     config::Profile,
     jobs::{
         Progress,
@@ -76,10 +77,12 @@ impl Registry {
     pub fn new(profile: Profile) -> Self {
         let mailer = Mailer::default();
         let resetter = mailer.clone();
+        let model = Model::default();
         let mut handlers = HashMap::from([
             ("channel.publish", typed(channel::publish)),
             (shared::mail::SEND, typed(move |context, mail| mail::send(mailer.clone(), context, mail))),
             (shared::mail::PASSWORD_RESET, typed(move |context, asked| mail::password_reset(resetter.clone(), context, asked))),
+            (shared::ai::KIND, typed(move |context, prompt| ai::complete(model.clone(), context, prompt))),
             ("http.request", raw(http::request)),
             ("system.heartbeat", raw(system::heartbeat)),
             ("debug.echo", raw(debug::echo)),

@@ -8,7 +8,7 @@
 //! - [`context`]: what an operation is given: settings, PostgreSQL, Redis, time.
 //! - [`pg`], [`redis`], [`keys`]: the two servers, and the names of everything kept in Redis.
 //! - [`jobs`]: what is done later, at least once; [`schedules`]: what is submitted again and again. [`channels`]: what is told to whoever listens now.
-//! - [`endpoints`]: receivers that jobs are delivered to.
+//! - [`endpoints`]: receivers that jobs are delivered to. [`mail`], [`ai`]: what jobs ask of a mail server, and of a language model.
 //! - [`tracks`]: what is followed, and [`points`]: where it was.
 //! - [`telemetry`]: logs and the one list of metrics.
 //! - [`limits`]: rate limits. [`idempotency`]: replay of answers to repeated creations.
@@ -19,6 +19,7 @@
 //! `testing` gives tests a database and a key prefix of their own. Edges (HTTP, command line, apalis workers) live in the binaries and only call downwards into here.
 
 pub mod accounts;
+pub mod ai;
 pub mod caller;
 pub mod channels;
 pub mod clock;

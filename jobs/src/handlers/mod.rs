@@ -1,6 +1,7 @@
 //! The handlers, one file per family of kinds. A handler gets its payload and returns an outcome; limits, panics and
 //! retries are not its business.
 
+pub mod ai;
 pub mod channel;
 pub mod debug;
 pub mod http;

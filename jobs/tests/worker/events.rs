@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::{sync::mpsc, time::timeout};
 
 /// Subscribes to the job's channel, as the process of a socket does.
-async fn subscribe(world: &World, id: JobId) -> (Link, mpsc::Receiver<Vec<Delivery>>) {
+pub(crate) async fn subscribe(world: &World, id: JobId) -> (Link, mpsc::Receiver<Vec<Delivery>>) {
     let channel = world.ctx.namespaces.resolve(&format!("job:{id}")).unwrap();
     let (link, deliveries) = Link::start(world.ctx.clone());
     link.subscribe(vec![channel.name.clone()]).await.unwrap();
@@ -16,7 +16,7 @@ async fn subscribe(world: &World, id: JobId) -> (Link, mpsc::Receiver<Vec<Delive
 }
 
 /// What is heard until the job has ended.
-async fn heard(mut deliveries: mpsc::Receiver<Vec<Delivery>>) -> Vec<Value> {
+pub(crate) async fn heard(mut deliveries: mpsc::Receiver<Vec<Delivery>>) -> Vec<Value> {
     let mut heard: Vec<Value> = Vec::new();
     while !heard.last().is_some_and(|event| ["succeeded", "dead"].iter().any(|end| event["event"] == *end)) {
         let batch = timeout(Duration::from_secs(20), deliveries.recv()).await.expect("the job ends").expect("the link stays");

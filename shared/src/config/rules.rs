@@ -2,6 +2,7 @@
 
 use super::{Auto, JwtAlgorithm, Problems, Settings};
 use crate::{
+    ai,
     jobs::names::{NAME_RULE, is_name},
     mail,
     redis::Address,
@@ -55,6 +56,16 @@ impl Settings {
         }
         if self.smtp_url.is_some() && !self.smtp_from.contains('@') {
             problems.add("SMTP_FROM", self.smtp_from.clone(), "an address, since SMTP_URL is set");
+        }
+        if let Some(Err(allowed)) = self.ai_base_url.as_deref().map(ai::check_url) {
+            // A password may stand in it by mistake.
+            problems.add("AI_BASE_URL", "***", allowed);
+        }
+        if self.ai_api_key.as_ref().is_some_and(|key| !key.expose_secret().bytes().all(|byte| byte.is_ascii_graphic())) {
+            problems.add("AI_API_KEY", "***", "a key as it stands in a header: visible ASCII characters");
+        }
+        if self.ai_base_url.is_some() && self.ai_model.is_empty() {
+            problems.add("AI_MODEL", "", "the name of a model, since AI_BASE_URL is set");
         }
         if self.realtime_insecure && !self.profile.is_development() {
             problems.add("REALTIME_INSECURE", "on", "off outside development");

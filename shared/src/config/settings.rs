@@ -270,6 +270,22 @@ settings! {
     /// Page where a new password is set; mails put the token at its end. Empty = they show the token alone.
     PASSWORD_RESET_URL password_reset_url: Option<String> = "";
 
+    // Language models.
+    /// Base of an OpenAI-compatible API, such as https://api.openai.com/v1; it may be on a private network. Empty = no `ai.complete`.
+    AI_BASE_URL ai_base_url: Option<String> = "";
+    /// Key that is sent there as a bearer token; empty = none is sent.
+    AI_API_KEY ai_api_key: Option<SecretString> = "";
+    /// Models that jobs may ask, with commas between; the first one where a job names none.
+    AI_MODEL ai_model: Vec<String> = "";
+    /// Milliseconds that a completion may take, its last token included, unless the job has a `timeout_ms`.
+    AI_TIMEOUT_MS ai_timeout_ms: u64 = "5000" in 100..=600_000;
+    /// Most tokens of one completion; jobs may ask for fewer.
+    AI_MAX_TOKENS ai_max_tokens: u32 = "1024" in 1..=1_000_000;
+    /// Longest prompt, all of its messages together.
+    AI_PROMPT_MAX_BYTES ai_prompt_max_bytes: Bytes = "64KiB";
+    /// Bytes of an answer that are read; one that is longer is given up.
+    AI_ANSWER_MAX_BYTES ai_answer_max_bytes: Bytes = "4MiB";
+
     // Delivery over HTTP.
     /// Networks that jobs may be delivered to although they are not public.
     OUTBOUND_ALLOW outbound_allow: Vec<IpNet> = "";

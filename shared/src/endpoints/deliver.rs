@@ -15,12 +15,13 @@ use crate::{
     outbound::{
         Answer, Guard, Refused, Request, SendError,
         breaker::{self, Permit},
+        retry_after::retry_after,
         signature::{Secret, sign},
     },
 };
 use hyper::{
     HeaderMap, Method,
-    header::{HeaderName, HeaderValue, RETRY_AFTER},
+    header::{HeaderName, HeaderValue},
 };
 use serde_json::value::to_raw_value;
 use std::time::Duration;
@@ -28,8 +29,6 @@ use time::OffsetDateTime;
 
 /// Jobs of an endpoint that is paused look again after so long.
 const PAUSED_FOR: Duration = Duration::from_secs(30);
-/// Longest that a receiver's `Retry-After` is heeded.
-const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
 /// Jobs whose receiver's name could not be looked up, since too many are, try again after so long, and up to twice that.
 const BUSY_FOR: Duration = Duration::from_secs(1);
 /// Of an answer's body, what is kept with the job.
@@ -190,21 +189,6 @@ fn answered(answer: &Answer, now: OffsetDateTime) -> Outcome {
     let after = matches!(status, 429 | 503).then(|| retry_after(&answer.headers, now)).flatten();
     let error = JobError { code: format!("http_{status}"), message: format!("the receiver answered {status}: {body}") };
     Outcome::Retry { error, after }
-}
-
-/// Seconds or a date, as far as it is heeded.
-fn retry_after(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let format =
-                time::macros::format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
-            let at = time::PrimitiveDateTime::parse(text, &format).ok()?.assume_utc();
-            Duration::try_from(at - now).unwrap_or_default()
-        }
-    };
-    Some(wait.min(RETRY_AFTER_MAX))
 }
 
 async fn gone(ctx: &Context, destination: &Destination) -> Outcome {

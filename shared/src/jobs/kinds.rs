@@ -3,7 +3,7 @@
 //! To add one: its line here, its payload and handler in `jobs/src/handlers/`, and its line in the worker's registry.
 
 use super::{JobKind, RetryPolicy};
-use crate::{Caller, Code, Error, Result, config::Profile, endpoints, mail};
+use crate::{Caller, Code, Error, Result, ai, config::Profile, endpoints, mail};
 use std::time::Duration;
 
 /// Who may submit a kind.
@@ -41,6 +41,8 @@ pub enum Payload {
     Publication,
     /// A mail, while there is a server to send it.
     Mail,
+    /// What a language model is asked, while there is one.
+    Prompt,
 }
 
 impl Kind {
@@ -98,12 +100,22 @@ const REQUEST: Kind = Kind {
     payload: Payload::Unchecked,
 };
 
+/// Whoever asked waits for it: a few tries within minutes. How long one may take is a setting.
+const COMPLETE: Kind = Kind {
+    name: ai::KIND,
+    submitters: Submitters::Everyone,
+    timeout: None,
+    retry: Some(RetryPolicy { max_attempts: 4, base_ms: 2_000, max_ms: 60_000 }),
+    payload: Payload::Prompt,
+};
+
 pub static KINDS: &[Kind] = &[
     PUBLISH,
     REQUEST,
     HEARTBEAT,
     MAIL,
     PASSWORD_RESET,
+    COMPLETE,
     debug("debug.echo", Submitters::OperatorsOutsideDevelopment),
     debug("debug.sleep", Submitters::OperatorsOutsideDevelopment),
     debug("debug.fail", Submitters::OperatorsOutsideDevelopment),

@@ -12,7 +12,7 @@ use super::{
     write::{self, Target, Written},
 };
 use crate::{
-    Caller, Code, Context, Result, Scope,
+    Caller, Code, Context, Result, Scope, ai,
     channels::publish_job,
     endpoints::{self, target},
     ids::JobId,
@@ -46,6 +46,7 @@ pub(super) async fn prepare_knowing(ctx: &Context, caller: &Caller, submit: Subm
     match kind.map_or(Payload::Unchecked, |kind| kind.payload) {
         Payload::Unchecked => {}
         Payload::Mail => mail::check(ctx, submit.payload.as_deref())?,
+        Payload::Prompt => ai::check(ctx, submit.payload.as_deref())?,
         // On the connections of the process: the caller may hold one of its thread's in a transaction.
         Payload::Publication => Box::pin(publish_job::check(&ctx.for_process(), caller, submit.payload.as_deref())).await?,
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{
     HeaderMap, Method,
-    body::Incoming,
+    body::{Frame, Incoming},
     client::conn::http1,
     header::{self, HeaderValue},
 };
@@ -26,6 +26,7 @@ use tokio_rustls::{
     TlsConnector,
     rustls::{ClientConfig, RootCertStore, pki_types::ServerName},
 };
+use tokio_util::task::AbortOnDropHandle;
 
 /// Of an answer's body, what is read; the rest stays with the receiver.
 const BODY_MAX: usize = 16 << 10;
@@ -54,6 +55,29 @@ pub struct Answer {
     /// The beginning of the body, as text.
     pub excerpt: String,
     pub duration: Duration,
+}
+
+/// An answer whose body is still to come. Dropped, its connection ends, and the other side hears it.
+#[derive(Debug)]
+pub struct Opened {
+    pub status: u16,
+    pub headers: HeaderMap,
+    body: Incoming,
+    /// Brings the body.
+    _connection: AbortOnDropHandle<()>,
+}
+
+impl Opened {
+    /// The next bytes, as they come; `None` at the end. What is dropped before it is done has taken nothing.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, SendError> {
+        loop {
+            match self.body.frame().await.transpose().map_err(SendError::Broken)?.map(Frame::into_data) {
+                None => return Ok(None),
+                Some(Ok(data)) if !data.is_empty() => return Ok(Some(data)),
+                Some(Ok(_) | Err(_)) => {}
+            }
+        }
+    }
 }
 
 /// Why nothing came back.
@@ -116,6 +140,17 @@ impl Outbound {
         timeout(patience, exchange).await.map_err(|_| SendError::Timeout(patience))?
     }
 
+    /// The same up to the head of the answer; its body is read as it comes, in no set time and without end.
+    pub async fn open(&self, request: Request) -> Result<Opened, SendError> {
+        let patience = request.timeout;
+        let opening = async {
+            let addresses = self.guard.resolve(&request.target).await.map_err(SendError::Refused)?;
+            let stream = self.connect(&request.target, &addresses).await.map_err(SendError::Connect)?;
+            open(stream, request).await.map_err(SendError::Broken)
+        };
+        timeout(patience, opening).await.map_err(|_| SendError::Timeout(patience))?
+    }
+
     /// To the first address that answers.
     async fn connect(&self, target: &Target, addresses: &[SocketAddr]) -> io::Result<Box<dyn Stream>> {
         let mut last = io::Error::other("there is no address");
@@ -149,10 +184,22 @@ fn client_config() -> ClientConfig {
     config
 }
 
-async fn exchange(stream: Box<dyn Stream>, request: Request) -> Result<(u16, HeaderMap, String), hyper::Error> {
+fn bounded() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder.max_buf_size(HEAD_MAX).max_headers(HEADERS_MAX);
-    let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+    builder
+}
+
+async fn open(stream: Box<dyn Stream>, request: Request) -> Result<Opened, hyper::Error> {
+    let (mut sender, connection) = bounded().handshake(TokioIo::new(stream)).await?;
+    // What it fails of, the answer and its body fail of as well.
+    let connection = AbortOnDropHandle::new(tokio::spawn(async move { drop(connection.await) }));
+    let (parts, body) = sender.send_request(into_http(request)).await?.into_parts();
+    Ok(Opened { status: parts.status.as_u16(), headers: parts.headers, body, _connection: connection })
+}
+
+async fn exchange(stream: Box<dyn Stream>, request: Request) -> Result<(u16, HeaderMap, String), hyper::Error> {
+    let (mut sender, connection) = bounded().handshake(TokioIo::new(stream)).await?;
     let answered = async {
         let response = sender.send_request(into_http(request)).await?;
         let (parts, body) = response.into_parts();

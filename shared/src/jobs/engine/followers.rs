@@ -22,6 +22,13 @@ pub async fn follow(ctx: &Context, queue: &QueueName, ids: &[JobId], ttl: Durati
     Ok(())
 }
 
+/// Whether the job is followed now, as far as its marks tell: they may outlast those who asked by a moment.
+pub async fn is_followed(ctx: &Context, keys: &QueueKeys, id: JobId) -> Result<bool> {
+    let mut cmd = redis::cmd("ZSCORE");
+    let mark: Option<f64> = cmd.arg(keys.followed()).arg(id.to_string()).query_async(&mut ctx.redis.connection()).await?;
+    Ok(mark.is_some())
+}
+
 /// Announces those of these lines whose jobs are followed.
 pub async fn tell(ctx: &Context, queue: &QueueName, lines: &[(JobId, String)]) -> Result<()> {
     let (keys, mut connection) = (QueueKeys::new(&ctx.keys, queue), ctx.redis.connection());

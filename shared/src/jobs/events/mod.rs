@@ -11,7 +11,11 @@ mod stats;
 
 pub(super) use follows::Follows;
 
-use super::{QueueName, engine::followers, read};
+use super::{
+    QueueName,
+    engine::{followers, held::LeasedJob},
+    read,
+};
 use crate::{
     Context, Error, Result,
     channels::{Audience, Channel, NewPublication, publish},
@@ -71,6 +75,37 @@ pub(super) async fn announce_requeued(ctx: &Context, queue: &QueueName, jobs: &[
     if let Err(error) = followers::tell(ctx, queue, &lines).await {
         tracing::debug!(%error, %queue, "who follows requeued jobs does not hear of it");
     }
+}
+
+/// Whether anybody is subscribed to the channel of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    Yes,
+    ByNobody,
+}
+
+/// A piece of what an attempt makes while it runs.
+#[derive(Debug, Serialize)]
+struct Part<'a> {
+    event: &'static str,
+    job_id: JobId,
+    queue: &'a QueueName,
+    attempt: i32,
+    /// Characters that came before it in this attempt.
+    from: usize,
+    text: &'a str,
+}
+
+/// Tells a piece of the text that an attempt makes, in order and to those who listen now: nothing of it is kept, the job's result has
+/// all of it. Where nobody follows the job, nothing is published.
+pub async fn tell_part(ctx: &Context, job: &LeasedJob, from: usize, text: &str) -> Result<Heard> {
+    let (id, queue) = (job.id(), &job.keys.queue);
+    if !followers::is_followed(ctx, &job.keys, id).await? {
+        return Ok(Heard::ByNobody);
+    }
+    let part = Part { event: "delta", job_id: id, queue, attempt: job.token.attempt, from, text };
+    tell(ctx, &format!("job:{id}"), &part, &How { key: None, is_fleeting: true }).await?;
+    Ok(Heard::Yes)
 }
 
 /// Publishes `event` on the channel `<namespace>:<name>`.
