@@ -126,3 +126,49 @@ where
         Err(error) => Box::pin(std::future::ready(Outcome::Undecodable(error.to_string()))),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    //! Holds the author's guide to the code: what it shows is there, and what is there it names.
+
+    use super::*;
+    use shared::jobs::kinds::KINDS;
+    use std::{collections::HashSet, path::Path};
+
+    fn read(path: &str) -> String {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        std::fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    /// The blocks of Rust: the file that each is of, and its lines without their indentation.
+    fn blocks(guide: &str) -> Vec<(&str, Vec<&str>)> {
+        let blocks = guide.split("```rust\n").skip(1).map(|rest| {
+            let mut lines = rest.lines().map(str::trim).take_while(|line| *line != "```");
+            let path = lines.next().and_then(|line| line.strip_prefix("// ")).expect("a block says first which file it is of");
+            (path, lines.collect())
+        });
+        blocks.collect()
+    }
+
+    #[test]
+    fn every_block_of_the_guide_stands_in_the_file_that_it_names() {
+        let guide = read("docs/guides/kinds.md");
+        let blocks = blocks(&guide);
+        assert_eq!(blocks.len(), 6, "a step that loses its block is no step");
+        for (path, block) in blocks {
+            let file = read(path);
+            let lines: Vec<&str> = file.lines().map(str::trim).collect();
+            assert!(lines.windows(block.len()).any(|window| window == block), "not in {path}:\n{}", block.join("\n"));
+        }
+    }
+
+    #[test]
+    fn every_kind_has_a_handler_and_is_in_the_guide() {
+        let (registry, guide) = (Registry::new(Profile::Development), read("docs/guides/kinds.md"));
+        let known: HashSet<&str> = KINDS.iter().map(|kind| kind.name).collect();
+        let handled: HashSet<&str> = registry.0.keys().copied().collect();
+        assert_eq!(known, handled);
+        let missing: Vec<&str> = known.into_iter().filter(|kind| !guide.contains(&format!("`{kind}`"))).collect();
+        assert!(missing.is_empty(), "the guide does not name {missing:?}");
+    }
+}

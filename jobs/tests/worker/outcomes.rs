@@ -56,6 +56,18 @@ async fn a_job_that_always_fails_is_dead_with_each_attempt_noted() {
 }
 
 #[tokio::test]
+async fn a_handler_gets_its_payload_and_none_that_is_not_one() {
+    let world = World::new().await;
+    let _worker = world.worker(&[]);
+    let id = world.submit(json!({"kind": "debug.sleep", "payload": {"ms": 1}})).await;
+    assert_eq!(world.until(id, JobState::Succeeded).await.result.unwrap().get(), "null");
+    for payload in [json!({"ms": "soon"}), json!({"ms": 1, "why": "tired"}), json!(null)] {
+        let id = world.submit(json!({"kind": "debug.sleep", "payload": payload})).await;
+        assert_eq!(world.until(id, JobState::Dead).await.error.unwrap().code, "undecodable_payload");
+    }
+}
+
+#[tokio::test]
 async fn an_undecodable_payload_is_a_dead_letter_and_not_a_dead_worker() {
     let world = World::new().await;
     let _worker = world.worker(&[]);
