@@ -10,7 +10,8 @@ use crate::{
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use shared::jobs::engine::{Limits, QueueKeys, QueueRow, expire, reconcile};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 const QUEUE: &str = "remote";
 
@@ -107,8 +108,20 @@ impl World {
         for id in ids {
             redis::cmd("ZADD").arg(&leased).arg(1).arg(id).exec_async(&mut connection).await.unwrap();
         }
+        self.sweep().await;
+    }
+
+    /// Lets the leader deal with what has expired by now.
+    async fn sweep(&self) {
+        let ctx = &self.app.state.ctx;
         let keys = QueueKeys::new(&ctx.keys, &QUEUE.parse().unwrap());
-        expire::sweep(ctx, &mut connection, &keys).await.unwrap();
+        expire::sweep(ctx, &mut ctx.redis.connection(), &keys).await.unwrap();
+    }
+
+    /// The outcomes of the job's attempts that failed.
+    async fn failed_attempts(&self, id: &str) -> Vec<Value> {
+        let attempts = self.get(&format!("/jobs/{id}/attempts")).await;
+        attempts["items"].as_array().unwrap().iter().map(|attempt| attempt["outcome"].clone()).collect()
     }
 }
 
@@ -293,4 +306,55 @@ async fn a_worker_gets_the_kinds_that_it_named_and_large_payloads_whole() {
     assert_eq!(jobs[0]["job"]["payload"]["text"], json!(text));
     let thumbnail = &world.get(&format!("/jobs?queue={QUEUE}&kind=thumbnails.make")).await["items"][0];
     assert_eq!((&thumbnail["attempt"], &thumbnail["state"]), (&json!(0), &json!("queued")));
+}
+
+#[tokio::test]
+async fn a_job_that_overruns_its_time_is_timed_out_whether_its_worker_is_heard_of_or_not() {
+    let world = World::new().await;
+    let session = world.session().await;
+    let short = || world.submit(json!({"timeout_ms": 300, "retry": {"max_attempts": 1}}));
+    let heard_of = short().await;
+    let lease_token = world.lease_one(&session).await;
+    let held = json!([{"lease_token": lease_token, "progress": {"percent": 1}}]);
+    assert_eq!(world.beat(&session, held.clone()).await["extended"], json!([lease_token]));
+    until("its lease is lost", async || world.beat(&session, held.clone()).await["lost"] == json!([lease_token])).await;
+    until("it is dead", async || {
+        world.sweep().await;
+        world.get(&format!("/jobs/{heard_of}")).await["state"] == "dead"
+    })
+    .await;
+    assert_eq!(world.failed_attempts(&heard_of).await, ["timeout"]);
+    assert_eq!(world.settle(&session, json!([ok(&lease_token)])).await[0]["code"], "lease_lost");
+
+    let silent = short().await;
+    let leased = world.lease(&session, 1).await;
+    let expires_at = OffsetDateTime::parse(leased[0]["expires_at"].as_str().unwrap(), &Rfc3339).unwrap();
+    assert!(expires_at - world.app.state.ctx.clock.now() < Duration::from_secs(5), "the lease ends with the job");
+    until("it is dead", async || {
+        world.sweep().await;
+        world.get(&format!("/jobs/{silent}")).await["state"] == "dead"
+    })
+    .await;
+    assert_eq!(world.failed_attempts(&silent).await, ["timeout"]);
+}
+
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !is_so().await {
+        assert!(Instant::now() < deadline, "{what}: never");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_is_opened_again_under_its_key_is_the_same() {
+    let world = World::new().await;
+    let open = |name: &str| {
+        let body = json!({"name": name, "queues": [QUEUE], "concurrency": 1});
+        send(world.post("/worker-sessions", &body).header("idempotency-key", "w-1"))
+    };
+    let (status, first) = open("w").await;
+    assert_eq!(status, StatusCode::CREATED, "{first}");
+    assert_eq!(open("w").await, (StatusCode::CREATED, first));
+    assert_eq!(open("another").await.0, StatusCode::UNPROCESSABLE_ENTITY);
 }

@@ -8,7 +8,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
 use time::OffsetDateTime;
 
 /// Largest payload that travels through Redis, in bytes; a worker fetches larger ones from PostgreSQL.
@@ -114,9 +114,11 @@ pub(super) fn inline(payload: &RawValue) -> Option<Box<RawValue>> {
     (payload.get().len() <= INLINE_PAYLOAD_BYTES).then(|| payload.to_owned())
 }
 
-/// The kind of the job that this envelope is of.
-pub(super) fn kind_of(envelope: &[u8]) -> Option<String> {
-    serde_json::from_slice::<Envelope<'_>>(envelope).ok().map(|envelope| envelope.kind.into_owned())
+/// The kind of the job that this envelope is of, and how long an attempt of it may take.
+pub(super) fn kind_and_limit(envelope: &[u8]) -> Option<(String, Option<Duration>)> {
+    let envelope = serde_json::from_slice::<Envelope<'_>>(envelope).ok()?;
+    let limit = envelope.timeout_ms.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
+    Some((envelope.kind.into_owned(), limit))
 }
 
 /// The envelope in Redis. Short names: it is written and read once per job.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::redis::Connection;
 use crate::{Context, Error, Result, ids::JobId, telemetry::metrics};
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 /// Jobs promoted, and leases looked at, by one call; while either is full the next call follows at once.
 const SWEEP_LIMIT: usize = 200;
@@ -81,13 +81,22 @@ fn next<'a>(lease: &Expired, row: Option<&'a RowStanding>) -> Next<'a> {
     match row.filter(is_open) {
         None => Next::Finish(resync(lease.token, lease.standing, row)),
         Some(row) if row.is_cancel_requested => Next::Conclude(Outcome::Cancelled, row),
-        Some(row) if lease.started => Next::Conclude(Outcome::Lost, row),
+        Some(row) if lease.started => match overrun(lease, row) {
+            Some(limit) => Next::Conclude(Outcome::Timeout { limit }, row),
+            None => Next::Conclude(Outcome::Lost, row),
+        },
         Some(row) if lease.standing.returns >= RETURNS_MAX => Next::Conclude(Outcome::Undeliverable, row),
         Some(_) => {
             let standing = Standing { returns: lease.standing.returns + 1, ..lease.standing };
             Next::Finish(Finish { token: lease.token, action: Action::Return, standing })
         }
     }
+}
+
+/// The time of a job that nobody but us can stop, where its lease ended with that: a remote worker has overrun it, and was not lost.
+fn overrun(lease: &Expired, row: &RowStanding) -> Option<Duration> {
+    let limit = Duration::from_millis(u64::try_from(row.timeout_ms?).ok()?);
+    (lease.expired_at? == lease.since? + limit).then_some(limit)
 }
 
 fn delivery(lease: Expired, outcome: &'static str, row: &RowStanding, leader: Nonce, record: Option<Arc<Record>>) -> Delivery {

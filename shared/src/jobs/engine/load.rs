@@ -33,7 +33,7 @@ pub(super) struct Draft {
     payload: Option<Box<RawValue>>,
     pub(super) run_at: OffsetDateTime,
     pub(super) expires_at: Option<OffsetDateTime>,
-    timeout: Option<Duration>,
+    pub(super) timeout: Option<Duration>,
     request_id: Option<String>,
     traceparent: Option<String>,
     verify: bool,

@@ -13,7 +13,14 @@ use super::{
     copy::{Enqueue, Standing},
     token::{Nonce, Token},
 };
-use crate::{Context, Error, Result, clock::unix_ms, ids::JobId, jobs::QueueName, keys::Keys, redis::Connection};
+use crate::{
+    Context, Error, Result,
+    clock::{from_unix_ms, unix_ms},
+    ids::JobId,
+    jobs::QueueName,
+    keys::Keys,
+    redis::Connection,
+};
 use redis::{Cmd, FromRedisValue, Script};
 use std::{sync::LazyLock, time::Duration};
 use time::OffsetDateTime;
@@ -304,10 +311,21 @@ pub async fn heartbeat(
     lease: Duration,
     tokens: &[Token],
 ) -> Result<(Vec<JobId>, Vec<JobId>)> {
+    let leases: Vec<(Token, Option<Duration>)> = tokens.iter().map(|token| (*token, None)).collect();
+    heartbeat_within(connection, keys, lease, &leases).await
+}
+
+/// The same of leases that may not last for ever: how long in all is beside the token. By the server's clock, as all that leases are.
+pub async fn heartbeat_within(
+    connection: &mut Connection,
+    keys: &QueueKeys,
+    lease: Duration,
+    leases: &[(Token, Option<Duration>)],
+) -> Result<(Vec<JobId>, Vec<JobId>)> {
     let mut cmd = keys.call(&HEARTBEAT);
     cmd.arg(whole_ms(lease));
-    for token in tokens {
-        cmd.arg(token.job_id.to_string()).arg(token.text());
+    for (token, limit) in leases {
+        cmd.arg(token.job_id.to_string()).arg(token.text()).arg(limit.map_or_else(String::new, |limit| whole_ms(limit).to_string()));
     }
     let (lost, cancels): (Vec<String>, Vec<String>) = run(connection, &HEARTBEAT, &cmd).await?;
     Ok((ids(&lost)?, ids(&cancels)?))
@@ -322,6 +340,7 @@ pub struct Expired {
     pub worker_id: String,
     pub since: Option<OffsetDateTime>,
     pub standing: Standing,
+    pub expired_at: Option<OffsetDateTime>,
 }
 
 #[derive(Debug)]
@@ -340,7 +359,7 @@ pub async fn sweep(connection: &mut Connection, keys: &QueueKeys, limit: usize) 
     let mut cmd = keys.call(&SWEEP);
     cmd.arg(limit.min(IDS_MAX)).arg(&keys.doorbell).arg(keys.queue.as_str());
     let (known, n_promoted, flat, rebuilding, at_rest): (i64, usize, Vec<String>, i64, i64) = run(connection, &SWEEP, &cmd).await?;
-    let expired = flat.chunks_exact(3).map(|parts| {
+    let expired = flat.chunks_exact(4).map(|parts| {
         let lease = super::leases::LeaseText::parse(&parts[1])?;
         Ok(Expired {
             token: Token { job_id: id_of(&parts[0])?, attempt: lease.attempt, nonce: lease.nonce },
@@ -348,6 +367,7 @@ pub async fn sweep(connection: &mut Connection, keys: &QueueKeys, limit: usize) 
             worker_id: lease.worker_id.to_owned(),
             since: lease.since,
             standing: parts[2].parse()?,
+            expired_at: parts[3].parse().ok().and_then(from_unix_ms),
         })
     });
     let expired = expired.collect::<Result<_>>()?;

@@ -2,7 +2,7 @@
 --
 -- KEYS  every key of the queue, see `Keys::queue_scripts`
 -- ARGV  limit, doorbell channel, queue name
--- Returns {known, n_promoted, expired × (id, lease, standing), rebuilding, at_rest}
+-- Returns {known, n_promoted, expired × (id, lease, standing, when), rebuilding, at_rest}
 --       known = 1 when this Redis is the one that the queue was loaded into; both lists are cut at `limit`
 --       rebuilding = 1 while what it holds is not complete yet
 --       at_rest = 1 while nothing is leased, delayed or waiting for a slot: until the doorbell rings, time changes nothing here
@@ -64,7 +64,11 @@ if noted[3] then
 end
 
 local expired = {}
-local late = redis.call('ZRANGE', leased, '-inf', now, 'BYSCORE', 'LIMIT', 0, limit)
+local late, since = {}, {}
+for i, value in ipairs(redis.call('ZRANGE', leased, '-inf', now, 'BYSCORE', 'LIMIT', 0, limit, 'WITHSCORES')) do
+  local list = i % 2 == 1 and late or since
+  list[#list + 1] = value
+end
 if #late > 0 then
   local leases = redis.call('HMGET', tok, unpack(late))
   local copies = redis.call('HMGET', att, unpack(late))
@@ -73,6 +77,7 @@ if #late > 0 then
       expired[#expired + 1] = id
       expired[#expired + 1] = leases[i]
       expired[#expired + 1] = string.sub(copies[i], 2)
+      expired[#expired + 1] = since[i]
     else
       redis.call('ZREM', leased, id)
     end

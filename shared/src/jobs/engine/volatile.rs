@@ -135,6 +135,7 @@ fn row_of(id: JobId, record: &Record, leased: Standing) -> RowStanding {
         retry: record.retry,
         // The request is a flag of the lease, which the script acts on when the lease ends.
         is_cancel_requested: false,
+        timeout_ms: record.timeout_ms,
     }
 }
 

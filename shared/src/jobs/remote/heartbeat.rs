@@ -121,7 +121,7 @@ pub async fn heartbeat(ctx: &Context, caller: &Caller, request: &Heartbeat) -> R
         beat.cancel.extend(among(&beaten.cancels));
         let extended = held.iter().filter(|(token, _)| !beaten.lost.contains(&token.job_id));
         beat.extended.extend(extended.map(|(_, held)| held.lease_token.clone()));
-        active.extend(remote::active(ctx, &queue, &tokens).await?);
+        active.extend(beaten.active);
     }
     let state = state(request.state, order);
     let rss_kb = request.rss_kb.and_then(|rss_kb| u64::try_from(rss_kb).ok()).unwrap_or(0);

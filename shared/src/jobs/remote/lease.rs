@@ -66,7 +66,7 @@ pub struct LeasedJob {
     /// Shown with whatever is said about the job; opaque.
     #[schema(example = "01a1fb40-f998-71ea-83d1-3bd51ccbb3da.1.7d9d1f0f6ad64f4e9f7d3c5c2b1a0908.thumbnails")]
     pub lease_token: String,
-    /// The lease is lost then, unless a heartbeat extends it.
+    /// The lease is lost then, unless a heartbeat extends it; none does beyond the job's `timeout_ms`.
     #[serde(with = "time::serde::rfc3339")]
     pub expires_at: OffsetDateTime,
 }
@@ -127,13 +127,13 @@ async fn take(
 }
 
 async fn hand_over(ctx: &Context, session: &Session, holder: &Holder, batch: Batch) -> Result<Vec<LeasedJob>> {
-    let (queue, expires_at) = (batch.keys.queue.clone(), ctx.clock.now() + holder.lease);
+    let (queue, now) = (batch.keys.queue.clone(), ctx.clock.now());
     let bytes_max = ctx.settings().max_bulk_bytes.0;
     let delivered = deliver::deliver(ctx, batch, &session.kinds, bytes_max).await?;
-    let jobs = delivered.into_iter().map(|Delivered { token, job }| LeasedJob {
+    let jobs = delivered.into_iter().map(|Delivered { token, job, limit }| LeasedJob {
         attempt: token.attempt,
         lease_token: LeaseToken { token, queue: queue.clone() }.to_string(),
-        expires_at,
+        expires_at: now + limit.map_or(holder.lease, |limit| limit.min(holder.lease)),
         job,
     });
     Ok(jobs.collect())

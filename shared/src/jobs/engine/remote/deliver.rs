@@ -34,6 +34,8 @@ const SET_ASIDE: Duration = Duration::from_secs(1);
 pub struct Delivered {
     pub token: Token,
     pub job: Job,
+    /// Longest that the attempt may take.
+    pub limit: Option<Duration>,
 }
 
 /// The jobs of a batch that the worker is to run: pending ones of its `kinds` (empty: any), up to `bytes_max` of payload but at
@@ -52,7 +54,14 @@ pub async fn deliver(ctx: &Context, batch: Batch, kinds: &[JobKind], bytes_max: 
     // Before anything is ended: what is started but comes back is handed back all the same.
     let started = delivered.iter().map(|delivered| delivered.token).collect();
     let step = Step { started, ..Step::default() };
-    scripts::step(&mut ctx.redis.connection(), &batch.keys, &batch.holder, &step).await?;
+    let mut connection = ctx.redis.connection();
+    scripts::step(&mut connection, &batch.keys, &batch.holder, &step).await?;
+    // A lease that would outlast its job ends with it.
+    let ends_sooner = |delivered: &&Delivered| delivered.limit.is_some_and(|limit| limit < batch.holder.lease);
+    let shorter: Vec<_> = delivered.iter().filter(ends_sooner).map(|delivered| (delivered.token, delivered.limit)).collect();
+    if !shorter.is_empty() {
+        scripts::heartbeat_within(&mut connection, &batch.keys, batch.holder.lease, &shorter).await?;
+    }
     sorted.end_others(ctx, &batch).await?;
     batch.hand_over();
     Ok(delivered)
@@ -71,7 +80,7 @@ struct Sorted<'a> {
     bytes_max: usize,
     n_bytes: usize,
     now: OffsetDateTime,
-    runnable: Vec<(Token, JobRow)>,
+    runnable: Vec<(Token, JobRow, Option<Duration>)>,
     finishes: Vec<Finish>,
     /// Theirs is the last moment to start.
     expired: Vec<Delivery>,
@@ -108,11 +117,11 @@ impl<'a> Sorted<'a> {
             return self.finishes.push(batch.release(leased));
         }
         self.n_bytes = n_bytes;
-        self.runnable.push((token, row));
+        self.runnable.push((token, row, draft.timeout));
     }
 
     fn delivered(&mut self, worker_id: &str) -> Result<Vec<Delivered>> {
-        let rows = std::mem::take(&mut self.runnable).into_iter().map(|(token, row)| {
+        let rows = std::mem::take(&mut self.runnable).into_iter().map(|(token, row, limit)| {
             let lease = Lease {
                 attempt: token.attempt,
                 worker_id: worker_id.to_owned(),
@@ -120,7 +129,7 @@ impl<'a> Sorted<'a> {
                 since: Some(self.now.truncate_to_millisecond()),
                 progress: None,
             };
-            Ok(Delivered { token, job: row.into_job(Some(lease), self.now)? })
+            Ok(Delivered { token, job: row.into_job(Some(lease), self.now)?, limit })
         });
         rows.collect()
     }

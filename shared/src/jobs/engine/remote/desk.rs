@@ -2,8 +2,8 @@
 //! than one does.
 //!
 //! Nothing is leased ahead: a call asks for what one worker wants, and what it brings goes to that worker. Queues that gave less than
-//! was asked for are left alone until they ring, or until the next poll. Whoever has waited longest is served first. Where an answer got
-//! lost, one job tells whether Redis is back, and [`Doubts`] hand back what the lost answers told of.
+//! was asked for are left alone until they ring, until their rate lets the next job go, or until the next poll. Whoever has waited longest
+//! is served first. Where an answer got lost, one job tells whether Redis is back, and [`Doubts`] hand back what the lost answers told of.
 
 use super::{
     super::{
@@ -131,6 +131,8 @@ struct Counter {
     places: usize,
     /// The last call did not answer, and may have leased all the same: the next asks for one job.
     is_in_doubt: bool,
+    /// When its rate lets the next job go, where that is what kept it from giving more.
+    again_at: Option<Instant>,
 }
 
 struct Server {
@@ -157,6 +159,9 @@ async fn serve(ctx: Context, mut wishes: mpsc::Receiver<Wish>) {
             continue;
         }
         let resume_at = server.resume_at.unwrap_or_else(Instant::now);
+        // A queue with a rate is asked again when that lets a job go, not before and no later.
+        let again_at = server.counters.values().filter_map(|counter| counter.again_at).min();
+        let (again_at, has_again) = (again_at.unwrap_or_else(Instant::now), again_at.is_some());
         tokio::select! {
             wish = wishes.recv() => match wish {
                 Some(wish) => server.take(wish),
@@ -169,6 +174,7 @@ async fn serve(ctx: Context, mut wishes: mpsc::Receiver<Wish>) {
                 server.doubts.settle(&server.ctx).await;
             }
             () = sleep_until(resume_at.into()), if server.resume_at.is_some() => server.resume_at = None,
+            () = sleep_until(again_at.into()), if has_again => server.rouse(),
         }
     }
 }
@@ -178,7 +184,8 @@ impl Server {
         for queue in &wish.queues {
             let keys = || Arc::new(QueueKeys::new(&self.ctx.keys, queue));
             // Nobody was listening for it until now.
-            self.counters.entry(queue.clone()).or_insert_with(|| Counter { keys: keys(), places: 1, is_in_doubt: false });
+            let new = || Counter { keys: keys(), places: 1, is_in_doubt: false, again_at: None };
+            self.counters.entry(queue.clone()).or_insert_with(new);
         }
         self.waiting.push(wish);
     }
@@ -188,6 +195,15 @@ impl Server {
             if let Some(counter) = self.counters.get_mut(&queue) {
                 counter.places = counter.places.max(1);
             }
+        }
+    }
+
+    /// Looks again at queues whose rate lets a job go now.
+    fn rouse(&mut self) {
+        let now = Instant::now();
+        for counter in self.counters.values_mut().filter(|counter| counter.again_at.is_some_and(|at| at <= now)) {
+            counter.again_at = None;
+            counter.places = counter.places.max(1);
         }
     }
 
@@ -222,6 +238,7 @@ impl Server {
             match answer {
                 Ok(stepped) => {
                     counter.places = if stepped.more { SERVED_AT_ONCE } else { 0 };
+                    counter.again_at = stepped.again_after.map(|after| Instant::now() + after);
                     if stepped.leased.is_empty() {
                         unserved.push(wish);
                     } else {

@@ -1,7 +1,10 @@
 //! The desk where remote workers wait.
 
 use super::{Fixture, worker};
-use crate::jobs::engine::remote::desk::Desk;
+use crate::jobs::{
+    engine::{Limits, remote::desk::Desk, set_limits},
+    queues::Rate,
+};
 use crate::testing::{RedisServer, TestStores};
 use futures_util::future::join_all;
 use std::time::{Duration, Instant};
@@ -51,4 +54,26 @@ async fn jobs_go_to_who_has_waited_longest_and_back_unspent_when_nobody_takes_th
     assert_eq!((again.leased()[0].id, again.leased()[0].standing.attempt), (job.id, 1), "it was not counted");
     again.hand_over();
     assert_eq!(fixture.copy(job.id).await.unwrap(), "l4:1:0:0:0:0");
+}
+
+#[tokio::test]
+async fn a_queue_with_a_rate_is_asked_again_when_that_lets_a_job_go() {
+    let fixture = Fixture::new().await;
+    // Two at once, and one every 300 ms after that; nobody polls meanwhile.
+    let ctx = fixture.stores.context(&[("WORKER_POLL_MS", "60000")]);
+    let limits = Limits { rate: Some(Rate { limit: 2, per_ms: 600 }), ..Limits::default() };
+    set_limits(&ctx, &fixture.queue, &limits).await.unwrap();
+    for _ in 0..4 {
+        fixture.job().await;
+    }
+    let (desk, runtime, holder) = (Desk::default(), Handle::current(), worker());
+    let began = Instant::now();
+    let mut n_leased = 0;
+    while n_leased < 4 {
+        let wish = (vec![fixture.queue.clone()], 10);
+        let batch = desk.wait(&ctx, &runtime, &holder, wish, Instant::now() + Duration::from_secs(20)).await.expect("a job comes");
+        n_leased += batch.leased().len();
+        batch.hand_over();
+    }
+    assert!(began.elapsed() >= Duration::from_millis(500), "no faster than the rate: {:?}", began.elapsed());
 }
