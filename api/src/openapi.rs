@@ -7,8 +7,8 @@ mod problems;
 
 use crate::{
     routes::{
-        self, api_keys, audit, auth, batches, channels, endpoints, jobs, jwks, leases, points, probes, queues, schedules, server_api,
-        system, tracks, users, workers,
+        self, api_keys, audit, auth, batches, callbacks, channels, endpoints, jobs, jwks, leases, points, probes, queues, schedules,
+        server_api, system, tracks, users, workers,
     },
     socket::upgrade,
 };
@@ -40,6 +40,7 @@ use utoipa::{
         endpoints::list_endpoints, endpoints::create_endpoint, endpoints::get_endpoint, endpoints::update_endpoint, endpoints::delete_endpoint,
         endpoints::test_endpoint, endpoints::rotate_endpoint_secret, endpoints::pause_endpoint, endpoints::resume_endpoint,
         workers::list_workers, workers::get_worker, workers::quiet_worker, workers::resume_worker, workers::stop_worker,
+        callbacks::settle_callback,
         leases::open_worker_session, leases::lease_jobs, leases::settle_leases, leases::extend_leases,
         schedules::create_schedule, schedules::list_schedules, schedules::get_schedule, schedules::update_schedule,
         schedules::delete_schedule, schedules::pause_schedule, schedules::resume_schedule, schedules::trigger_schedule,

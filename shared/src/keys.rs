@@ -219,6 +219,11 @@ impl Keys {
         format!("{}:breaker:{{{name}}}", self.prefix)
     }
 
+    /// Hash of how fast one endpoint is delivered to.
+    pub fn pace(&self, name: &str) -> String {
+        format!("{}:pace:{{{name}}}", self.prefix)
+    }
+
     /// Hash of worker `worker_id`; expires unless its heartbeat goes on.
     pub fn worker(&self, worker_id: &str) -> String {
         format!("{}:worker:{worker_id}", self.prefix)

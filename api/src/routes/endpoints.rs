@@ -2,7 +2,7 @@
 
 use crate::{
     error::{ApiResult, Problem},
-    extract::{Body, CallerOf, Id, Query, answer_with_etag_of, check_if_match},
+    extract::{Body, CallerOf, Id, Meta, Query, answer_with_etag_of, check_if_match},
     idempotency::{self, Creation, OptionalKey},
     openapi::headers::{IdempotencyKeyHeader, IfMatchHeader},
     state::AppState,
@@ -10,8 +10,9 @@ use crate::{
 use actix_web::{HttpRequest, HttpResponse, web::Data};
 use shared::{
     Error, Result,
+    accounts::Origin,
     endpoints::{
-        Endpoint, EndpointState,
+        Endpoint,
         input::{NewEndpoint, PatchEndpoint},
         manage::{self, Trial},
     },
@@ -30,19 +31,20 @@ use shared::{
 pub async fn create_endpoint(
     state: Data<AppState>,
     CallerOf(caller): CallerOf,
+    meta: Meta,
     OptionalKey(key): OptionalKey,
     body: Body<NewEndpoint>,
 ) -> ApiResult {
-    let ctx = &state.ctx;
+    let (ctx, origin) = (&state.ctx, Origin::from(meta));
     let Some(key) = key else {
         let mut tx = ctx.pg.begin().await?;
-        let made = manage::create(ctx, &mut tx, &caller, &body.value).await?;
+        let made = manage::create(ctx, &mut tx, &caller, &body.value, &origin).await?;
         tx.commit().await?;
         return Ok(HttpResponse::Created().json(made));
     };
     let attempt = Attempt::new(caller.user_id, "POST /endpoints", key, &body.bytes);
     let creation = idempotency::create_once(ctx, &attempt, async |tx| {
-        let made = manage::create(ctx, tx, &caller, &body.value).await?;
+        let made = manage::create(ctx, tx, &caller, &body.value, &origin).await?;
         Ok((without_secret(&made)?, made))
     });
     match creation.await? {
@@ -84,11 +86,13 @@ pub async fn get_endpoint(state: Data<AppState>, CallerOf(caller): CallerOf, Id(
 pub async fn update_endpoint(
     state: Data<AppState>,
     CallerOf(caller): CallerOf,
+    meta: Meta,
     Id(id): Id<EndpointId>,
     request: HttpRequest,
     body: Body<PatchEndpoint>,
 ) -> ApiResult {
-    let endpoint = manage::update(&state.ctx, &caller, id, &body.value, |settings| check_if_match(&request, settings)).await?;
+    let endpoint =
+        manage::update(&state.ctx, &caller, id, &body.value, |settings| check_if_match(&request, settings), &meta.into()).await?;
     answer_with_etag_of(&endpoint, &endpoint.settings)
 }
 
@@ -96,8 +100,8 @@ pub async fn update_endpoint(
 #[utoipa::path(delete, path = "/api/v1/endpoints/{id}", tag = "endpoints", operation_id = "delete_endpoint",
     params(("id" = EndpointId, Path)), security(("bearer" = []), ("api_key" = [])),
     responses((status = 204, description = "It is gone")))]
-pub async fn delete_endpoint(state: Data<AppState>, CallerOf(caller): CallerOf, Id(id): Id<EndpointId>) -> ApiResult {
-    manage::delete(&state.ctx, &caller, id).await?;
+pub async fn delete_endpoint(state: Data<AppState>, CallerOf(caller): CallerOf, meta: Meta, Id(id): Id<EndpointId>) -> ApiResult {
+    manage::delete(&state.ctx, &caller, id, &meta.into()).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -113,22 +117,22 @@ pub async fn test_endpoint(state: Data<AppState>, CallerOf(caller): CallerOf, Id
 #[utoipa::path(post, path = "/api/v1/endpoints/{id}/rotate-secret", tag = "endpoints", operation_id = "rotate_endpoint_secret",
     params(("id" = EndpointId, Path)), security(("bearer" = []), ("api_key" = [])),
     responses((status = 200, description = "The endpoint with its new secret", body = Endpoint)))]
-pub async fn rotate_endpoint_secret(state: Data<AppState>, CallerOf(caller): CallerOf, Id(id): Id<EndpointId>) -> ApiResult {
-    Ok(HttpResponse::Ok().json(manage::rotate(&state.ctx, &caller, id).await?))
+pub async fn rotate_endpoint_secret(state: Data<AppState>, CallerOf(caller): CallerOf, meta: Meta, Id(id): Id<EndpointId>) -> ApiResult {
+    Ok(HttpResponse::Ok().json(manage::rotate(&state.ctx, &caller, id, &meta.into()).await?))
 }
 
 /// Delivers nothing to an endpoint for now: its jobs wait, and use no attempt.
 #[utoipa::path(post, path = "/api/v1/endpoints/{id}/pause", tag = "endpoints", operation_id = "pause_endpoint",
     params(("id" = EndpointId, Path)), security(("bearer" = []), ("api_key" = [])),
     responses((status = 200, description = "The endpoint", body = Endpoint)))]
-pub async fn pause_endpoint(state: Data<AppState>, CallerOf(caller): CallerOf, Id(id): Id<EndpointId>) -> ApiResult {
-    Ok(HttpResponse::Ok().json(manage::set_state(&state.ctx, &caller, id, EndpointState::Paused).await?))
+pub async fn pause_endpoint(state: Data<AppState>, CallerOf(caller): CallerOf, meta: Meta, Id(id): Id<EndpointId>) -> ApiResult {
+    Ok(HttpResponse::Ok().json(manage::pause(&state.ctx, &caller, id, &meta.into()).await?))
 }
 
 /// Delivers to an endpoint again that was paused, or disabled since it said that it was gone. Closes its circuit breaker.
 #[utoipa::path(post, path = "/api/v1/endpoints/{id}/resume", tag = "endpoints", operation_id = "resume_endpoint",
     params(("id" = EndpointId, Path)), security(("bearer" = []), ("api_key" = [])),
     responses((status = 200, description = "The endpoint", body = Endpoint)))]
-pub async fn resume_endpoint(state: Data<AppState>, CallerOf(caller): CallerOf, Id(id): Id<EndpointId>) -> ApiResult {
-    Ok(HttpResponse::Ok().json(manage::set_state(&state.ctx, &caller, id, EndpointState::Active).await?))
+pub async fn resume_endpoint(state: Data<AppState>, CallerOf(caller): CallerOf, meta: Meta, Id(id): Id<EndpointId>) -> ApiResult {
+    Ok(HttpResponse::Ok().json(manage::resume(&state.ctx, &caller, id, &meta.into()).await?))
 }

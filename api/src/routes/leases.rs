@@ -2,24 +2,49 @@
 
 use crate::{
     edge::RequestScope,
-    error::ApiResult,
+    error::{ApiResult, Problem},
     extract::{Body, CallerOf, RawBody, parse_item},
+    idempotency::{self, Creation, OptionalKey},
+    openapi::headers::IdempotencyKeyHeader,
     server::OpenConnection,
     state::AppState,
 };
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web::Data};
 use nix::sys::socket::{MsgFlags, recv};
 use serde_json::value::RawValue;
-use shared::jobs::remote::{
-    self, Beat, Heartbeat, LeaseJobs, LeasedJobs, OpenSession, SettleLeases, Settled, WorkerSession, settle::Parsed,
+use shared::{
+    Error,
+    idempotency::{Attempt, StoredAnswer},
+    jobs::remote::{self, Beat, Heartbeat, LeaseJobs, LeasedJobs, OpenSession, SettleLeases, Settled, WorkerSession, settle::Parsed},
 };
 
-/// Begins the session of a worker. It ends when nothing has been heard of the worker for ten minutes.
+/// Begins the session of a worker. It ends when nothing has been heard of the worker for ten minutes. A repeated request gets the same
+/// session, even one that has ended.
 #[utoipa::path(post, path = "/api/v1/worker-sessions", tag = "remote workers", operation_id = "open_worker_session",
-    request_body = OpenSession, security(("bearer" = []), ("api_key" = [])),
-    responses((status = 201, description = "The worker may lease", body = WorkerSession)))]
-pub async fn open_worker_session(state: Data<AppState>, CallerOf(caller): CallerOf, body: Body<OpenSession>) -> ApiResult {
-    Ok(HttpResponse::Created().json(remote::open(&state.ctx, &caller, &body.value).await?))
+    request_body = OpenSession, params(IdempotencyKeyHeader), security(("bearer" = []), ("api_key" = [])),
+    responses(
+        (status = 201, description = "The worker may lease", body = WorkerSession),
+        (status = 409, description = "The first request is still running", body = Problem<'static>,
+            content_type = "application/problem+json")))]
+pub async fn open_worker_session(
+    state: Data<AppState>,
+    CallerOf(caller): CallerOf,
+    OptionalKey(key): OptionalKey,
+    body: Body<OpenSession>,
+) -> ApiResult {
+    let Some(key) = key else {
+        return Ok(HttpResponse::Created().json(remote::open(&state.ctx, &caller, &body.value).await?));
+    };
+    let attempt = Attempt::new(caller.user_id, "POST /worker-sessions", key, &body.bytes);
+    let creation = idempotency::create_once(&state.ctx, &attempt, async |_| {
+        // On the connections of the process: this thread's may all be in such transactions.
+        let session = remote::open(&state.ctx.for_process(), &caller, &body.value).await?;
+        Ok((StoredAnswer { status: 201, location: None, body: serde_json::to_vec(&session).map_err(Error::internal)? }, ()))
+    });
+    match creation.await? {
+        Creation::Fresh(stored, ()) => idempotency::answer(&stored, false),
+        Creation::Replayed(stored) => idempotency::answer(&stored, true),
+    }
 }
 
 /// Leases jobs, waiting for the first one if there is none, and settles earlier ones before that.

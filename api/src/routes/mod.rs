@@ -7,6 +7,7 @@ pub mod api_keys;
 pub mod audit;
 pub mod auth;
 pub mod batches;
+pub mod callbacks;
 pub mod channels;
 pub mod docs;
 pub mod endpoints;
@@ -95,6 +96,7 @@ pub fn versioned() -> Vec<Entry> {
         POST "/endpoints/{id}/rotate-secret" Write Scoped(Scope::JobsWrite) => endpoints::rotate_endpoint_secret;
         POST "/endpoints/{id}/pause" Write Scoped(Scope::JobsWrite) => endpoints::pause_endpoint;
         POST "/endpoints/{id}/resume" Write Scoped(Scope::JobsWrite) => endpoints::resume_endpoint;
+        POST "/callbacks/{token}" Write Public => callbacks::settle_callback;
         POST "/channels/{channel}/publications" Write Scoped(Scope::ChannelsPublish) => channels::publications::create_publication;
         GET "/channels/{channel}/publications" Read Scoped(Scope::ChannelsRead) => channels::publications::list_publications;
         GET "/channels/{channel}/archive" Read Scoped(Scope::ChannelsRead) => channels::publications::list_archive;

@@ -62,6 +62,7 @@ impl Ids {
             "schedules" => &self.schedule,
             "endpoints" => &self.endpoint,
             "tracks" => &self.track,
+            "callbacks" => return path.replace("{token}", "no-such-token"),
             "channels" => return path.replace("{channel}", "chat:lobby"),
             "connections" => return path.replace("{client}", "no-such-client"),
             "queues" => return path.replace("{queue}", "no-such-queue"),

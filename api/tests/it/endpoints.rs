@@ -85,6 +85,12 @@ async fn where_nothing_may_go_is_refused_when_it_is_told() {
         let refused = world.create_endpoint(&json!({"name": "x", "url": url}));
         assert_eq!(send_for_problem(refused).await, (422, "validation_failed".to_owned()), "{url}");
     }
+    // Names are judged when they are dialled.
+    for url in urls.iter().filter(|url| !url.contains("localhost") && !url.contains("invalid")) {
+        let target = json!({"type": "http", "url": url});
+        let submit = world.post("/jobs").json(&json!({"kind": "http.request", "target": target}));
+        assert_eq!(send_for_problem(submit).await, (422, "validation_failed".to_owned()), "{url}");
+    }
     for (name, value) in [("Host", "x"), ("Webhook-Id", "x"), ("a b", "x"), ("x", "a\r\nb: c"), ("Transfer-Encoding", "chunked")] {
         let mut body = public.clone();
         body["headers"] = json!({name: value});
@@ -116,4 +122,60 @@ async fn endpoints_are_their_owners_and_no_more_than_they_may_have() {
         assert_eq!(send(world.create_endpoint(&new)).await.0, StatusCode::CREATED);
     }
     assert_eq!(send_for_problem(world.create_endpoint(&new)).await, (409, "conflict".to_owned()));
+}
+
+#[tokio::test]
+async fn what_is_done_to_an_endpoint_is_in_the_audit_log_and_no_secret_with_it() {
+    let world = World::with(ALLOW).await;
+    let new = json!({"name": "orders", "url": receiver().await, "headers": {"Authorization": "Bearer hunter2"}, "max_rate": 0.5});
+    let (_, made) = send(world.create_endpoint(&new)).await;
+    assert_eq!(made["max_rate"], 0.5);
+    let patch = |more: Value| send(world.on_endpoint(Method::PATCH, &made["id"], "").json(&more));
+    assert_eq!(patch(json!({"timeout_ms": 500})).await.1["max_rate"], 0.5, "what is absent stays");
+    assert_eq!(patch(json!({"max_rate": 0})).await.1["max_rate"], Value::Null);
+    assert_eq!(patch(json!({"max_rate": -1})).await.0, StatusCode::UNPROCESSABLE_ENTITY);
+    for more in ["/pause", "/resume", "/rotate-secret"] {
+        send(world.on_endpoint(Method::POST, &made["id"], more)).await;
+    }
+    send(world.on_endpoint(Method::DELETE, &made["id"], "")).await;
+    let log: Vec<(String, Value)> =
+        sqlx::query_as("SELECT action, detail FROM audit_log WHERE subject_kind = 'endpoint' AND subject_id::text = $1 ORDER BY id")
+            .bind(made["id"].as_str().unwrap())
+            .fetch_all(&world.app.state.ctx.pg)
+            .await
+            .unwrap();
+    let actions: Vec<&str> = log.iter().map(|(action, _)| action.as_str()).collect();
+    let changes =
+        ["endpoint_changed", "endpoint_changed", "endpoint_paused", "endpoint_resumed", "endpoint_secret_rotated", "endpoint_deleted"];
+    assert_eq!((actions[0], &actions[1..]), ("endpoint_created", &changes[..]));
+    assert!(log.iter().all(|(_, detail)| *detail == json!({"name": "orders"})), "{log:?}");
+}
+
+#[tokio::test]
+async fn every_callback_that_is_not_one_is_the_same_404() {
+    let world = World::new().await;
+    let call = |token: &str, body: Value| world.app.post(&format!("/api/v1/callbacks/{token}")).json(&body);
+    let mut answers = Vec::new();
+    for token in ["x", &"x".repeat(43), &"%20".repeat(43), &"x".repeat(2_000)] {
+        let (status, mut problem) = send(call(token, json!({"outcome": "ok"}))).await;
+        problem["request_id"] = Value::Null;
+        answers.push((status, problem));
+    }
+    assert_eq!(answers[0].0, StatusCode::NOT_FOUND);
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    for body in [json!({"outcome": "fail"}), json!({"outcome": "ok", "error": {"code": "x", "message": "y"}})] {
+        assert_eq!(send_for_problem(call("x", body)).await, (422, "validation_failed".to_owned()));
+    }
+    assert_eq!(send_for_problem(call("x", json!({"outcome": "maybe"}))).await.0, 400);
+}
+
+#[tokio::test]
+async fn callbacks_are_limited_by_address() {
+    let world = World::with(&[("RATE_LIMITS", "on"), ("RATE_LIMIT_WRITE", "5/h")]).await;
+    let call = || world.app.post("/api/v1/callbacks/x").json(&json!({"outcome": "ok"}));
+    let mut statuses = Vec::new();
+    for _ in 0..7 {
+        statuses.push(send(call()).await.0.as_u16());
+    }
+    assert_eq!(statuses[6], 429, "{statuses:?}");
 }

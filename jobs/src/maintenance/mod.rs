@@ -1,8 +1,9 @@
 //! What one process does for all: sweeping, reconciling, rates, partitions ahead, pruning, watching, saving publications, firing schedules,
-//! following up on what ended.
+//! following up on what ended, ending waits for callbacks.
 //! One child is elected by an advisory lock; a second one at the same time would do no harm, since everything here is guarded, but only double
 //! work.
 
+mod callbacks;
 mod following;
 mod leader;
 mod publications;
@@ -35,6 +36,7 @@ pub async fn run(ctx: Context) {
                     () = publications::run(&ctx) => {}
                     () = scheduling::run(&ctx) => {}
                     () = following::run(&ctx) => {}
+                    () = callbacks::run(&ctx) => {}
                 }
             }
             Err(error) => tracing::debug!(%error, "no election while PostgreSQL is away"),

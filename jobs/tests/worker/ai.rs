@@ -33,7 +33,7 @@ impl World {
     }
 
     /// Of what code the job died that was asked so.
-    async fn died_of(&self, more: Value) -> String {
+    async fn asked_and_died_of(&self, more: Value) -> String {
         let id = self.ask(more).await;
         self.until(id, JobState::Dead).await.error.unwrap().code
     }
@@ -112,7 +112,7 @@ async fn whatever_a_model_answers_the_job_ends_within_its_bounds() {
         "ai_too_long",
     ];
     for code in codes {
-        assert_eq!(world.died_of(json!({})).await, code, "after {} questions", model.asked().len());
+        assert_eq!(world.asked_and_died_of(json!({})).await, code, "after {} questions", model.asked().len());
     }
     let id = world.ask(json!({})).await;
     world.until(id, JobState::Succeeded).await;
@@ -145,7 +145,7 @@ async fn a_model_that_is_down_is_left_alone_and_waiting_for_it_spends_no_attempt
     let world = World::asking(&model, &[]).await;
     let _worker = world.worker(&[("WORKER_CONCURRENCY", "1")]);
     for _ in 0..5 {
-        assert_eq!(world.died_of(json!({})).await, "ai_unavailable");
+        assert_eq!(world.asked_and_died_of(json!({})).await, "ai_unavailable");
     }
     let waiting = world.ask(json!({})).await;
     let job = world.until_job(waiting, "postponed", |job| job.state == JobState::Scheduled && job.attempt > 0).await;
@@ -176,7 +176,7 @@ async fn a_jobs_own_limit_takes_the_place_of_the_setting() {
     let model = model.await;
     let world = World::asking(&model, &[("AI_TIMEOUT_MS", "300")]).await;
     let _worker = world.answering();
-    assert_eq!(world.died_of(json!({})).await, "ai_timeout");
+    assert_eq!(world.asked_and_died_of(json!({})).await, "ai_timeout");
     let id = world.ask(json!({"timeout_ms": 20_000})).await;
     assert_eq!(result(&world.until(id, JobState::Succeeded).await)["text"], "slowly");
 }

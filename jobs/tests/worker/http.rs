@@ -1,11 +1,13 @@
 //! `http.request` by a real worker, against receivers that are not always what they should be.
 
+mod callbacks;
 mod receiver;
 
 use crate::world::World;
 use receiver::{Receiver, Reply};
 use serde_json::{Value, json};
 use shared::{
+    accounts,
     endpoints::{
         Endpoint, EndpointState,
         input::{NewEndpoint, PatchEndpoint},
@@ -20,18 +22,18 @@ use shared::{
 };
 
 impl World {
-    async fn endpoint(&self, url: &str) -> Endpoint {
+    pub(super) async fn endpoint(&self, url: &str) -> Endpoint {
         let user =
             "INSERT INTO users (id, email, password_hash, role, created_at, updated_at) VALUES ($1, 'a@b.org', '', 'user', now(), now())";
         sqlx::query(user).bind(self.caller.user_id.0).execute(&self.ctx.pg).await.unwrap();
         let new: NewEndpoint = serde_json::from_value(json!({"name": "orders", "url": url, "headers": {"x-shop": "7"}})).unwrap();
         let mut tx = self.ctx.pg.begin().await.unwrap();
-        let endpoint = manage::create(&self.ctx, &mut tx, &self.caller, &new).await.unwrap();
+        let endpoint = manage::create(&self.ctx, &mut tx, &self.caller, &new, &accounts::Origin::default()).await.unwrap();
         tx.commit().await.unwrap();
         endpoint
     }
 
-    async fn deliver(&self, endpoint: &Endpoint, more: Value) -> JobId {
+    pub(super) async fn deliver(&self, endpoint: &Endpoint, more: Value) -> JobId {
         let mut body = json!({"kind": "http.request", "payload": {"order": 7}, "retry": {"max_attempts": 1}});
         body["target"] = json!({"type": "http", "endpoint_id": endpoint.settings.id});
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -43,12 +45,12 @@ impl World {
     }
 
     /// The code of the error that the job died of.
-    async fn died_of(&self, id: JobId) -> String {
+    pub(super) async fn died_of(&self, id: JobId) -> String {
         self.until(id, JobState::Dead).await.error.unwrap().code
     }
 }
 
-fn result(job: &Job) -> Value {
+pub(super) fn result(job: &Job) -> Value {
     serde_json::from_str(job.result.as_ref().unwrap().get()).unwrap()
 }
 
@@ -57,7 +59,7 @@ async fn a_job_is_delivered_as_it_is_and_signed_by_every_secret_that_is_good() {
     let (world, receiver) = (World::new().await, Receiver::start(|_| Reply::status(200, "", "thanks")).await);
     let _worker = world.worker(&[]);
     let endpoint = world.endpoint(&receiver.url).await;
-    let rotated = manage::rotate(&world.ctx, &world.caller, endpoint.settings.id).await.unwrap();
+    let rotated = manage::rotate(&world.ctx, &world.caller, endpoint.settings.id, &accounts::Origin::default()).await.unwrap();
     assert_ne!(rotated.secret, endpoint.secret);
     let id = world.deliver(&endpoint, json!({})).await;
     let job = world.until(id, JobState::Succeeded).await;
@@ -115,7 +117,7 @@ async fn retry_after_is_heeded_410_disables_and_a_pause_costs_nothing() {
 
     let gone = Receiver::start(|_| Reply::status(410, "", "")).await;
     let patch: PatchEndpoint = serde_json::from_value(json!({"url": gone.url})).unwrap();
-    manage::update(&world.ctx, &world.caller, endpoint.settings.id, &patch, |_| Ok(())).await.unwrap();
+    manage::update(&world.ctx, &world.caller, endpoint.settings.id, &patch, |_| Ok(()), &accounts::Origin::default()).await.unwrap();
     let id = world.deliver(&endpoint, json!({"retry": {"max_attempts": 9}})).await;
     assert_eq!(world.died_of(id).await, "http_410");
     assert_eq!(world.look(&endpoint).await.settings.state, EndpointState::Disabled);
@@ -124,11 +126,11 @@ async fn retry_after_is_heeded_410_disables_and_a_pause_costs_nothing() {
     let refused = submit::prepare(&world.ctx, &world.caller, again, Origin::default()).await.unwrap_err();
     assert_eq!(refused.fields[0].code, "disabled");
 
-    manage::set_state(&world.ctx, &world.caller, endpoint.settings.id, EndpointState::Paused).await.unwrap();
+    manage::pause(&world.ctx, &world.caller, endpoint.settings.id, &accounts::Origin::default()).await.unwrap();
     let id = world.deliver(&endpoint, json!({})).await;
     let waiting = world.until(id, JobState::Scheduled).await;
     assert_eq!((waiting.error, world.failures(id).await, gone.seen().len()), (None, 0, 1));
-    manage::delete(&world.ctx, &world.caller, endpoint.settings.id).await.unwrap();
+    manage::delete(&world.ctx, &world.caller, endpoint.settings.id, &accounts::Origin::default()).await.unwrap();
 }
 
 #[tokio::test]
@@ -154,4 +156,38 @@ async fn a_receiver_that_fails_is_left_alone_and_waiting_for_it_spends_no_attemp
     world.until(waiting, JobState::Succeeded).await;
     assert_eq!((world.failures(waiting).await, world.look(&endpoint).await.breaker.state), (0, BreakerState::Closed));
     drop(worker);
+}
+
+#[tokio::test]
+async fn an_endpoint_is_delivered_to_no_faster_than_it_wants_and_waiting_spends_no_attempt() {
+    let (world, receiver) = (World::new().await, Receiver::start(|_| Reply::status(200, "", "")).await);
+    let endpoint = world.endpoint(&receiver.url).await;
+    let patch: PatchEndpoint = serde_json::from_value(json!({"max_rate": 2.0})).unwrap();
+    manage::update(&world.ctx, &world.caller, endpoint.settings.id, &patch, |_| Ok(()), &accounts::Origin::default()).await.unwrap();
+    let mut jobs = Vec::new();
+    for _ in 0..4 {
+        jobs.push(world.deliver(&endpoint, json!({})).await);
+    }
+    let _worker = world.worker(&[]);
+    let mut n_put_off = 0;
+    for id in jobs {
+        let job = world.until(id, JobState::Succeeded).await;
+        assert_eq!(world.failures(id).await, 0);
+        n_put_off += usize::from(job.attempt > 1);
+    }
+    // By the receiver's clock: half a second between each two, all but the pauses on the way there.
+    let seen = receiver.seen();
+    let took = seen[3].at - seen[0].at;
+    assert!(n_put_off == 3 && took > std::time::Duration::from_millis(1_200), "{n_put_off} were put off, and it took {took:?}");
+}
+
+#[tokio::test]
+async fn a_name_that_leads_inside_is_found_out_when_it_is_dialled() {
+    let (world, receiver) = (World::new().await, Receiver::start(|_| Reply::status(200, "", "")).await);
+    let _worker = world.worker(&[("OUTBOUND_ALLOW", "")]);
+    let url = receiver.url.replace("127.0.0.1", "localhost");
+    let target = json!({"type": "http", "url": url});
+    let id = world.submit(json!({"kind": "http.request", "target": target, "retry": {"max_attempts": 1}})).await;
+    assert_eq!(world.died_of(id).await, "address_not_allowed");
+    assert!(receiver.seen().is_empty());
 }

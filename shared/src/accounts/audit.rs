@@ -3,7 +3,7 @@
 use super::{Accounts, store, types::Origin};
 use crate::{
     Caller, Result, Scope,
-    ids::{ApiKeyId, AuditId, BatchId, ScheduleId, SessionId, TrackId, UserId, WorkerId},
+    ids::{ApiKeyId, AuditId, BatchId, EndpointId, ScheduleId, SessionId, TrackId, UserId, WorkerId},
     page::{Page, PageRequest},
 };
 use serde::Serialize;
@@ -77,6 +77,13 @@ actions! {
     QueueDeleted = "queue_deleted",
     ScheduleDeleted = "schedule_deleted",
     BatchCancelled = "batch_cancelled",
+    EndpointCreated = "endpoint_created",
+    EndpointChanged = "endpoint_changed",
+    EndpointPaused = "endpoint_paused",
+    EndpointResumed = "endpoint_resumed",
+    EndpointDisabled = "endpoint_disabled",
+    EndpointDeleted = "endpoint_deleted",
+    EndpointSecretRotated = "endpoint_secret_rotated",
     TokenIssued = "token_issued",
     ConnectionsClosed = "connections_closed",
     HistoryRemoved = "history_removed",
@@ -101,6 +108,7 @@ pub enum Subject {
     Batch(BatchId),
     /// An instance of `millrace-jobs`; its name is in the detail.
     Worker(WorkerId),
+    Endpoint(EndpointId),
     /// Named in the detail.
     Channel,
     /// Named in the detail; of a user who has no account with us, or of none.
@@ -122,6 +130,7 @@ impl Subject {
             Self::Schedule(id) => ("schedule", Some(id.0)),
             Self::Batch(id) => ("batch", Some(id.0)),
             Self::Worker(id) => ("worker", Some(id.0)),
+            Self::Endpoint(id) => ("endpoint", Some(id.0)),
             Self::Channel => ("channel", None),
             Self::Connection => ("connection", None),
             Self::Track(id) => ("track", Some(id.0)),

@@ -2,9 +2,9 @@
 
 use super::{Auto, JwtAlgorithm, Problems, Settings};
 use crate::{
-    ai,
     jobs::names::{NAME_RULE, is_name},
     mail,
+    outbound::guard::check_base,
     redis::Address,
 };
 use secrecy::ExposeSecret;
@@ -57,7 +57,10 @@ impl Settings {
         if self.smtp_url.is_some() && !self.smtp_from.contains('@') {
             problems.add("SMTP_FROM", self.smtp_from.clone(), "an address, since SMTP_URL is set");
         }
-        if let Some(Err(allowed)) = self.ai_base_url.as_deref().map(ai::check_url) {
+        if let Some(Err(allowed)) = self.public_url.as_deref().map(check_base) {
+            problems.add("PUBLIC_URL", self.public_url.clone().unwrap_or_default(), allowed);
+        }
+        if let Some(Err(allowed)) = self.ai_base_url.as_deref().map(check_base) {
             // A password may stand in it by mistake.
             problems.add("AI_BASE_URL", "***", allowed);
         }

@@ -287,6 +287,9 @@ settings! {
     AI_ANSWER_MAX_BYTES ai_answer_max_bytes: Bytes = "4MiB";
 
     // Delivery over HTTP.
+    /// Where the API is reached from outside, such as https://api.example.org: receivers are told to call back there. Empty = they get
+    /// the path alone.
+    PUBLIC_URL public_url: Option<String> = "";
     /// Networks that jobs may be delivered to although they are not public.
     OUTBOUND_ALLOW outbound_allow: Vec<IpNet> = "";
     /// Milliseconds that a receiver which does not answer is left alone, at first.

@@ -2,11 +2,14 @@
 
 use super::{
     EndpointState, Headers, KIND,
+    callbacks::Ticket,
     input::{SubmitTarget, TIMEOUT_MS, TargetMethod, milliseconds},
+    manage,
     store::{self, EndpointRow},
 };
 use crate::{
     Context, Error, Result,
+    accounts::Origin,
     ids::{EndpointId, UserId},
     jobs::{
         JobError,
@@ -15,6 +18,7 @@ use crate::{
     outbound::{
         Answer, Guard, Refused, Request, SendError,
         breaker::{self, Permit},
+        pace,
         retry_after::retry_after,
         signature::{Secret, sign},
     },
@@ -42,7 +46,11 @@ pub(super) struct Destination {
     url: String,
     method: TargetMethod,
     headers: Headers,
-    timeout: Duration,
+    pub(super) timeout: Duration,
+    /// Deliveries per second.
+    max_rate: Option<f64>,
+    /// How long the receiver may take to call back, if it may.
+    pub(super) callback_ttl: Option<Duration>,
     /// The newest first; none for a URL that is nobody's endpoint.
     secrets: Vec<Secret>,
 }
@@ -56,6 +64,8 @@ impl Destination {
             method,
             headers: row.headers.0,
             timeout: Duration::from_millis(u64::try_from(row.timeout_ms).unwrap_or(0)),
+            max_rate: row.max_rate,
+            callback_ttl: None,
             secrets: [Some(row.secret), previous].into_iter().flatten().map(Secret::from_bytes).collect(),
         }
     }
@@ -74,39 +84,75 @@ fn host_breaker(guard: &Guard, owner: UserId, url: &str) -> Result<String, Refus
     Ok(format!("{owner}:{}", guard.parse(url)?.origin()))
 }
 
-/// Delivers `job`, unless its receiver is better left alone for now.
-pub async fn deliver(ctx: &Context, job: &LeasedJob) -> Outcome {
-    match attempt(ctx, job).await {
-        Ok(outcome) => outcome,
-        Err(error) => Outcome::retry(error.code.as_str(), error.to_string()),
+/// What a delivery came to.
+#[derive(Debug)]
+pub enum Delivered {
+    Over(Outcome),
+    /// The receiver will call back: [`Parking::finish`] what began, which nothing may cut short.
+    Parking(Parking),
+}
+
+/// A job whose receiver will call back.
+#[derive(Debug)]
+pub struct Parking(Ticket);
+
+impl Parking {
+    pub async fn finish(self, ctx: &Context, job: &LeasedJob) -> Outcome {
+        self.0.park(ctx, job).await.unwrap_or_else(|error| Outcome::retry(error.code.as_str(), error.to_string()))
     }
 }
 
-async fn attempt(ctx: &Context, job: &LeasedJob) -> Result<Outcome> {
+/// Delivers `job`, unless its receiver is better left alone for now.
+pub async fn deliver(ctx: &Context, job: &LeasedJob) -> Delivered {
+    let attempted = attempt(ctx, job).await;
+    attempted.unwrap_or_else(|error| Delivered::Over(Outcome::retry(error.code.as_str(), error.to_string())))
+}
+
+async fn attempt(ctx: &Context, job: &LeasedJob) -> Result<Delivered> {
     let destination = match destination(ctx, job).await? {
         Ok(destination) => destination,
-        Err(outcome) => return Ok(outcome),
+        Err(outcome) => return Ok(Delivered::Over(outcome)),
     };
     let name = match destination.breaker(ctx, job.owner_id) {
         Ok(name) => name,
-        Err(error) => return Ok(failed(&error)),
+        Err(error) => return Ok(Delivered::Over(failed(&error))),
     };
-    match breaker::ask(ctx, &name, destination.timeout + Duration::from_secs(5)).await? {
-        Permit::Yes | Permit::Probe => {}
-        // Not all at the same moment.
-        Permit::Wait(wait) => return Ok(Outcome::Postpone(wait.mul_f64(1.0 + rand::random::<f64>() / 4.0).max(Duration::from_millis(50)))),
+    if let Some(wait) = wait(ctx, &destination, &name).await? {
+        return Ok(Delivered::Over(Outcome::Postpone(wait)));
     }
-    let sent = send(ctx, &destination, &job.id().to_string(), job.payload.get().as_bytes().to_vec()).await?;
+    let ticket = Ticket::issue(ctx, job, &destination).await?;
+    let message =
+        Message { id: job.id().to_string(), body: job.payload.get().as_bytes().to_vec(), callback: ticket.as_ref().map(|t| t.url(ctx)) };
+    let sent = send(ctx, &destination, message).await?;
     let is_well = sent.as_ref().is_ok_and(|answer| answer.status < 500);
     // That it was not even looked up says nothing of the receiver.
     let is_news = !matches!(sent, Err(SendError::Refused(Refused::Busy)));
     if is_news && let Err(error) = breaker::tell(ctx, &name, is_well).await {
         tracing::debug!(%error, "a breaker was not told");
     }
-    Ok(match sent {
-        Ok(answer) if answer.status == 410 => gone(ctx, &destination).await,
+    match (ticket, &sent) {
+        (Some(ticket), Ok(answer)) if answer.status == 202 => return Ok(Delivered::Parking(Parking(ticket))),
+        (Some(ticket), _) => ticket.withdraw(ctx).await,
+        (None, _) => {}
+    }
+    Ok(Delivered::Over(match sent {
+        Ok(answer) if answer.status == 410 => gone(ctx, &destination, job).await,
         Ok(answer) => answered(&answer, ctx.clock.now()),
         Err(error) => failed(&error),
+    }))
+}
+
+/// For how long nothing is to be delivered: it would be too fast for the endpoint, or its breaker is open.
+async fn wait(ctx: &Context, destination: &Destination, name: &str) -> Result<Option<Duration>> {
+    if let Some(max_rate) = destination.max_rate
+        && let Some(wait) = pace::take(ctx, name, max_rate).await?
+    {
+        return Ok(Some(wait));
+    }
+    Ok(match breaker::ask(ctx, name, destination.timeout + Duration::from_secs(5)).await? {
+        Permit::Yes | Permit::Probe => None,
+        // Not all at the same moment.
+        Permit::Wait(wait) => Some(wait.mul_f64(1.0 + rand::random::<f64>() / 4.0).max(Duration::from_millis(50))),
     })
 }
 
@@ -128,7 +174,8 @@ async fn destination(ctx: &Context, job: &LeasedJob) -> Result<Result<Destinatio
         },
         (None, Some(url)) => {
             let timeout = Duration::from_millis(u64::from(TIMEOUT_MS.unsigned_abs()));
-            Destination { endpoint_id: None, url, method, headers: Headers::new(), timeout, secrets: Vec::new() }
+            let (max_rate, callback_ttl) = (None, None);
+            Destination { endpoint_id: None, url, method, headers: Headers::new(), timeout, max_rate, callback_ttl, secrets: Vec::new() }
         }
         (None, None) => return Ok(Err(dead("no_target", "its target names nothing".to_owned()))),
     };
@@ -139,11 +186,23 @@ async fn destination(ctx: &Context, job: &LeasedJob) -> Result<Result<Destinatio
     if let Some(timeout_ms) = milliseconds(target.timeout_ms) {
         destination.timeout = Duration::from_millis(u64::from(timeout_ms.unsigned_abs()));
     }
+    destination.callback_ttl = target.callback_ttl_s.map(|seconds| Duration::from_secs(seconds.unsigned_abs()));
     Ok(Ok(destination))
 }
 
+/// What a receiver gets.
+#[derive(Debug)]
+pub(super) struct Message {
+    /// By which it knows a repeated one.
+    pub(super) id: String,
+    pub(super) body: Vec<u8>,
+    /// Where it may say later what became of the job.
+    pub(super) callback: Option<String>,
+}
+
 /// Sends a message, signed by every secret that is good.
-pub(super) async fn send(ctx: &Context, to: &Destination, id: &str, body: Vec<u8>) -> Result<Result<Answer, SendError>> {
+pub(super) async fn send(ctx: &Context, to: &Destination, message: Message) -> Result<Result<Answer, SendError>> {
+    let Message { id, body, callback } = message;
     let target = match ctx.outbound.guard().parse(&to.url) {
         Ok(target) => target,
         Err(refused) => return Ok(Err(SendError::Refused(refused))),
@@ -158,12 +217,13 @@ pub(super) async fn send(ctx: &Context, to: &Destination, id: &str, body: Vec<u8
     let mut ours = vec![
         ("content-type", "application/json".to_owned()),
         ("user-agent", USER_AGENT.to_owned()),
-        ("webhook-id", id.to_owned()),
         ("webhook-timestamp", timestamp_s.to_string()),
     ];
+    ours.extend(callback.map(|url| ("webhook-callback", url)));
     if !to.secrets.is_empty() {
-        ours.push(("webhook-signature", sign(&to.secrets, id, timestamp_s, &body)?));
+        ours.push(("webhook-signature", sign(&to.secrets, &id, timestamp_s, &body)?));
     }
+    ours.push(("webhook-id", id));
     for (name, value) in ours {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_str(&value).map_err(Error::internal)?);
     }
@@ -191,11 +251,11 @@ fn answered(answer: &Answer, now: OffsetDateTime) -> Outcome {
     Outcome::Retry { error, after }
 }
 
-async fn gone(ctx: &Context, destination: &Destination) -> Outcome {
+async fn gone(ctx: &Context, destination: &Destination, job: &LeasedJob) -> Outcome {
     if let Some(id) = destination.endpoint_id {
-        match store::disable(&ctx.pg, id, &destination.url).await {
-            Ok(()) => tracing::info!(endpoint_id = %id, "an endpoint said that it is gone, and is disabled"),
-            Err(error) => tracing::warn!(endpoint_id = %id, %error, "an endpoint that is gone could not be disabled"),
+        let origin = Origin { request_id: job.request_id.clone(), ..Origin::default() };
+        if let Err(error) = manage::disable(ctx, id, &destination.url, &origin).await {
+            tracing::warn!(endpoint_id = %id, %error, "an endpoint that is gone could not be disabled");
         }
     }
     dead("http_410", "the receiver said that it is gone".to_owned())

@@ -5,10 +5,15 @@ use crate::{Error, Result, ids::EndpointId, json_fields};
 use hyper::header::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use validator::Validate;
+use validator::{Validate, ValidationError};
 
 pub(super) const TIMEOUT_MS: i32 = 15_000;
 const TIMEOUT_MAX_MS: i64 = 60_000;
+/// A week.
+const CALLBACK_MAX_S: i64 = 604_800;
+/// Deliveries per second: from one in a hundred seconds to more than one receiver takes.
+const RATE_MIN: f64 = 0.01;
+const RATE_MAX: f64 = 10_000.0;
 const HEADERS_MAX: usize = 20;
 const HEADER_VALUE_MAX: usize = 1_000;
 
@@ -49,6 +54,10 @@ pub struct NewEndpoint {
     #[validate(range(min = 100, max = TIMEOUT_MAX_MS))]
     #[schema(minimum = 100, maximum = 60_000)]
     pub timeout_ms: Option<i64>,
+    /// Deliveries per second, over all workers; what is too fast waits, and uses no attempt. Absent: as many as come.
+    #[validate(range(min = RATE_MIN, max = RATE_MAX))]
+    #[schema(minimum = 0.01, maximum = 10_000)]
+    pub max_rate: Option<f64>,
 }
 
 /// What of an endpoint is to change; what is absent stays.
@@ -69,6 +78,17 @@ pub struct PatchEndpoint {
     #[validate(range(min = 100, max = TIMEOUT_MAX_MS))]
     #[schema(minimum = 100, maximum = 60_000)]
     pub timeout_ms: Option<i64>,
+    /// Deliveries per second; 0 lifts the limit.
+    #[validate(custom(function = "rate_or_none"))]
+    #[schema(minimum = 0, maximum = 10_000)]
+    pub max_rate: Option<f64>,
+}
+
+fn rate_or_none(max_rate: f64) -> Result<(), ValidationError> {
+    if max_rate == 0.0 || (RATE_MIN..=RATE_MAX).contains(&max_rate) {
+        return Ok(());
+    }
+    Err(ValidationError::new("range").with_message(format!("must be 0, or {RATE_MIN} to {RATE_MAX}").into()))
 }
 
 /// Where a job goes: to an endpoint, or to a URL (whose deliveries nobody signs). Of jobs of kind `http.request`.
@@ -95,6 +115,11 @@ pub struct SubmitTarget {
     #[validate(range(min = 100, max = TIMEOUT_MAX_MS))]
     #[schema(minimum = 100, maximum = 60_000)]
     pub timeout_ms: Option<i64>,
+    /// Lets the receiver answer 202 and call back within so many seconds: the job waits for it. Absent, 202 is a success as any 2xx.
+    #[serde(default, deserialize_with = "json_fields::whole", skip_serializing_if = "Option::is_none")]
+    #[validate(range(min = 1, max = CALLBACK_MAX_S))]
+    #[schema(minimum = 1, maximum = 604_800)]
+    pub callback_ttl_s: Option<i64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

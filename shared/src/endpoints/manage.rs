@@ -2,12 +2,16 @@
 
 use super::{
     Endpoint, EndpointSettings, EndpointState,
-    deliver::{self, Destination},
+    deliver::{self, Destination, Message},
     input::{NewEndpoint, PatchEndpoint, TIMEOUT_MS, TargetMethod, check_headers, milliseconds},
     store::{self, EndpointRow},
 };
 use crate::{
     Caller, Code, Context, Error, Result, Scope,
+    accounts::{
+        Origin,
+        audit::{self, Action, Deed, Subject},
+    },
     ids::EndpointId,
     outbound::{Refused, breaker, signature::Secret},
     page::{Page, PageRequest},
@@ -33,7 +37,7 @@ pub struct Trial {
 }
 
 /// Makes an endpoint in the caller's transaction. The answer alone has the secret.
-pub async fn create(ctx: &Context, tx: &mut PgConnection, caller: &Caller, new: &NewEndpoint) -> Result<Endpoint> {
+pub async fn create(ctx: &Context, tx: &mut PgConnection, caller: &Caller, new: &NewEndpoint, origin: &Origin) -> Result<Endpoint> {
     caller.require(Scope::JobsWrite)?;
     new.validate()?;
     let settings = EndpointSettings {
@@ -42,6 +46,7 @@ pub async fn create(ctx: &Context, tx: &mut PgConnection, caller: &Caller, new: 
         url: checked_url(ctx, &new.url).await?,
         headers: new.headers.clone().unwrap_or_default(),
         timeout_ms: milliseconds(new.timeout_ms).unwrap_or(TIMEOUT_MS),
+        max_rate: new.max_rate,
         state: EndpointState::Active,
         created_at: ctx.clock.now(),
     };
@@ -51,7 +56,8 @@ pub async fn create(ctx: &Context, tx: &mut PgConnection, caller: &Caller, new: 
         return Err(Error::new(Code::Conflict, format!("There are {most} endpoints already: delete one first.")));
     }
     let secret = Secret::random();
-    store::insert(tx, caller.user_id, &settings, secret.bytes()).await?;
+    store::insert(&mut *tx, caller.user_id, &settings, secret.bytes()).await?;
+    record(ctx, tx, caller, Action::EndpointCreated, &settings, origin).await?;
     Ok(Endpoint { secret: Some(secret.text()), ..shown(ctx, settings).await })
 }
 
@@ -90,56 +96,127 @@ pub async fn update(
     id: EndpointId,
     patch: &PatchEndpoint,
     allow: impl FnOnce(&EndpointSettings) -> Result<()>,
+    origin: &Origin,
 ) -> Result<Endpoint> {
     caller.require(Scope::JobsWrite)?;
     patch.validate()?;
-    let mut settings: EndpointSettings = find(ctx, caller, id).await?.into();
-    allow(&settings)?;
-    if let Some(url) = &patch.url {
-        settings.url = checked_url(ctx, url).await?;
-    }
     if let Some(headers) = &patch.headers {
         check_headers(headers, "/headers")?;
-        settings.headers.clone_from(headers);
     }
-    if let Some(name) = &patch.name {
-        settings.name.clone_from(name);
-    }
-    settings.timeout_ms = milliseconds(patch.timeout_ms).unwrap_or(settings.timeout_ms);
-    store::update(&ctx.pg, &settings).await?;
-    if patch.url.is_some() {
+    let url = match &patch.url {
+        None => None,
+        // Nobody learns what a name leads to by an endpoint that is not there; and no lock waits for a name.
+        Some(url) => {
+            find(ctx, caller, id).await?;
+            Some(checked_url(ctx, url).await?)
+        }
+    };
+    let mut tx = ctx.pg.begin().await?;
+    let mut settings: EndpointSettings = lock(&mut tx, caller, id).await?.into();
+    allow(&settings)?;
+    let has_moved = url.is_some();
+    settings.apply(patch, url);
+    store::update(&mut *tx, &settings).await?;
+    record(ctx, &mut tx, caller, Action::EndpointChanged, &settings, origin).await?;
+    tx.commit().await?;
+    if has_moved {
         forget_breaker(ctx, id).await;
     }
     Ok(shown(ctx, settings).await)
 }
 
-/// Pauses an endpoint, or makes one active again that was paused or disabled; its breaker then is closed.
-pub async fn set_state(ctx: &Context, caller: &Caller, id: EndpointId, state: EndpointState) -> Result<Endpoint> {
-    caller.require(Scope::JobsWrite)?;
-    let settings = EndpointSettings { state, ..find(ctx, caller, id).await?.into() };
-    store::update(&ctx.pg, &settings).await?;
-    if state == EndpointState::Active {
-        forget_breaker(ctx, id).await;
+impl EndpointSettings {
+    fn apply(&mut self, patch: &PatchEndpoint, url: Option<String>) {
+        if let Some(url) = url {
+            self.url = url;
+        }
+        if let Some(headers) = &patch.headers {
+            self.headers.clone_from(headers);
+        }
+        if let Some(name) = &patch.name {
+            self.name.clone_from(name);
+        }
+        self.timeout_ms = milliseconds(patch.timeout_ms).unwrap_or(self.timeout_ms);
+        if let Some(max_rate) = patch.max_rate {
+            self.max_rate = Some(max_rate).filter(|rate| *rate > 0.0);
+        }
     }
+}
+
+/// Pauses an endpoint.
+pub async fn pause(ctx: &Context, caller: &Caller, id: EndpointId, origin: &Origin) -> Result<Endpoint> {
+    set_state(ctx, caller, id, (EndpointState::Paused, Action::EndpointPaused), origin).await
+}
+
+/// Makes an endpoint active again that was paused or disabled; its breaker then is closed.
+pub async fn resume(ctx: &Context, caller: &Caller, id: EndpointId, origin: &Origin) -> Result<Endpoint> {
+    let endpoint = set_state(ctx, caller, id, (EndpointState::Active, Action::EndpointResumed), origin).await?;
+    forget_breaker(ctx, id).await;
+    Ok(Endpoint { breaker: breaker::Breaker::CLOSED, ..endpoint })
+}
+
+async fn set_state(
+    ctx: &Context,
+    caller: &Caller,
+    id: EndpointId,
+    (state, action): (EndpointState, Action),
+    origin: &Origin,
+) -> Result<Endpoint> {
+    caller.require(Scope::JobsWrite)?;
+    let mut tx = ctx.pg.begin().await?;
+    let settings = EndpointSettings { state, ..lock(&mut tx, caller, id).await?.into() };
+    store::update(&mut *tx, &settings).await?;
+    record(ctx, &mut tx, caller, action, &settings, origin).await?;
+    tx.commit().await?;
     Ok(shown(ctx, settings).await)
 }
 
 /// Jobs that were to go there are dead when their turn comes.
-pub async fn delete(ctx: &Context, caller: &Caller, id: EndpointId) -> Result<()> {
+pub async fn delete(ctx: &Context, caller: &Caller, id: EndpointId, origin: &Origin) -> Result<()> {
     caller.require(Scope::JobsWrite)?;
-    find(ctx, caller, id).await?;
-    store::delete(&ctx.pg, id).await?;
+    let mut tx = ctx.pg.begin().await?;
+    let settings = lock(&mut tx, caller, id).await?.into();
+    store::delete(&mut *tx, id).await?;
+    record(ctx, &mut tx, caller, Action::EndpointDeleted, &settings, origin).await?;
+    tx.commit().await?;
     forget_breaker(ctx, id).await;
     Ok(())
 }
 
 /// Gives an endpoint a new secret, which the answer alone has; the old one signs too for a day.
-pub async fn rotate(ctx: &Context, caller: &Caller, id: EndpointId) -> Result<Endpoint> {
+pub async fn rotate(ctx: &Context, caller: &Caller, id: EndpointId, origin: &Origin) -> Result<Endpoint> {
     caller.require(Scope::JobsWrite)?;
-    let row = find(ctx, caller, id).await?;
+    let mut tx = ctx.pg.begin().await?;
+    let settings = lock(&mut tx, caller, id).await?.into();
     let secret = Secret::random();
-    store::rotate(&ctx.pg, id, secret.bytes(), ctx.clock.now() + ROTATION).await?;
-    Ok(Endpoint { secret: Some(secret.text()), ..shown(ctx, row.into()).await })
+    store::rotate(&mut *tx, id, secret.bytes(), ctx.clock.now() + ROTATION).await?;
+    record(ctx, &mut tx, caller, Action::EndpointSecretRotated, &settings, origin).await?;
+    tx.commit().await?;
+    Ok(Endpoint { secret: Some(secret.text()), ..shown(ctx, settings).await })
+}
+
+/// Notes a change. Headers and URL may hold secrets of the receiver, and are not told.
+async fn record(
+    ctx: &Context,
+    tx: &mut PgConnection,
+    caller: &Caller,
+    action: Action,
+    settings: &EndpointSettings,
+    origin: &Origin,
+) -> Result<()> {
+    let deed = Deed::by(caller, action, Subject::Endpoint(settings.id), origin).with(serde_json::json!({ "name": settings.name }));
+    audit::record(tx, ctx.clock.now(), deed).await
+}
+
+/// Of one that said that it is gone; one that its owner has changed the URL of since is another.
+pub(super) async fn disable(ctx: &Context, id: EndpointId, url: &str, origin: &Origin) -> Result<()> {
+    let mut tx = ctx.pg.begin().await?;
+    if store::disable(&mut *tx, id, url).await? {
+        let deed = Deed::new(None, Action::EndpointDisabled, Subject::Endpoint(id), origin);
+        audit::record(&mut *tx, ctx.clock.now(), deed).await?;
+        tracing::info!(endpoint_id = %id, "an endpoint said that it is gone, and is disabled");
+    }
+    Ok(tx.commit().await?)
 }
 
 /// Delivers a trial at once, past state and breaker.
@@ -150,7 +227,8 @@ pub async fn test(ctx: &Context, caller: &Caller, id: EndpointId) -> Result<Tria
     let body = serde_json::json!({"type": "test", "endpoint_id": id}).to_string();
     let message_id = format!("test_{}", uuid::Uuid::now_v7().simple());
     let began = std::time::Instant::now();
-    let sent = deliver::send(ctx, &destination, &message_id, body.into_bytes()).await?;
+    let message = Message { id: message_id, body: body.into_bytes(), callback: None };
+    let sent = deliver::send(ctx, &destination, message).await?;
     let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(match sent {
         Ok(answer) => Trial { status: Some(answer.status), duration_ms, body_excerpt: answer.excerpt },
@@ -160,6 +238,10 @@ pub async fn test(ctx: &Context, caller: &Caller, id: EndpointId) -> Result<Tria
 
 async fn find(ctx: &Context, caller: &Caller, id: EndpointId) -> Result<EndpointRow> {
     store::find(&ctx.pg, id, caller.owner_filter()).await?.ok_or_else(|| Error::not_found("endpoint"))
+}
+
+async fn lock(tx: &mut PgConnection, caller: &Caller, id: EndpointId) -> Result<EndpointRow> {
+    store::lock(tx, id, caller.owner_filter()).await?.ok_or_else(|| Error::not_found("endpoint"))
 }
 
 /// With its breaker, which is shown as closed while Redis is away.

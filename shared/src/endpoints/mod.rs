@@ -1,8 +1,9 @@
 //! Endpoints: receivers that jobs are delivered to over HTTP, each with a secret that its deliveries are signed with.
 //!
 //! In reading order: this file (types), [`input`] (what callers say), [`manage`] (what they do), [`target`] (where a job goes),
-//! [`mod@deliver`] (one delivery and what it comes to); `store` holds the SQL.
+//! [`mod@deliver`] (one delivery and what it comes to), [`callbacks`] (receivers that say so later); `store` holds the SQL.
 
+pub mod callbacks;
 pub mod deliver;
 pub mod input;
 pub mod manage;
@@ -57,6 +58,9 @@ pub struct EndpointSettings {
     /// Longest that a delivery may take.
     #[schema(example = 15_000)]
     pub timeout_ms: i32,
+    /// Deliveries per second, over all workers; `null`: as many as come.
+    #[schema(required, example = 10.0)]
+    pub max_rate: Option<f64>,
     pub state: EndpointState,
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,

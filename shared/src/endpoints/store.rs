@@ -17,6 +17,7 @@ pub(super) struct EndpointRow {
     pub(super) url: String,
     pub(super) headers: Json<Headers>,
     pub(super) timeout_ms: i32,
+    pub(super) max_rate: Option<f64>,
     pub(super) state: EndpointState,
     pub(super) secret: Vec<u8>,
     pub(super) previous_secret: Option<Vec<u8>>,
@@ -26,21 +27,22 @@ pub(super) struct EndpointRow {
 
 impl From<EndpointRow> for EndpointSettings {
     fn from(row: EndpointRow) -> Self {
-        let EndpointRow { id, name, url, headers: Json(headers), timeout_ms, state, created_at, .. } = row;
-        Self { id, name, url, headers, timeout_ms, state, created_at }
+        let EndpointRow { id, name, url, headers: Json(headers), timeout_ms, max_rate, state, created_at, .. } = row;
+        Self { id, name, url, headers, timeout_ms, max_rate, state, created_at }
     }
 }
 
 pub(super) async fn insert(tx: &mut PgConnection, owner_id: UserId, row: &EndpointSettings, secret: &[u8]) -> sqlx::Result<()> {
     sqlx::query!(
-        "INSERT INTO endpoints (id, owner_id, name, url, headers, timeout_ms, secret, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO endpoints (id, owner_id, name, url, headers, timeout_ms, max_rate, secret, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         row.id.0,
         owner_id.0,
         row.name,
         row.url,
         Json(&row.headers) as _,
         row.timeout_ms,
+        row.max_rate,
         secret,
         row.created_at,
     )
@@ -59,8 +61,8 @@ pub(super) async fn count(tx: &mut PgConnection, owner_id: UserId) -> sqlx::Resu
 pub(super) async fn find(db: impl PgExecutor<'_>, id: EndpointId, owner_id: Option<UserId>) -> sqlx::Result<Option<EndpointRow>> {
     sqlx::query_as!(
         EndpointRow,
-        r#"SELECT id AS "id: EndpointId", name, url, headers AS "headers: Json<Headers>", timeout_ms, state AS "state: EndpointState", secret,
-               previous_secret, previous_until, created_at
+        r#"SELECT id AS "id: EndpointId", name, url, headers AS "headers: Json<Headers>", timeout_ms, max_rate,
+               state AS "state: EndpointState", secret, previous_secret, previous_until, created_at
         FROM endpoints
         WHERE id = $1
             AND ($2::uuid IS NULL OR owner_id = $2)"#,
@@ -71,11 +73,28 @@ pub(super) async fn find(db: impl PgExecutor<'_>, id: EndpointId, owner_id: Opti
     .await
 }
 
+/// [`find`] of one that is about to be changed: it stands still until the transaction ends.
+pub(super) async fn lock(tx: &mut PgConnection, id: EndpointId, owner_id: Option<UserId>) -> sqlx::Result<Option<EndpointRow>> {
+    sqlx::query_as!(
+        EndpointRow,
+        r#"SELECT id AS "id: EndpointId", name, url, headers AS "headers: Json<Headers>", timeout_ms, max_rate,
+               state AS "state: EndpointState", secret, previous_secret, previous_until, created_at
+        FROM endpoints
+        WHERE id = $1
+            AND ($2::uuid IS NULL OR owner_id = $2)
+        FOR UPDATE"#,
+        id.0,
+        owner_id as Option<UserId>,
+    )
+    .fetch_optional(tx)
+    .await
+}
+
 pub(super) async fn page(db: impl PgExecutor<'_>, owner_id: Option<UserId>, page: &PageRequest) -> sqlx::Result<Vec<EndpointRow>> {
     sqlx::query_as!(
         EndpointRow,
-        r#"SELECT id AS "id: EndpointId", name, url, headers AS "headers: Json<Headers>", timeout_ms, state AS "state: EndpointState", secret,
-               previous_secret, previous_until, created_at
+        r#"SELECT id AS "id: EndpointId", name, url, headers AS "headers: Json<Headers>", timeout_ms, max_rate,
+               state AS "state: EndpointState", secret, previous_secret, previous_until, created_at
         FROM endpoints
         WHERE ($1::uuid IS NULL OR owner_id = $1)
             AND ($2::uuid IS NULL OR id < $2)
@@ -96,13 +115,15 @@ pub(super) async fn update(db: impl PgExecutor<'_>, row: &EndpointSettings) -> s
             url = $3,
             headers = $4,
             timeout_ms = $5,
-            state = $6
+            max_rate = $6,
+            state = $7
         WHERE id = $1",
         row.id.0,
         row.name,
         row.url,
         Json(&row.headers) as _,
         row.timeout_ms,
+        row.max_rate,
         row.state as EndpointState,
     )
     .execute(db)
@@ -127,10 +148,10 @@ pub(super) async fn rotate(db: impl PgExecutor<'_>, id: EndpointId, secret: &[u8
     Ok(())
 }
 
-/// Of one that said it is gone; one that its owner has changed the URL of since is another.
-pub(super) async fn disable(db: impl PgExecutor<'_>, id: EndpointId, url: &str) -> sqlx::Result<()> {
-    sqlx::query!("UPDATE endpoints SET state = 'disabled' WHERE id = $1 AND url = $2", id.0, url).execute(db).await?;
-    Ok(())
+/// `false` where it is disabled already, or has another URL by now.
+pub(super) async fn disable(db: impl PgExecutor<'_>, id: EndpointId, url: &str) -> sqlx::Result<bool> {
+    let done = sqlx::query!("UPDATE endpoints SET state = 'disabled' WHERE id = $1 AND url = $2 AND state <> 'disabled'", id.0, url);
+    Ok(done.execute(db).await?.rows_affected() == 1)
 }
 
 pub(super) async fn delete(db: impl PgExecutor<'_>, id: EndpointId) -> sqlx::Result<()> {

@@ -28,7 +28,7 @@ pub async fn is_visible(ctx: &Context, caller: &Caller, id: JobId) -> Result<boo
 }
 
 /// The job as it is now, whoever asks.
-pub(super) async fn current(ctx: &Context, id: JobId) -> Result<Job> {
+pub(crate) async fn current(ctx: &Context, id: JobId) -> Result<Job> {
     let found = find(ctx, id).await?.ok_or_else(|| Error::not_found("job"))?;
     overlaid(ctx, found.row).await
 }

@@ -138,6 +138,14 @@ impl Target {
     }
 }
 
+/// What the base of other URLs must be like: `Err` says so.
+pub fn check_base(url: &str) -> Result<(), &'static str> {
+    match Guard::anywhere().parse(url) {
+        Ok(target) if target.url.query().is_none() => Ok(()),
+        Ok(_) | Err(_) => Err("an http or https URL such as https://api.example.org/v1, without user, password, query and fragment"),
+    }
+}
+
 /// Judges where requests go.
 #[derive(Debug, Clone)]
 pub struct Guard {

@@ -1,6 +1,9 @@
 //! A receiver of deliveries on a port of its own, which answers as a test wants it to.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -27,6 +30,7 @@ impl Reply {
 pub(super) struct Seen {
     pub(super) head: String,
     pub(super) body: String,
+    pub(super) at: Instant,
 }
 
 impl Seen {
@@ -55,6 +59,15 @@ impl Receiver {
             }
         });
         Self { url, seen }
+    }
+
+    /// Waits for the first delivery.
+    pub(super) async fn was_reached(&self) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while self.seen().is_empty() {
+            assert!(Instant::now() < deadline, "nothing was delivered");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     pub(super) fn seen(&self) -> Vec<Seen> {
@@ -89,7 +102,7 @@ async fn read(stream: &mut TcpStream) -> std::io::Result<Seen> {
         stream.read_buf(&mut bytes).await?;
         let text = String::from_utf8_lossy(&bytes);
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let seen = Seen { head: format!("{head}\r\n"), body: body.to_owned() };
+        let seen = Seen { head: format!("{head}\r\n"), body: body.to_owned(), at: Instant::now() };
         let length = if head.to_lowercase().contains("content-length") { seen.header("content-length").parse().unwrap() } else { 0 };
         if body.len() >= length {
             return Ok(seen);

@@ -5,7 +5,7 @@ use super::{
     outcome::{Delivery, Outcome, conclude},
     scripts::{self, Action, Finish, Holder, Purpose, QueueKeys, Taken},
     settle::{self, Settled},
-    store,
+    store::{self, RowStanding},
     token::{Nonce, Token},
     volatile,
 };
@@ -37,7 +37,11 @@ pub async fn cancel(ctx: &Context, queue: &QueueName, job_id: JobId) -> Result<C
     let taken = scripts::take(&mut ctx.redis.connection(), &keys, &holder, job_id, Purpose::Cancel).await;
     let (token, standing) = match taken {
         Ok(Taken::Taken(token, standing)) => (token, standing),
-        Ok(Taken::Running | Taken::Settling) => return Ok(CancelAnswer::Signalled),
+        // A worker that has parked its job holds it for a moment longer.
+        Ok(Taken::Running | Taken::Settling) => match parked(ctx, &holder, job_id).await? {
+            Some(found) => found,
+            None => return Ok(CancelAnswer::Signalled),
+        },
         Ok(Taken::Absent) => match unqueued(ctx, &holder, job_id).await? {
             Ok(found) => found,
             Err(answer) => return Ok(answer),
@@ -122,12 +126,27 @@ async fn unqueued(ctx: &Context, holder: &Holder, job_id: JobId) -> Result<std::
         return Ok(Err(if state == "cancelled" { CancelAnswer::Cancelled } else { CancelAnswer::Ended(state) }));
     }
     if row.state == "waiting" {
+        if store::parking::wake(&ctx.pg, job_id).await? {
+            return Ok(Ok(next_delivery(holder, row)));
+        }
         // One that was released at this moment is found by its wish to be cancelled.
         let is_over = dependencies::cancel_waiting(ctx, job_id).await?;
         return Ok(Err(if is_over { CancelAnswer::Cancelled } else { CancelAnswer::Signalled }));
     }
-    let token = Token { job_id, attempt: row.standing.attempt + 1, nonce: holder.nonce };
-    Ok(Ok((token, Standing { attempt: token.attempt, ..row.standing })))
+    Ok(Ok(next_delivery(holder, row)))
+}
+
+/// A job that waits for a callback and whose cancel was asked for: it waits no longer.
+async fn parked(ctx: &Context, holder: &Holder, job_id: JobId) -> Result<Option<(Token, Standing)>> {
+    let rows = store::standings(&ctx.pg, &[job_id]).await?;
+    let Some(row) = rows.first().filter(|row| row.state == "waiting") else { return Ok(None) };
+    let is_woken = store::parking::wake(&ctx.pg, job_id).await?;
+    Ok(is_woken.then(|| next_delivery(holder, row)))
+}
+
+fn next_delivery(holder: &Holder, row: &RowStanding) -> (Token, Standing) {
+    let token = Token { job_id: row.id, attempt: row.standing.attempt + 1, nonce: holder.nonce };
+    (token, Standing { attempt: token.attempt, ..row.standing })
 }
 
 /// Takes a waiting job, so that its row can be deleted; it goes back unspent after a lease's length unless [`forget`] follows.

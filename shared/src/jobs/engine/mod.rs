@@ -3,7 +3,8 @@
 //! In reading order: [`token`] and [`copy`] (the fence, and what Redis holds of a job), [`scripts`] (the race, in Lua),
 //! [`outcome`] (what an end means), [`settle`] and `store` (the guarded statement), [`mod@cancel`] (jobs taken from outside),
 //! [`mod@leases`] (who runs what), [`salvage`] (what a process leaves that crashed), [`volatile`] (jobs without a row),
-//! [`followers`] (jobs whose channel somebody is subscribed to), [`remote`] (workers outside this platform).
+//! [`followers`] (jobs whose channel somebody is subscribed to), [`remote`] (workers outside this platform), [`parking`] (jobs that wait
+//! for a word from outside).
 
 pub mod allowance;
 pub mod cancel;
@@ -21,6 +22,7 @@ mod limits;
 mod load;
 mod meters;
 pub mod outcome;
+pub mod parking;
 pub mod progress;
 pub mod rates;
 pub mod reconcile;

@@ -32,6 +32,8 @@ pub enum Outcome {
     Snooze(Duration),
     /// What it needs is not there now, and is looked for by others: it costs the job nothing, however often.
     Postpone(Duration),
+    /// It waits for a word from outside. Its row says so already, and refuses whatever is concluded of this delivery.
+    Parked,
     /// It will never succeed: dead at once.
     Discard(JobError),
     /// The handler panicked, with this message.
@@ -67,6 +69,7 @@ impl Outcome {
             Self::Retry { .. } => "retry",
             Self::Snooze(_) => "snooze",
             Self::Postpone(_) => "postpone",
+            Self::Parked => "parked",
             Self::Discard(_) => "discard",
             Self::Panic(_) => "panic",
             Self::Timeout { .. } => "timeout",
@@ -178,6 +181,7 @@ pub fn conclude(delivery: Delivery, outcome: Outcome, now: OffsetDateTime, jitte
         Outcome::Crashed { how, company } => crash(&mut conclusion, &how, company, jitter),
         Outcome::Snooze(pause) => snooze(&mut conclusion, pause),
         Outcome::Postpone(pause) => conclusion.next = Next::Pending { run_at: now + pause },
+        Outcome::Parked => conclusion.next = Next::Pending { run_at: now },
         Outcome::Discard(error) => die(&mut conclusion, "failed", error),
         Outcome::Undecodable(message) => die(&mut conclusion, "failed", job_error("undecodable_payload", message)),
         Outcome::ResultRejected(message) => die(&mut conclusion, "failed", job_error("result_rejected", message)),

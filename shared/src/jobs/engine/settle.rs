@@ -208,7 +208,7 @@ pub(super) async fn write(ctx: &Context, conclusions: &[Conclusion]) -> sqlx::Re
 }
 
 /// Redis hears what was told when it was written, and how the row stands when it was refused.
-async fn write_on(ctx: &Context, pg: &mut PgConnection, conclusions: &[&Conclusion]) -> sqlx::Result<Vec<Settled>> {
+pub(super) async fn write_on(ctx: &Context, pg: &mut PgConnection, conclusions: &[&Conclusion]) -> sqlx::Result<Vec<Settled>> {
     let (volatile, durable): (Vec<&Conclusion>, Vec<&Conclusion>) = conclusions.iter().partition(|c| c.delivery.record.is_some());
     let mut finished = if volatile.is_empty() { Vec::with_capacity(durable.len()) } else { write_volatile(pg, volatile).await? };
     if durable.is_empty() {

@@ -1,6 +1,7 @@
 //! The engine's SQL: the guarded statement that writes every conclusion, and the reads that leases are repaired from.
 
 mod conclude;
+pub(super) mod parking;
 pub(super) mod upkeep;
 mod volatile;
 
@@ -32,6 +33,7 @@ pub(super) struct RowStanding {
     pub(super) run_at: OffsetDateTime,
     pub(super) retry: RetryPolicy,
     pub(super) is_cancel_requested: bool,
+    pub(super) timeout_ms: Option<i32>,
 }
 
 /// The rows of `ids`, live or ended; those that are nowhere are left out. Reads the primary.
@@ -40,15 +42,15 @@ pub(super) async fn standings(pg: impl PgExecutor<'_>, ids: &[JobId]) -> sqlx::R
     let rows = sqlx::query!(
         r#"SELECT id AS "id!: JobId", state AS "state!", priority AS "priority!", attempt AS "attempt!", failures AS "failures!",
                   snoozes AS "snoozes!", crashes AS "crashes!", nonce, run_at AS "run_at!", max_attempts AS "max_attempts!",
-                  retry_base_ms AS "retry_base_ms!", retry_max_ms AS "retry_max_ms!", cancel_requested_at
+                  retry_base_ms AS "retry_base_ms!", retry_max_ms AS "retry_max_ms!", cancel_requested_at, timeout_ms
         FROM (
             SELECT id, state, priority, attempt, failures, snoozes, crashes, nonce, run_at, max_attempts, retry_base_ms, retry_max_ms,
-                   cancel_requested_at
+                   cancel_requested_at, timeout_ms
             FROM jobs
             WHERE id = ANY($1)
             UNION ALL
             SELECT id, state, priority, attempt, failures, snoozes, crashes, nonce, run_at, max_attempts, retry_base_ms, retry_max_ms,
-                   cancel_requested_at
+                   cancel_requested_at, timeout_ms
             FROM jobs_ended
             WHERE id = ANY($1)
         ) AS both_tables"#,
@@ -71,6 +73,7 @@ pub(super) async fn standings(pg: impl PgExecutor<'_>, ids: &[JobId]) -> sqlx::R
         run_at: row.run_at,
         retry: RetryPolicy { max_attempts: row.max_attempts, base_ms: row.retry_base_ms, max_ms: row.retry_max_ms },
         is_cancel_requested: row.cancel_requested_at.is_some(),
+        timeout_ms: row.timeout_ms,
     });
     Ok(rows.collect())
 }

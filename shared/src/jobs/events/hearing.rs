@@ -39,6 +39,8 @@ enum Event {
     Queued,
     Started,
     Progress(Progress),
+    /// Parked until somebody calls back.
+    Waiting,
     /// To run again, or later.
     Requeued,
     Ended(JobState),
@@ -52,6 +54,7 @@ impl Line {
             "queued" => Event::Queued,
             "started" => Event::Started,
             "requeued" => Event::Requeued,
+            "waiting" => Event::Waiting,
             "progress" => {
                 let (percent, message) = parts.next()?.split_once(':')?;
                 Event::Progress(Progress::kept(percent.parse().ok()?, Some(message))?)
@@ -67,6 +70,7 @@ impl Line {
             Event::Queued => format!("queued:{}", self.attempt),
             Event::Started => format!("started:{}", self.attempt),
             Event::Progress(_) => format!("progress:{}:{}", self.attempt, self.at_ms),
+            Event::Waiting => format!("waiting:{}", self.attempt),
             Event::Requeued => format!("requeued:{}", self.attempt),
             Event::Ended(state) => format!("{state}:{}", self.attempt),
         }
@@ -197,13 +201,14 @@ async fn publish_one(ctx: &Context, line: &Line) {
 async fn try_publish(ctx: &Context, line: &Line, queue: &QueueName) -> Result<()> {
     let job = match line.event {
         Event::Requeued | Event::Ended(_) => Some(read::current(ctx, line.id).await?),
-        Event::Queued | Event::Started | Event::Progress(_) => None,
+        Event::Queued | Event::Started | Event::Progress(_) | Event::Waiting => None,
     };
     let told = Told {
         event: match &line.event {
             Event::Queued => "queued",
             Event::Started => "started",
             Event::Progress(_) => "progress",
+            Event::Waiting => "waiting",
             Event::Requeued if job.as_ref().is_some_and(|job| job.error.is_some()) => "retrying",
             Event::Requeued => "queued",
             Event::Ended(state) => state.as_str(),
@@ -214,7 +219,7 @@ async fn try_publish(ctx: &Context, line: &Line, queue: &QueueName) -> Result<()
         at: from_unix_ms(line.at_ms).unwrap_or_else(|| ctx.clock.now()),
         progress: match &line.event {
             Event::Progress(progress) => Some(progress),
-            Event::Queued | Event::Started | Event::Requeued | Event::Ended(_) => None,
+            Event::Queued | Event::Started | Event::Waiting | Event::Requeued | Event::Ended(_) => None,
         },
         conclusion: job.as_ref().map(conclusion),
     };

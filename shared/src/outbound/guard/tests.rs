@@ -67,6 +67,16 @@ fn what_is_public_passes(#[case] url: &str) {
     assert_eq!(guard().parse(url).unwrap().url().as_str(), url);
 }
 
+#[rstest]
+#[case::of_a_private_network("http://10.0.0.7:8080/v1", true)]
+#[case::public("https://api.openai.com/v1/", true)]
+#[case::user_and_password("https://user:secret@api.openai.com/v1", false)]
+#[case::query("https://api.openai.com/v1?key=secret", false)]
+#[case::another_scheme("ftp://api.openai.com/v1", false)]
+fn what_other_urls_begin_with(#[case] url: &str, #[case] is_base: bool) {
+    assert_eq!(check_base(url).is_ok(), is_base);
+}
+
 /// Says one thing first and another ever after.
 #[derive(Debug)]
 struct Fixed(Vec<IpAddr>);

@@ -60,7 +60,7 @@ async fn jobs_go_to_who_has_waited_longest_and_back_unspent_when_nobody_takes_th
 async fn a_queue_with_a_rate_is_asked_again_when_that_lets_a_job_go() {
     let fixture = Fixture::new().await;
     // Two at once, and one every 300 ms after that; nobody polls meanwhile.
-    let ctx = fixture.stores.context(&[("WORKER_POLL_MS", "60000")]);
+    let ctx = fixture._stores.context(&[("WORKER_POLL_MS", "60000")]);
     let limits = Limits { rate: Some(Rate { limit: 2, per_ms: 600 }), ..Limits::default() };
     set_limits(&ctx, &fixture.queue, &limits).await.unwrap();
     for _ in 0..4 {

@@ -51,7 +51,7 @@ struct Fixture {
     queue: QueueName,
     keys: QueueKeys,
     connection: Connection,
-    stores: TestStores,
+    _stores: TestStores,
 }
 
 impl Fixture {
@@ -64,7 +64,7 @@ impl Fixture {
         let stores = TestStores::create().await;
         let ctx = stores.context(overrides);
         let queue = QueueName::default();
-        let fixture = Self { keys: QueueKeys::new(&ctx.keys, &queue), connection: ctx.redis.connection(), queue, ctx, stores };
+        let fixture = Self { keys: QueueKeys::new(&ctx.keys, &queue), connection: ctx.redis.connection(), queue, ctx, _stores: stores };
         fixture.restore().await;
         fixture
     }

@@ -1,0 +1,2 @@
+ALTER TABLE endpoints DROP COLUMN max_rate;
+DROP TABLE callbacks;
