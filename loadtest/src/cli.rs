@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::error::Error;
 use crate::http::{self, HttpArgs};
+use crate::ingest::{self, IngestArgs};
 use crate::jobs::{self, JobsArgs};
 use crate::output::Output;
 use crate::ws::{self, WsArgs};
@@ -20,6 +21,7 @@ pub struct Cli {
 enum Command {
     // Boxed: the options of one subcommand are large, and moved about once per process.
     Http(Box<HttpArgs>),
+    Ingest(Box<IngestArgs>),
     Jobs(Box<JobsArgs>),
     Ws(Box<WsArgs>),
     /// Holds sockets for `ws`, which starts it
@@ -32,6 +34,7 @@ impl Cli {
     pub fn run(&self, output: &mut Output<'_>) -> Result<(), Error> {
         match &self.command {
             Command::Http(args) => http::run(args, output).map(drop),
+            Command::Ingest(args) => ingest::run(args, output).map(drop),
             Command::Jobs(args) => jobs::run(args, output).map(drop),
             Command::Ws(args) => ws::run(args, output).map(drop),
             Command::WsClient => ws::run_client(),

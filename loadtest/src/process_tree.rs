@@ -108,6 +108,11 @@ fn process(pid: u32) -> Option<Process> {
     Some(Process { parent, cpu_s: ticks / TICKS_PER_S })
 }
 
+/// The processes of a tree, the first one included.
+pub(crate) fn pids_of(root: u32) -> Vec<u32> {
+    members(root, &processes())
+}
+
 /// `root` and all below it; empty when it is gone.
 fn members(root: u32, processes: &HashMap<u32, Process>) -> Vec<u32> {
     let mut members: Vec<u32> = processes.contains_key(&root).then_some(root).into_iter().collect();

@@ -32,8 +32,9 @@ pub(super) async fn drive(ctx: Rc<ThreadContext>, mut link: Link, slot: usize, f
     let mut free_since = Instant::now();
     let mut job_ids = JobIds::new();
     while let Some(departure) = ctx.pacer.next(slot, free_since).await {
-        if ctx.plan.budget.as_ref().is_some_and(|budget| !budget.take()) {
-            break;
+        if let Some(budget) = &ctx.plan.budget {
+            let Some(n_left) = budget.take() else { break };
+            request_idx = usize::try_from(n_left % requests.len() as u64).expect("below the number of requests");
         }
         let request = &requests[request_idx];
         request_idx = (request_idx + 1) % requests.len();

@@ -30,7 +30,7 @@ pub(crate) enum Pace {
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) peer: SocketAddr,
-    /// Ready-made request bytes, sent in rotation; at least one.
+    /// Ready-made request bytes, at least one: sent in rotation, and with a budget of as many each once, from the last.
     pub(crate) requests: Vec<Box<[u8]>>,
     pub(crate) body_rule: BodyRule,
     pub(crate) connections: u32,
@@ -56,9 +56,10 @@ impl Budget {
         Self(Arc::new(AtomicU64::new(n_requests)))
     }
 
-    /// Takes one of them; false when none is left.
-    pub(super) fn take(&self) -> bool {
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    /// Takes one of them, and says how many are left behind it; `None` when none is left.
+    pub(super) fn take(&self) -> Option<u64> {
+        let before = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).ok()?;
+        Some(before - 1)
     }
 }
 

@@ -1,0 +1,82 @@
+//! What the platform is asked beside the load: tracks of our own, and how many points it has stored.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::client::{Method, Request};
+use crate::control::Control;
+use crate::error::Error;
+use crate::session::Identity;
+
+/// How long a token must last that is used for one question.
+const TOKEN_LASTS: Duration = Duration::from_secs(30);
+/// How often the stored points are counted: from what is kept of hours, so that it costs little.
+const COUNT_EVERY: Duration = Duration::from_millis(50);
+
+pub(super) struct Platform {
+    control: Control,
+    identity: Identity,
+}
+
+impl Platform {
+    pub(super) fn new(control: Control, identity: Identity) -> Self {
+        Self { control, identity }
+    }
+
+    pub(super) fn token(&mut self, needed_for: Duration) -> Result<String, Error> {
+        Ok(self.identity.token(&mut self.control, needed_for)?.unwrap_or_default().to_owned())
+    }
+
+    /// Ids of new tracks.
+    pub(super) fn make_tracks(&mut self, n: u32) -> Result<Vec<String>, Error> {
+        (0..n)
+            .map(|n| {
+                let track =
+                    self.ask(201, "making a track", Request::post_json("/api/v1/tracks", &json!({"name": format!("loadtest {n}")})))?;
+                track["id"].as_str().map(str::to_owned).ok_or_else(|| Error::failed("a track has no id"))
+            })
+            .collect()
+    }
+
+    pub(super) fn delete_tracks(&mut self, ids: &[String]) -> Result<(), Error> {
+        for id in ids {
+            self.ask(204, "deleting a track", Request::json(Method::Delete, format!("/api/v1/tracks/{id}"), &json!({})))?;
+        }
+        Ok(())
+    }
+
+    /// Points of all tracks that the account sees.
+    pub(super) fn n_stored(&mut self) -> Result<u64, Error> {
+        let stats = self.ask(200, "counting points", Request::get("/api/v1/points/stats?bucket=day"))?;
+        let counts = stats["items"].as_array().into_iter().flatten().filter_map(|day| day["count"].as_u64());
+        Ok(counts.sum())
+    }
+
+    /// Points of these tracks.
+    pub(super) fn n_stored_of(&mut self, ids: &[String]) -> Result<u64, Error> {
+        let mut n_points = 0;
+        for id in ids {
+            let stats = self.ask(200, "counting points", Request::get(format!("/api/v1/tracks/{id}/stats?bucket=day")))?;
+            n_points += stats["items"].as_array().into_iter().flatten().filter_map(|day| day["count"].as_u64()).sum::<u64>();
+        }
+        Ok(n_points)
+    }
+
+    /// Waits until `n` points are stored; returns how many there are when the time is over.
+    pub(super) fn until_stored(&mut self, n: u64, deadline: Instant, mut look: impl FnMut()) -> Result<u64, Error> {
+        loop {
+            look();
+            let n_stored = self.n_stored()?;
+            if n_stored >= n || Instant::now() > deadline {
+                return Ok(n_stored);
+            }
+            self.control.pause(COUNT_EVERY);
+        }
+    }
+
+    fn ask(&mut self, expected: u16, purpose: &str, request: Request) -> Result<Value, Error> {
+        let token = self.token(TOKEN_LASTS)?;
+        self.control.expect(expected, purpose, &request.with_bearer(&token))
+    }
+}
