@@ -1,6 +1,6 @@
 //! What the leader does with batches from time to time: counts anew what was not told, and removes what is old.
 
-use super::{counting, store};
+use super::{counting, store::upkeep as store};
 use crate::{Context, Result};
 use time::Duration;
 
