@@ -36,15 +36,18 @@ pub async fn create_endpoint(
     body: Body<NewEndpoint>,
 ) -> ApiResult {
     let (ctx, origin) = (&state.ctx, Origin::from(meta));
+    let checked = manage::check(ctx, &caller, &body.value).await;
     let Some(key) = key else {
+        let checked = checked?;
         let mut tx = ctx.pg.begin().await?;
-        let made = manage::create(ctx, &mut tx, &caller, &body.value, &origin).await?;
+        let made = manage::create(ctx, &mut tx, &caller, checked, &origin).await?;
         tx.commit().await?;
         return Ok(HttpResponse::Created().json(made));
     };
     let attempt = Attempt::new(caller.user_id, "POST /endpoints", key, &body.bytes);
+    // A repeated request gets the first answer, whatever the name leads to now.
     let creation = idempotency::create_once(ctx, &attempt, async |tx| {
-        let made = manage::create(ctx, tx, &caller, &body.value, &origin).await?;
+        let made = manage::create(ctx, tx, &caller, checked?, &origin).await?;
         Ok((without_secret(&made)?, made))
     });
     match creation.await? {

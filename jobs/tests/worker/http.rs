@@ -28,7 +28,8 @@ impl World {
         sqlx::query(user).bind(self.caller.user_id.0).execute(&self.ctx.pg).await.unwrap();
         let new: NewEndpoint = serde_json::from_value(json!({"name": "orders", "url": url, "headers": {"x-shop": "7"}})).unwrap();
         let mut tx = self.ctx.pg.begin().await.unwrap();
-        let endpoint = manage::create(&self.ctx, &mut tx, &self.caller, &new, &accounts::Origin::default()).await.unwrap();
+        let checked = manage::check(&self.ctx, &self.caller, &new).await.unwrap();
+        let endpoint = manage::create(&self.ctx, &mut tx, &self.caller, checked, &accounts::Origin::default()).await.unwrap();
         tx.commit().await.unwrap();
         endpoint
     }

@@ -36,29 +36,34 @@ pub struct Trial {
     pub body_excerpt: String,
 }
 
-/// Makes an endpoint in the caller's transaction. The answer alone has the secret.
-pub async fn create(ctx: &Context, tx: &mut PgConnection, caller: &Caller, new: &NewEndpoint, origin: &Origin) -> Result<Endpoint> {
+/// The endpoint that is asked for, if it may be. Its name is looked up, which may take seconds: no transaction waits for that.
+pub async fn check(ctx: &Context, caller: &Caller, new: &NewEndpoint) -> Result<EndpointSettings> {
     caller.require(Scope::JobsWrite)?;
     new.validate()?;
-    let settings = EndpointSettings {
+    let headers = new.headers.clone().unwrap_or_default();
+    check_headers(&headers, "/headers")?;
+    Ok(EndpointSettings {
         id: EndpointId::new(),
         name: new.name.clone(),
         url: checked_url(ctx, &new.url).await?,
-        headers: new.headers.clone().unwrap_or_default(),
+        headers,
         timeout_ms: milliseconds(new.timeout_ms).unwrap_or(TIMEOUT_MS),
         max_rate: new.max_rate,
         state: EndpointState::Active,
         created_at: ctx.clock.now(),
-    };
-    check_headers(&settings.headers, "/headers")?;
+    })
+}
+
+/// Makes a checked endpoint in the caller's transaction. The answer alone has the secret.
+pub async fn create(ctx: &Context, tx: &mut PgConnection, caller: &Caller, checked: EndpointSettings, origin: &Origin) -> Result<Endpoint> {
     let most = ctx.settings().endpoints_per_user_max;
     if store::count(&mut *tx, caller.user_id).await? >= i64::from(most) {
         return Err(Error::new(Code::Conflict, format!("There are {most} endpoints already: delete one first.")));
     }
     let secret = Secret::random();
-    store::insert(&mut *tx, caller.user_id, &settings, secret.bytes()).await?;
-    record(ctx, tx, caller, Action::EndpointCreated, &settings, origin).await?;
-    Ok(Endpoint { secret: Some(secret.text()), ..shown(ctx, settings).await })
+    store::insert(&mut *tx, caller.user_id, &checked, secret.bytes()).await?;
+    record(ctx, tx, caller, Action::EndpointCreated, &checked, origin).await?;
+    Ok(Endpoint { settings: checked, secret: Some(secret.text()), breaker: breaker::Breaker::CLOSED })
 }
 
 /// The URL as it is kept, if it leads where it may.

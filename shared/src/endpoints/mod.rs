@@ -65,3 +65,6 @@ pub struct EndpointSettings {
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! What owners do at the same moment.
+
+use super::{
+    Endpoint, EndpointSettings, EndpointState,
+    input::{NewEndpoint, PatchEndpoint},
+    manage,
+};
+use crate::{
+    Caller, Code, Context, Error, Result, Role,
+    accounts::Origin,
+    caller::Credential,
+    ids::{SessionId, UserId},
+    outbound::{Guard, Outbound, guard::Resolve},
+    testing::TestStores,
+};
+use futures_util::future::BoxFuture;
+use serde_json::json;
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{sync::Semaphore, time::timeout};
+
+/// Answers for `slow.example` once it is let, and for others at once.
+#[derive(Debug)]
+struct Names {
+    asked: Semaphore,
+    may_answer: Semaphore,
+}
+
+impl Resolve for Names {
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        Box::pin(async move {
+            if host == "slow.example" {
+                self.asked.add_permits(1);
+                self.may_answer.acquire().await.map_err(io::Error::other)?.forget();
+            }
+            Ok(vec![SocketAddr::from(([93, 184, 216, 34], port))])
+        })
+    }
+}
+
+struct Fixture {
+    ctx: Context,
+    names: Arc<Names>,
+    caller: Caller,
+    _stores: TestStores,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let stores = TestStores::create().await;
+        let names = Arc::new(Names { asked: Semaphore::new(0), may_answer: Semaphore::new(0) });
+        let outbound = Outbound::new(Guard::with_resolver(&[], Arc::clone(&names) as Arc<dyn Resolve>));
+        let mut ctx = stores.context(&[]);
+        ctx.outbound = outbound;
+        let caller = Caller::new(UserId::new(), Role::User, Role::User.scopes(), Credential::Session(SessionId::new()));
+        let user =
+            "INSERT INTO users (id, email, password_hash, role, created_at, updated_at) VALUES ($1, 'a@b.org', '', 'user', now(), now())";
+        sqlx::query(user).bind(caller.user_id.0).execute(&ctx.pg).await.unwrap();
+        Self { ctx, names, caller, _stores: stores }
+    }
+
+    async fn create(&self) -> Endpoint {
+        let new: NewEndpoint = serde_json::from_value(json!({"name": "orders", "url": "https://example.org/"})).unwrap();
+        let checked = manage::check(&self.ctx, &self.caller, &new).await.unwrap();
+        let mut tx = self.ctx.pg.begin().await.unwrap();
+        let endpoint = manage::create(&self.ctx, &mut tx, &self.caller, checked, &Origin::default()).await.unwrap();
+        tx.commit().await.unwrap();
+        endpoint
+    }
+
+    async fn patch(
+        &self,
+        of: &Endpoint,
+        patch: serde_json::Value,
+        allow: impl FnOnce(&EndpointSettings) -> Result<()>,
+    ) -> Result<Endpoint> {
+        let patch: PatchEndpoint = serde_json::from_value(patch).unwrap();
+        manage::update(&self.ctx, &self.caller, of.settings.id, &patch, allow, &Origin::default()).await
+    }
+
+    /// Does `meanwhile` while a name is being looked up.
+    async fn meanwhile(&self, work: impl Future<Output = ()>) {
+        let asked = timeout(Duration::from_secs(10), self.names.asked.acquire()).await;
+        asked.expect("the name is looked up").unwrap().forget();
+        work.await;
+        self.names.may_answer.add_permits(1);
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_takes_its_time_takes_nothing_back() {
+    let fixture = Fixture::new().await;
+    let endpoint = fixture.create().await;
+    let pause = async {
+        manage::pause(&fixture.ctx, &fixture.caller, endpoint.settings.id, &Origin::default()).await.unwrap();
+        fixture.patch(&endpoint, json!({"name": "renamed"}), |_| Ok(())).await.unwrap();
+    };
+    let change = fixture.patch(&endpoint, json!({"url": "https://slow.example/"}), |_| Ok(()));
+    let (changed, ()) = tokio::join!(change, fixture.meanwhile(pause));
+    let changed = changed.unwrap().settings;
+    assert_eq!((changed.state, changed.name.as_str(), changed.url.as_str()), (EndpointState::Paused, "renamed", "https://slow.example/"));
+    let resumed = manage::resume(&fixture.ctx, &fixture.caller, endpoint.settings.id, &Origin::default()).await.unwrap();
+    assert_eq!(resumed.settings, EndpointSettings { state: EndpointState::Active, ..changed });
+}
+
+#[tokio::test]
+async fn of_two_changes_to_what_was_seen_one_is_made() {
+    let fixture = Fixture::new().await;
+    let endpoint = fixture.create().await;
+    let as_seen = |settings: &EndpointSettings| match *settings == endpoint.settings {
+        true => Ok(()),
+        false => Err(Error::new(Code::PreconditionFailed, "changed since")),
+    };
+    let first = async { drop(fixture.patch(&endpoint, json!({"name": "first"}), as_seen).await.unwrap()) };
+    let second = fixture.patch(&endpoint, json!({"url": "https://slow.example/"}), as_seen);
+    let (second, ()) = tokio::join!(second, fixture.meanwhile(first));
+    assert_eq!(second.unwrap_err().code, Code::PreconditionFailed);
+}
