@@ -271,7 +271,7 @@ settings! {
     PASSWORD_RESET_URL password_reset_url: Option<String> = "";
 
     // Language models.
-    /// Base of an OpenAI-compatible API, such as https://api.openai.com/v1; it may be on a private network. Empty = no `ai.complete`.
+    /// Base of an OpenAI-compatible API, such as `https://api.openai.com/v1`; it may be on a private network. Empty = no `ai.complete`.
     AI_BASE_URL ai_base_url: Option<String> = "";
     /// Key that is sent there as a bearer token; empty = none is sent.
     AI_API_KEY ai_api_key: Option<SecretString> = "";
@@ -287,7 +287,7 @@ settings! {
     AI_ANSWER_MAX_BYTES ai_answer_max_bytes: Bytes = "4MiB";
 
     // Delivery over HTTP.
-    /// Where the API is reached from outside, such as https://api.example.org: receivers are told to call back there. Empty = they get
+    /// Where the API is reached from outside, such as `https://api.example.org`: receivers are told to call back there. Empty = they get
     /// the path alone.
     PUBLIC_URL public_url: Option<String> = "";
     /// Networks that jobs may be delivered to although they are not public.
