@@ -32,7 +32,8 @@ impl World {
             assert!(Instant::now() < deadline, "{n_ended} of {n_jobs} jobs have ended");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        let ledger = "SELECT state, attempt, count(*) FROM jobs_ended WHERE kind = 'debug.sleep' GROUP BY state, attempt ORDER BY state, attempt";
+        let ledger =
+            "SELECT state, attempt, count(*) FROM jobs_ended WHERE kind = 'debug.sleep' GROUP BY state, attempt ORDER BY state, attempt";
         sqlx::query_as(ledger).fetch_all(&self.ctx.pg).await.unwrap()
     }
 

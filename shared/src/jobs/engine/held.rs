@@ -300,8 +300,17 @@ impl Held {
     }
 
     pub(super) fn remove(&self, token: Token) -> Option<Delivered> {
+        self.remove_if(token, |_| true)
+    }
+
+    /// The same where it has not started.
+    pub(super) fn remove_unstarted(&self, token: Token) -> Option<Delivered> {
+        self.remove_if(token, |phase| phase == Phase::Reserved)
+    }
+
+    fn remove_if(&self, token: Token, is_wanted: impl FnOnce(Phase) -> bool) -> Option<Delivered> {
         let mut inner = self.lock();
-        inner.deliveries.get(&token.job_id).filter(|held| held.token == token)?;
+        inner.deliveries.get(&token.job_id).filter(|held| held.token == token && is_wanted(held.phase))?;
         let removed = inner.deliveries.remove(&token.job_id);
         if removed.as_ref().is_some_and(|held| held.phase == Phase::Settling) {
             inner.n_settling -= 1;

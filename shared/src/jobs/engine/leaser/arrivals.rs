@@ -21,9 +21,10 @@ impl Leaser {
     fn hand_over(&mut self, draft: Draft, signals: Arc<Signals>) {
         let token = draft.token;
         let Some(job) = draft.into_job(signals) else { return };
-        // The channel holds the whole prefetch; it is only full while lost deliveries still lie in it.
+        // The channel holds the whole prefetch; it is only full while lost deliveries still lie in it. One of them may be of this very
+        // lease, made again after Redis forgot it: if that has started meanwhile, it settles what both stand for.
         let is_sent = self.wiring.jobs.as_ref().is_some_and(|jobs| jobs.try_send(Arc::new(job)).is_ok());
-        if !is_sent && let Some(held) = self.wiring.held.remove(token) {
+        if !is_sent && let Some(held) = self.wiring.held.remove_unstarted(token) {
             self.release(&held);
         }
     }
