@@ -172,7 +172,7 @@ pub(super) async fn existing(ctx: &Context, name: &QueueName) -> Result<QueueSet
 
 /// Whether workers outside this platform may lease from the queue; at most a second or so old. What there is not they may not.
 pub(super) async fn is_remote(ctx: &Context, name: &QueueName) -> Result<bool> {
-    Ok(settings::cached_if_there(ctx, name).await?.is_some_and(|settings| settings.remote))
+    Ok(if_there(ctx, name).await?.is_some_and(|settings| settings.remote))
 }
 
 /// The settings that a submit needs, at most a second or so old; makes the queue on first use.
@@ -181,6 +181,11 @@ pub(super) async fn is_remote(ctx: &Context, name: &QueueName) -> Result<bool> {
 /// such callers as that pool has connections would wait for each other.
 pub(super) async fn for_submit(ctx: &Context, name: &QueueName, creator: Creator) -> Result<Arc<QueueSettings>> {
     settings::cached(ctx, name, creator).await
+}
+
+/// The same for a job that may yet be refused: `None` where nobody has used the queue.
+pub(super) async fn if_there(ctx: &Context, name: &QueueName) -> Result<Option<Arc<QueueSettings>>> {
+    settings::cached_if_there(ctx, name).await
 }
 
 /// Refuses a job where the queue has no room for it.

@@ -20,7 +20,7 @@ use crate::{
 };
 use sqlx::PgConnection;
 
-/// Checks `submit` against every rule and fills its defaults in; writes nothing.
+/// Checks `submit` against every rule and fills its defaults in; writes nothing but the queue of a job that is not refused.
 pub async fn prepare(ctx: &Context, caller: &Caller, submit: SubmitJob, origin: Origin) -> Result<NewJob> {
     let job = prepare_unbounded(ctx, caller, submit, origin).await?;
     queues::check_depth(ctx, &job.queue, caller.into()).await?;
@@ -41,8 +41,9 @@ pub(super) async fn prepare_knowing(ctx: &Context, caller: &Caller, submit: Subm
         (settings.profile, settings.max_payload_bytes.0, settings.job_dependencies_max)
     };
     submit.check(ctx.clock.now(), max_payload_bytes)?;
-    let queue = queues::for_submit(ctx, &submit.queue_name()?, caller.into()).await?;
-    let kind = kinds::admit(&submit.kind.parse()?, caller, profile, queue.remote)?;
+    let queue_name = submit.queue_name()?;
+    let queue = queues::if_there(ctx, &queue_name).await?;
+    let kind = kinds::admit(&submit.kind.parse()?, caller, profile, queue.as_ref().is_some_and(|queue| queue.remote))?;
     match kind.map_or(Payload::Unchecked, |kind| kind.payload) {
         Payload::Unchecked => {}
         Payload::Mail => mail::check(ctx, submit.payload.as_deref())?,
@@ -56,6 +57,11 @@ pub(super) async fn prepare_knowing(ctx: &Context, caller: &Caller, submit: Subm
         target => Box::pin(target::check(&ctx.for_process(), caller, &submit.kind, target.as_ref())).await?,
     };
     let depends_on = known.open_dependencies(&submit, dependencies_max)?;
+    // Last, so that a job that is refused makes no queue.
+    let queue = match queue {
+        Some(queue) => queue,
+        None => queues::for_submit(ctx, &queue_name, caller.into()).await?,
+    };
     let defaults = Defaults { kind, queue_retry: queue.default_retry(), durability: queue.durability };
     Ok(NewJob { target, depends_on, ..submit.into_job(caller.user_id, &ctx.clock, defaults, origin)? })
 }

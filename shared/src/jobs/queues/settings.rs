@@ -269,6 +269,10 @@ pub(super) async fn cached_if_there(ctx: &Context, name: &QueueName) -> Result<O
         Look::Renew(turn) => Some(turn),
         Look::Unknown => None,
     };
+    Box::pin(read_if_there(&ctx.for_process(), name)).await
+}
+
+async fn read_if_there(ctx: &Context, name: &QueueName) -> Result<Option<Arc<QueueSettings>>> {
     let Some(settings) = store::queues::queue_by_name(&ctx.pg, name.as_str()).await?.map(Arc::new) else {
         ctx.jobs.queues.forget(name);
         return Ok(None);

@@ -100,6 +100,22 @@ async fn refuses(#[case] body: Value, #[case] code: Code, #[case] pointer: &str)
     assert_eq!(fixture.count("jobs").await, 0);
 }
 
+#[rstest]
+#[case::unknown_kind(json!({"kind": "nobody.knows"}))]
+#[case::forbidden_kind(json!({"kind": "mail.send"}))]
+#[case::target(json!({"kind": "http.request", "target": {"type": "http", "url": "http://127.0.0.1/"}}))]
+#[case::parents(json!({"kind": "debug.echo", "depends_on": ["01a1f640-bc00-7000-8000-000000000001"]}))]
+#[tokio::test]
+async fn a_refused_job_makes_no_queue(#[case] mut body: Value) {
+    let fixture = Fixture::new().await;
+    let n_before = fixture.count("queues").await;
+    body["queue"] = "new".into();
+    fixture.submit(body).await.unwrap_err();
+    assert_eq!(fixture.count("queues").await, n_before);
+    fixture.echo(json!({"queue": "new"})).await;
+    assert_eq!(fixture.count("queues").await, n_before + 1);
+}
+
 #[tokio::test]
 async fn submitting_takes_the_scope() {
     let fixture = Fixture::new().await;
