@@ -7,7 +7,7 @@ use super::{
     names,
     new_job::TAG_LENGTH_MAX,
     race,
-    store::read::{JobRow, PageFilter, Scan, jobs_page, scan, scan_queue},
+    store::read::{JobRow, PageFilter, Scan, jobs_page, named_jobs_page, scan, scan_queue},
 };
 use crate::{
     Caller, Code, Context, Error, Result, Scope,
@@ -70,10 +70,11 @@ pub async fn list(ctx: &Context, caller: &Caller, query: &ListJobs) -> Result<Pa
         Some(JobState::Running) => Some(race::running_ids(ctx, query.queue.as_deref()).await?),
         _ => None,
     };
-    let filter = filter_of(caller, query, &request, running.as_deref());
+    let filter = filter_of(caller, query, &request);
     let now = ctx.clock.now();
     let rows = match Way::of(&filter) {
-        _ if query.batch_id.is_some() => batch_page(ctx, query, filter, &request).await?,
+        _ if query.batch_id.is_some() => batch_page(ctx, query, running, &filter, &request).await?,
+        _ if running.is_some() => named_page(ctx, running.unwrap_or_default(), &filter, &request).await?,
         Way::Indexed => fill_page(ctx, jobs_page(&ctx.pg, &filter, now, request.fetch()), &request).await?,
         Way::Scan => {
             let found = scan(&ctx.pg, &filter, now, (SCANNED_MAX, request.fetch())).await?;
@@ -96,19 +97,35 @@ pub async fn list(ctx: &Context, caller: &Caller, query: &ListJobs) -> Result<Pa
     Ok(Page { items, next_cursor: rows.next_cursor })
 }
 
-/// Of a batch's next jobs those that match.
-async fn batch_page(ctx: &Context, query: &ListJobs, filter: PageFilter<'_>, request: &PageRequest) -> Result<Page<JobRow>> {
+/// Of a batch's next jobs those that match, and are among `running` where that is told.
+async fn batch_page(
+    ctx: &Context,
+    query: &ListJobs,
+    running: Option<Vec<Uuid>>,
+    filter: &PageFilter<'_>,
+    request: &PageRequest,
+) -> Result<Page<JobRow>> {
     let Some(batch_id) = query.batch_id else { return Ok(Page { items: Vec::new(), next_cursor: None }) };
     let mut ids = members(&ctx.pg, batch_id, filter.below, MEMBERS_MAX).await?;
     let is_full = i64::try_from(ids.len()).is_ok_and(|n_ids| n_ids == MEMBERS_MAX);
     let goes_on = ids.last().copied().filter(|last| is_full && filter.from.is_none_or(|from| *last > from));
-    if let Some(running) = filter.ids {
-        let running = running.iter().collect::<HashSet<_>>();
+    if let Some(running) = running {
+        let running = running.into_iter().collect::<HashSet<_>>();
         ids.retain(|id| running.contains(id));
     }
-    let filter = PageFilter { ids: Some(&ids), ..filter };
-    let page = fill_page(ctx, jobs_page(&ctx.pg, &filter, ctx.clock.now(), request.fetch()), request).await?;
+    let page = named_page(ctx, ids, filter, request).await?;
     Ok(Page { next_cursor: page.next_cursor.or(goes_on.map(|last| page::cursor_after(&last))), ..page })
+}
+
+/// The page of those of `ids` that match.
+async fn named_page(ctx: &Context, mut ids: Vec<Uuid>, filter: &PageFilter<'_>, request: &PageRequest) -> Result<Page<JobRow>> {
+    ids.retain(|id| filter.below.is_none_or(|below| *id < below) && filter.from.is_none_or(|from| *id >= from));
+    ids.sort_unstable();
+    ids.dedup();
+    if ids.is_empty() {
+        return Ok(Page { items: Vec::new(), next_cursor: None });
+    }
+    fill_page(ctx, named_jobs_page(&ctx.pg, &ids, filter, ctx.clock.now(), request.fetch()), request).await
 }
 
 fn check(query: &ListJobs) -> Result<()> {
@@ -126,7 +143,7 @@ fn check(query: &ListJobs) -> Result<()> {
     }
 }
 
-fn filter_of<'a>(caller: &Caller, query: &'a ListJobs, request: &PageRequest, running: Option<&'a [Uuid]>) -> PageFilter<'a> {
+fn filter_of<'a>(caller: &Caller, query: &'a ListJobs, request: &PageRequest) -> PageFilter<'a> {
     let ends = [request.before, query.created_before.map(first_id)];
     let filter = PageFilter {
         owner_id: caller.owner_filter(),
@@ -135,7 +152,6 @@ fn filter_of<'a>(caller: &Caller, query: &'a ListJobs, request: &PageRequest, ru
         queue: query.queue.as_deref(),
         kind: query.kind.as_deref(),
         tag: query.tag.as_deref(),
-        ids: running,
         ..PageFilter::default()
     };
     match query.state {
@@ -189,8 +205,7 @@ pub(super) async fn found_page(ctx: &Context, scan: Scan, scan_max: i64, request
         Some(last) if scan.ids.len() > limit => Some(*last),
         Some(_) | None => scan.last.filter(|_| scan.n_scanned == scan_max),
     };
-    let found = PageFilter { ids: Some(ids), ..PageFilter::default() };
-    let page = fill_page(ctx, jobs_page(&ctx.pg, &found, ctx.clock.now(), request.fetch()), request).await?;
+    let page = named_page(ctx, ids.to_vec(), &PageFilter::default(), request).await?;
     // One that is full before it has all that was found goes on behind what it has.
     Ok(Page { next_cursor: page.next_cursor.or(goes_on.map(|last| page::cursor_after(&last))), ..page })
 }

@@ -50,7 +50,6 @@ pub(in crate::jobs) struct PageFilter<'a> {
     /// Whether `run_at` has come.
     pub(in crate::jobs) due: Option<bool>,
     pub(in crate::jobs) failed_before: Option<bool>,
-    pub(in crate::jobs) ids: Option<&'a [Uuid]>,
 }
 
 /// The jobs wherever they are, also in partitions that nobody knows of.
@@ -110,17 +109,67 @@ pub(in crate::jobs) fn jobs_page<'a>(
             AND ($2::uuid IS NULL OR id < $2)
             AND ($3::uuid IS NULL OR id >= $3)
             AND ($4::text IS NULL OR queue = $4)
-            AND ($5::text IS NULL OR kind = $5)
-            AND ($6::text IS NULL OR $6 = ANY (tags))
-            AND ($7::text IS NULL OR state = $7)
-            AND ($8::boolean IS NULL OR (run_at <= $9) = $8)
-            AND ($10::boolean IS NULL OR (failures > 0) = $10)
-            AND ($11::uuid[] IS NULL OR id = ANY ($11))
+            AND ($5::text IS NULL OR state = $5)
+            AND ($6::boolean IS NULL OR (run_at <= $7) = $6)
+            AND ($8::boolean IS NULL OR (failures > 0) = $8)
         ORDER BY id DESC
-        LIMIT $12"#,
+        LIMIT $9"#,
         filter.owner_id as Option<UserId>,
         filter.below,
         filter.from,
+        filter.queue,
+        filter.state,
+        filter.due,
+        now,
+        filter.failed_before,
+        limit,
+    )
+    .fetch(executor)
+}
+
+/// Those of `ids`, of which there is one at least, that the filter lets through, as [`jobs_page`] has them.
+///
+/// Each is looked up: with `id = ANY (…)` all jobs from the newest on could be read until those asked for have come by.
+pub(in crate::jobs) fn named_jobs_page<'a>(
+    executor: impl PgExecutor<'a> + 'a,
+    ids: &[Uuid],
+    filter: &PageFilter<'_>,
+    now: OffsetDateTime,
+    limit: i64,
+) -> impl Stream<Item = sqlx::Result<JobRow>> + 'a {
+    sqlx::query_as!(
+        JobRow,
+        r#"SELECT
+            job.id AS "id!: JobId", job.owner_id AS "owner_id!: UserId", job.kind AS "kind!", job.queue AS "queue!",
+            job.state AS "state!", job.priority AS "priority!", job.payload AS "payload!: Json<Box<RawValue>>",
+            job.run_at AS "run_at!", job.expires_at, job.max_attempts AS "max_attempts!", job.attempt AS "attempt!",
+            job.failures AS "failures!", job.error_code, job.error_message, job.unique_key, job.tags AS "tags!", job.request_id,
+            job.created_at AS "created_at!", job.result AS "result: Json<Box<RawValue>>", job.worker_id, job.started_at,
+            job.finished_at
+        FROM unnest($1::uuid[]) AS wanted (id)
+        CROSS JOIN LATERAL (
+            SELECT *
+            FROM jobs_all
+            WHERE jobs_all.id = wanted.id
+                -- Says no more, but to the planner, which then leaves days out.
+                AND jobs_all.id >= $2
+                AND jobs_all.id <= $3
+            -- A join that is planned as one could read everything.
+            OFFSET 0
+        ) AS job
+        WHERE ($4::uuid IS NULL OR job.owner_id = $4)
+            AND ($5::text IS NULL OR job.queue = $5)
+            AND ($6::text IS NULL OR job.kind = $6)
+            AND ($7::text IS NULL OR $7 = ANY (job.tags))
+            AND ($8::text IS NULL OR job.state = $8)
+            AND ($9::boolean IS NULL OR (job.run_at <= $10) = $9)
+            AND ($11::boolean IS NULL OR (job.failures > 0) = $11)
+        ORDER BY job.id DESC
+        LIMIT $12"#,
+        ids,
+        ids.iter().min(),
+        ids.iter().max(),
+        filter.owner_id as Option<UserId>,
         filter.queue,
         filter.kind,
         filter.tag,
@@ -128,7 +177,6 @@ pub(in crate::jobs) fn jobs_page<'a>(
         filter.due,
         now,
         filter.failed_before,
-        filter.ids,
         limit,
     )
     .fetch(executor)
@@ -169,14 +217,13 @@ pub(in crate::jobs) async fn scan(
                 AND ($7::text IS NULL OR state = $7)
                 AND ($8::boolean IS NULL OR (run_at <= $9) = $8)
                 AND ($10::boolean IS NULL OR (failures > 0) = $10)
-                AND ($11::uuid[] IS NULL OR id = ANY ($11))
             ORDER BY id DESC
-            LIMIT $12
+            LIMIT $11
         )
         SELECT
             (SELECT count(*) FROM scanned) AS "n_scanned!",
             (SELECT id FROM scanned ORDER BY id LIMIT 1) AS last,
-            ARRAY (SELECT id FROM scanned WHERE is_match ORDER BY id DESC LIMIT $13) AS "ids!""#,
+            ARRAY (SELECT id FROM scanned WHERE is_match ORDER BY id DESC LIMIT $12) AS "ids!""#,
         filter.owner_id as Option<UserId>,
         filter.below,
         filter.from,
@@ -187,7 +234,6 @@ pub(in crate::jobs) async fn scan(
         filter.due,
         now,
         filter.failed_before,
-        filter.ids,
         scan_max,
         limit,
     )

@@ -3,9 +3,13 @@
 use super::*;
 use crate::{
     Code,
-    jobs::{JobState, ListJobs, list, store::read::Scan},
+    jobs::{
+        JobState, ListJobs, list,
+        store::read::{PageFilter, Scan, named_jobs_page},
+    },
     page::Page,
 };
+use futures_util::TryStreamExt;
 use rstest::rstest;
 
 async fn page(fixture: &Fixture, caller: &Caller, query: Value) -> Page<Job> {
@@ -24,6 +28,23 @@ async fn seven(fixture: &Fixture) -> Vec<JobId> {
     }
     ids.reverse();
     ids
+}
+
+/// So many more rows of the same kind, newer and unknown to Redis.
+async fn many_like(fixture: &Fixture, id: JobId, n_jobs: i32) {
+    sqlx::query(
+        "INSERT INTO jobs (id, owner_id, kind, queue, priority, payload, run_at, max_attempts, retry_base_ms, retry_max_ms, created_at)
+        SELECT (left($1::text, 24) || lpad(to_hex(n), 12, '0'))::uuid, owner_id, kind, queue, priority, payload, run_at, max_attempts,
+            retry_base_ms, retry_max_ms, created_at
+        FROM jobs, generate_series(1, $3) AS n
+        WHERE id = $2",
+    )
+    .bind(JobId::new().0)
+    .bind(id.0)
+    .bind(n_jobs)
+    .execute(&fixture.ctx.pg)
+    .await
+    .unwrap();
 }
 
 #[tokio::test]
@@ -174,18 +195,7 @@ async fn a_rare_kind_is_found_page_by_page_and_no_page_looks_at_everything() {
     let fixture = Fixture::new().await;
     let rare = fixture.submit(json!({"kind": "debug.sleep", "payload": {"ms": 1}, "tags": ["rare"], "queue": "rare"})).await.unwrap();
     let other = fixture.echo(json!({})).await;
-    sqlx::query(
-        "INSERT INTO jobs (id, owner_id, kind, queue, priority, payload, run_at, max_attempts, retry_base_ms, retry_max_ms, created_at)
-        SELECT (left($1::text, 24) || lpad(to_hex(n), 12, '0'))::uuid, owner_id, kind, queue, priority, payload, run_at, max_attempts,
-            retry_base_ms, retry_max_ms, created_at
-        FROM jobs, generate_series(1, 6000) AS n
-        WHERE id = $2",
-    )
-    .bind(JobId::new().0)
-    .bind(other.id.0)
-    .execute(&fixture.ctx.pg)
-    .await
-    .unwrap();
+    many_like(&fixture, other.id, 6_000).await;
     for filter in [json!({"kind": "debug.sleep"}), json!({"tag": "rare"}), json!({"queue": "rare"})] {
         let first = page(&fixture, &fixture.user, filter.clone()).await;
         assert_eq!((first.items.len(), first.next_cursor.is_some()), (0, true));
@@ -202,16 +212,24 @@ async fn a_rare_kind_is_found_page_by_page_and_no_page_looks_at_everything() {
 async fn of_a_deep_queue_the_figures_are_those_of_redis() {
     let fixture = Fixture::new().await;
     let job = fixture.echo(json!({})).await;
-    sqlx::query(
-        "INSERT INTO jobs (id, owner_id, kind, queue, priority, payload, run_at, max_attempts, retry_base_ms, retry_max_ms, created_at)
-        SELECT gen_random_uuid(), owner_id, kind, queue, priority, payload, run_at, max_attempts, retry_base_ms, retry_max_ms, created_at
-        FROM jobs, generate_series(1, 10000)
-        WHERE id = $1",
-    )
-    .bind(job.id.0)
-    .execute(&fixture.ctx.pg)
-    .await
-    .unwrap();
+    many_like(&fixture, job.id, 10_000).await;
     let queue = crate::jobs::queues::get(&fixture.ctx, &fixture.user, &"default".parse().unwrap()).await.unwrap();
     assert_eq!((queue.stats.queued, queue.stats.scheduled), (1, 0), "the others were never announced");
+}
+
+#[tokio::test]
+async fn jobs_that_are_known_by_id_are_looked_up() {
+    let fixture = Fixture::new().await;
+    let ids = seven(&fixture).await;
+    many_like(&fixture, ids[1], 5_000).await;
+    let known: Vec<_> = ids.iter().map(|id| id.0).collect();
+    let mut transaction = fixture.ctx.pg.begin().await.unwrap();
+    sqlx::query("ANALYZE jobs").execute(&mut *transaction).await.unwrap();
+    let read = || sqlx::query_scalar::<_, i64>("SELECT sum(seq_tup_read + idx_tup_fetch)::bigint FROM pg_stat_xact_user_tables");
+    let n_before = read().fetch_one(&mut *transaction).await.unwrap();
+    let now = fixture.ctx.clock.now();
+    let rows: Vec<_> = named_jobs_page(&mut *transaction, &known, &PageFilter::default(), now, 8).try_collect().await.unwrap();
+    let n_read = read().fetch_one(&mut *transaction).await.unwrap() - n_before;
+    assert_eq!(rows.iter().map(|row| row.id).collect::<Vec<_>>(), ids);
+    assert!(n_read < 100, "{n_read} rows read for {}", ids.len());
 }
