@@ -3,9 +3,11 @@
 //! A database is copied from a migrated template, so a test pays for the copy and not for the migrations. Dropping a
 //! [`TestStores`] drops the database and the keys.
 
+mod hours;
 mod redis_server;
 mod redis_topology;
 
+pub use hours::{all_hours, differing_hours};
 pub use redis_server::RedisServer;
 pub use redis_topology::{RedisTopology, server_of};
 

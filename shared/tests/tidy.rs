@@ -25,6 +25,7 @@ impl Source {
         self.path.contains("/tests/")
             || self.path.ends_with("/tests.rs")
             || self.path.ends_with("/testing.rs")
+            || self.path.contains("/testing/")
             || self.path.contains("/benches/")
     }
 }

@@ -2,6 +2,7 @@
 
 mod accept;
 mod dead;
+mod hours;
 mod stored;
 
 use super::{Point, append::Appending, dead::ListDeadPoints, process, stats::StatsQuery};
@@ -11,7 +12,7 @@ use crate::{
     caller::Credential,
     ids::{SessionId, TrackId, UserId},
     points::{depth, stats},
-    testing::TestStores,
+    testing::{TestStores, differing_hours},
     tracks::{NewTrack, Track, manage},
 };
 use serde_json::{Value, json};
@@ -93,47 +94,14 @@ impl Fixture {
         sqlx::query_scalar(sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"))).fetch_one(&self.ctx.pg).await.unwrap()
     }
 
-    /// Everything that is kept of hours, bit by bit.
-    async fn hours(&self) -> String {
-        let rows = sqlx::query_scalar("SELECT coalesce(json_agg(h ORDER BY track_id, hour)::text, '') FROM point_hours AS h");
-        rows.fetch_one(&self.ctx.pg).await.unwrap()
-    }
-
     async fn stats(&self, track: &Track) -> Value {
         let stats = stats::of_track(&self.ctx, &self.user, track.id, &StatsQuery::default()).await.unwrap();
         serde_json::to_value(stats.items).unwrap()
     }
 
-    /// What of hours is the same when it is made from the points themselves.
+    /// Fails unless what is kept of hours is what a plain aggregate makes of the points.
     async fn check_hours(&self) {
-        let differing: Option<String> = sqlx::query_scalar(
-            "WITH steps AS (
-                SELECT *, date_trunc('hour', recorded_at) AS hour,
-                    points_distance(lag(lat, 1, lat) OVER way, lag(lon, 1, lon) OVER way, lat, lon) AS step_m
-                FROM points
-                WINDOW way AS (PARTITION BY track_id, date_trunc('hour', recorded_at) ORDER BY recorded_at)
-            ),
-            anew AS (
-                SELECT track_id, hour, count(*) AS count, coalesce(sum(speed_mps), 0) AS speed_sum, min(speed_mps) AS speed_min,
-                    max(speed_mps) AS speed_max, coalesce(sum(step_m), 0) AS distance_m, min(lat) AS south, max(lon) AS east,
-                    max(recorded_at) AS last_at
-                FROM steps
-                GROUP BY track_id, hour
-            )
-            SELECT json_agg(json_build_array(anew, kept))::text
-            FROM anew
-            FULL JOIN point_hours AS kept USING (track_id, hour)
-            WHERE anew.count IS DISTINCT FROM kept.count
-              OR abs(anew.speed_sum - kept.speed_sum) > 1e-6
-              OR anew.speed_min IS DISTINCT FROM kept.speed_min
-              OR anew.speed_max IS DISTINCT FROM kept.speed_max
-              OR abs(anew.distance_m - kept.distance_m) > 1e-3
-              OR (anew.south, anew.east, anew.last_at) IS DISTINCT FROM (kept.south, kept.east, kept.last_at)",
-        )
-        .fetch_one(&self.ctx.pg)
-        .await
-        .unwrap();
-        assert_eq!(differing, None, "hours are not what their points make");
+        assert_eq!(differing_hours(&self.ctx).await, None, "hours are not what their points make");
     }
 
     async fn dead_codes(&self, caller: &Caller) -> Vec<String> {

@@ -17,6 +17,8 @@ pub use tracks::KnownTracks;
 use super::shard::{self, SHARDS_MAX};
 use crate::{Context, Result, telemetry::metrics::INGEST_DEPTH};
 pub(crate) use fold::HourFold;
+#[cfg(test)]
+pub(super) use writing::write_in;
 
 use breaker::Breaker;
 use consumer::Consumer;

@@ -4,7 +4,7 @@
 use super::{
     batch::{Batch, Incoming},
     breaker::Breaker,
-    fold::{fold, hour_of},
+    fold::{HourFold, fold, hour_of},
     tracks,
 };
 use crate::{
@@ -34,7 +34,7 @@ const DEAD_AT_ONCE: usize = 1_000;
 
 /// How many points a batch brought, and how many a resend.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Counts {
+pub(in crate::points) struct Counts {
     pub(super) new: usize,
     pub(super) changed: usize,
     pub(super) unchanged: usize,
@@ -132,16 +132,22 @@ async fn write(ctx: &Context, points: &[&Point<'_>]) -> Result<Counts> {
 }
 
 /// Writes points, which are in the order of track and time and each there once, and what they change of their hours.
-pub(super) async fn write_in(tx: &mut PgConnection, points: &[&Point<'_>]) -> Result<Counts> {
+pub(in crate::points) async fn write_in(tx: &mut PgConnection, points: &[&Point<'_>]) -> Result<Counts> {
     match store::write::insert(&mut *tx, points).await? {
         Inserted::AllNew => {
             let hours = fold(points);
-            let behind = store::hours::add(&mut *tx, &hours).await?;
-            store::hours::recompute(tx, &behind).await?;
+            add(tx, &hours).await?;
             Ok(Counts { new: points.len(), ..Counts::default() })
         }
         Inserted::Some(rows) => write_hours_of(tx, points, &rows).await,
     }
+}
+
+/// New points of hours. Batches of several senders meet within a second or two, so points behind others are as usual as not: both are added.
+async fn add(tx: &mut PgConnection, hours: &[HourFold]) -> Result<()> {
+    let behind = store::hours::add(&mut *tx, hours).await?;
+    let behind: Vec<&HourFold> = hours.iter().filter(|hour| behind.contains(&(hour.track_id, hour.hour_us))).collect();
+    store::hours::merge(tx, &behind).await
 }
 
 /// Some points were there already: what they change is recomputed, the new ones are added, and an hour without either stays as it is.
@@ -160,7 +166,7 @@ async fn write_hours_of(tx: &mut PgConnection, points: &[&Point<'_>], rows: &[Ro
     // All of them in one order, before anything is computed from what others may be writing.
     store::hours::lock(&mut *tx, &touched).await?;
     fresh.retain(|point| !changed.contains(&hour_of(point)));
-    changed.extend(store::hours::add(&mut *tx, &fold(&fresh)).await?);
+    add(tx, &fold(&fresh)).await?;
     store::hours::recompute(tx, &changed).await?;
     Ok(Counts { new: n_new, changed: rows.len() - n_new, unchanged: points.len() - rows.len() })
 }

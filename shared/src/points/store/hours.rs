@@ -75,6 +75,89 @@ pub(crate) async fn add(tx: &mut PgConnection, hours: &[HourFold]) -> Result<BTr
     Ok(behind)
 }
 
+/// Adds new points to hours in which they do not lie behind all others. What counts and sums takes is as in [`add`]; the way is longer by what
+/// it is with the new points, less what it was without them, between the nearest points around them: no more of the hour is read.
+///
+/// New rows are those of this transaction, and the hours must be locked: [`add`] has done so.
+pub(crate) async fn merge(tx: &mut PgConnection, hours: &[&HourFold]) -> Result<()> {
+    if hours.is_empty() {
+        return Ok(());
+    }
+    fn column<T>(hours: &[&HourFold], of: impl Fn(&HourFold) -> T) -> Vec<T> {
+        hours.iter().map(|hour| of(hour)).collect()
+    }
+    sqlx::query!(
+        "WITH fresh AS MATERIALIZED (
+            SELECT fresh.*, coalesce(before.at, first_at) AS low, coalesce(behind.at, last_at) AS high
+            FROM unnest($1::uuid[], $2::timestamptz[], $3::bigint[], $4::bigint[], $5::float8[], $6::float8[], $7::float8[], $8::float8[],
+                $9::float8[], $10::float8[], $11::float8[], $12::timestamptz[], $13::float8[], $14::float8[], $15::timestamptz[],
+                $16::float8[], $17::float8[])
+                AS fresh (track_id, hour, count, speed_count, speed_sum, speed_min, speed_max, west, south, east, north,
+                    first_at, first_lat, first_lon, last_at, last_lat, last_lon)
+            LEFT JOIN LATERAL (
+                SELECT max(recorded_at) AS at FROM points
+                WHERE points.track_id = fresh.track_id AND recorded_at >= fresh.hour AND recorded_at < fresh.first_at
+            ) AS before ON true
+            LEFT JOIN LATERAL (
+                SELECT min(recorded_at) AS at FROM points
+                WHERE points.track_id = fresh.track_id AND recorded_at > fresh.last_at AND recorded_at < fresh.hour + interval '1 hour'
+            ) AS behind ON true
+        )
+        UPDATE point_hours AS hours
+        SET count = hours.count + fresh.count,
+            speed_count = hours.speed_count + fresh.speed_count,
+            speed_sum = hours.speed_sum + fresh.speed_sum,
+            speed_min = least(hours.speed_min, fresh.speed_min),
+            speed_max = greatest(hours.speed_max, fresh.speed_max),
+            distance_m = hours.distance_m + way.longer_m,
+            west = least(hours.west, fresh.west),
+            south = least(hours.south, fresh.south),
+            east = greatest(hours.east, fresh.east),
+            north = greatest(hours.north, fresh.north),
+            first_at = least(hours.first_at, fresh.first_at),
+            first_lat = CASE WHEN fresh.first_at < hours.first_at THEN fresh.first_lat ELSE hours.first_lat END,
+            first_lon = CASE WHEN fresh.first_at < hours.first_at THEN fresh.first_lon ELSE hours.first_lon END,
+            last_at = greatest(hours.last_at, fresh.last_at),
+            last_lat = CASE WHEN fresh.last_at > hours.last_at THEN fresh.last_lat ELSE hours.last_lat END,
+            last_lon = CASE WHEN fresh.last_at > hours.last_at THEN fresh.last_lon ELSE hours.last_lon END
+        FROM fresh
+        CROSS JOIN LATERAL (
+            SELECT coalesce(sum(step_m), 0) - coalesce(sum(old_step_m), 0) AS longer_m
+            FROM (
+                SELECT points_distance(lag(lat, 1, lat) OVER all_of, lag(lon, 1, lon) OVER all_of, lat, lon) AS step_m,
+                    CASE WHEN is_old THEN points_distance(lag(lat, 1, lat) OVER of_kind, lag(lon, 1, lon) OVER of_kind, lat, lon) END AS old_step_m
+                FROM (
+                    SELECT recorded_at, lat, lon, points.xmin <> pg_current_xact_id()::xid AS is_old
+                    FROM points
+                    WHERE points.track_id = fresh.track_id AND recorded_at BETWEEN fresh.low AND fresh.high
+                ) AS around
+                WINDOW all_of AS (ORDER BY recorded_at), of_kind AS (PARTITION BY is_old ORDER BY recorded_at)
+            ) AS steps
+        ) AS way
+        WHERE hours.track_id = fresh.track_id AND hours.hour = fresh.hour",
+        &column(hours, |hour| hour.track_id),
+        &column(hours, |hour| instant(hour.hour_us)),
+        &column(hours, |hour| hour.count),
+        &column(hours, |hour| hour.speed_count),
+        &column(hours, |hour| hour.speed_sum),
+        column(hours, |hour| hour.speed_min) as _,
+        column(hours, |hour| hour.speed_max) as _,
+        &column(hours, |hour| hour.west),
+        &column(hours, |hour| hour.south),
+        &column(hours, |hour| hour.east),
+        &column(hours, |hour| hour.north),
+        &column(hours, |hour| instant(hour.first.at_us)),
+        &column(hours, |hour| hour.first.lat),
+        &column(hours, |hour| hour.first.lon),
+        &column(hours, |hour| instant(hour.last.at_us)),
+        &column(hours, |hour| hour.last.lat),
+        &column(hours, |hour| hour.last.lon),
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
 /// Keeps others from changing these hours until the transaction ends; in one order, so that two of us never wait for each other.
 pub(crate) async fn lock(tx: &mut PgConnection, hours: &BTreeSet<Hour>) -> Result<()> {
     let (tracks, starts) = columns(hours);
