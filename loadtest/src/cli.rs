@@ -22,6 +22,7 @@ enum Command {
     // Boxed: the options of one subcommand are large, and moved about once per process.
     Http(Box<HttpArgs>),
     Ingest(Box<IngestArgs>),
+    #[command(visible_alias = "queue")]
     Jobs(Box<JobsArgs>),
     Ws(Box<WsArgs>),
     /// Holds sockets for `ws`, which starts it

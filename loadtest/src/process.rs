@@ -8,6 +8,8 @@ use serde::Serialize;
 /// Unit of CPU times in /proc. The kernel scales them to this for user space on every
 /// architecture that Millrace runs on, whatever its own tick is.
 const TICKS_PER_S: f64 = 100.0;
+/// A part of the last half of a run, at its beginning and at its end, over which memory is averaged to tell growth.
+const GROWTH_PART: f64 = 0.1;
 
 /// What processes used while a run was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -76,6 +78,18 @@ impl Watch {
     }
 }
 
+/// Growth over the last half of a run, in percent, of memory that was looked at at even distances; None of a run too short to tell.
+pub(crate) fn growth_percent(rss_bytes: &[u64]) -> Option<f64> {
+    let half = &rss_bytes[rss_bytes.len() / 2..];
+    let n_part = (half.len() as f64 * GROWTH_PART).ceil() as usize;
+    if half.len() < 10 {
+        return None;
+    }
+    let mean = |looks: &[u64]| looks.iter().sum::<u64>() as f64 / looks.len() as f64;
+    let (first, last) = (mean(&half[..n_part]), mean(&half[half.len() - n_part..]));
+    (first > 0.0).then(|| 100.0 * (last / first - 1.0))
+}
+
 /// The command of a process, as the kernel shortens it; empty when it is gone.
 pub(crate) fn name_of(pid: u32) -> String {
     fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned()
@@ -111,5 +125,14 @@ mod tests {
         assert!(usage.rss_bytes > 0 && usage.rss_peak_bytes > 0);
         assert_eq!(Watch::new(&[u32::MAX]).missing_pid(), Some(u32::MAX));
         assert_eq!(Watch::new(&[]).finish(), None);
+    }
+
+    #[test]
+    fn growth_is_that_of_the_last_half() {
+        let series = |rss: &dyn Fn(u64) -> u64| (0..300).map(rss).collect::<Vec<_>>();
+        let settled = series(&|at| 1_000 + at.min(100) * 50);
+        assert_eq!(growth_percent(&settled).map(f64::round), Some(0.0));
+        assert_eq!(growth_percent(&series(&|at| 10_000 + at * 100)).map(f64::round), Some(53.0));
+        assert_eq!(growth_percent(&settled[..12]), None);
     }
 }

@@ -6,10 +6,14 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::process::growth_percent;
+
 /// Unit of CPU times in /proc; see `process`.
 const TICKS_PER_S: f64 = 100.0;
 /// Trees are walked again at most this often: reading /proc has a price of its own.
 const SAMPLE_EVERY: Duration = Duration::from_millis(500);
+/// Looks at memory that are kept: ten minutes' worth, and a wait for the end.
+const SAMPLES_MAX: usize = 3_600;
 
 /// What one server and its children used while a run was measured.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -23,6 +27,8 @@ pub struct TreeUsage {
     pub cpu_us_per_job: Option<f64>,
     /// Resident memory at its highest, what the processes share being counted once.
     pub rss_peak_bytes: u64,
+    /// Of its memory over the last half of the run; null where that is too short to tell.
+    pub rss_growth_percent: Option<f64>,
 }
 
 /// Watches servers by the pid of their first process.
@@ -38,7 +44,8 @@ struct Tree {
     pid: u32,
     name: String,
     cpu_before_s: f64,
-    rss_peak_bytes: u64,
+    /// At even distances.
+    rss_bytes: Vec<u64>,
 }
 
 /// One line of `/proc/<pid>/stat`, as far as it matters.
@@ -56,7 +63,7 @@ impl TreeWatch {
         let tree = |pid: &u32| {
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned();
             let members = members(*pid, &processes);
-            Tree { pid: *pid, name, cpu_before_s: cpu_s(&members, &processes), rss_peak_bytes: rss_bytes(&members) }
+            Tree { pid: *pid, name, cpu_before_s: cpu_s(&members, &processes), rss_bytes: vec![rss_bytes(&members)] }
         };
         Self { trees: pids.iter().map(tree).collect(), begun: Instant::now(), sampled: Instant::now() }
     }
@@ -67,7 +74,9 @@ impl TreeWatch {
             self.sampled = Instant::now();
             let processes = processes();
             for tree in &mut self.trees {
-                tree.rss_peak_bytes = tree.rss_peak_bytes.max(rss_bytes(&members(tree.pid, &processes)));
+                if tree.rss_bytes.len() < SAMPLES_MAX {
+                    tree.rss_bytes.push(rss_bytes(&members(tree.pid, &processes)));
+                }
             }
         }
     }
@@ -83,7 +92,8 @@ impl TreeWatch {
                 n_processes: members.len(),
                 cpu_percent: 100.0 * used_s / elapsed_s,
                 cpu_us_per_job: (n_jobs > 0).then(|| used_s * 1e6 / n_jobs as f64),
-                rss_peak_bytes: tree.rss_peak_bytes.max(rss_bytes(&members)),
+                rss_peak_bytes: tree.rss_bytes.iter().copied().fold(rss_bytes(&members), u64::max),
+                rss_growth_percent: growth_percent(&tree.rss_bytes),
                 name: tree.name,
                 pid: tree.pid,
             }

@@ -34,7 +34,7 @@ pub(super) async fn drive(ctx: Rc<ThreadContext>, mut link: Link, slot: usize, f
     while let Some(departure) = ctx.pacer.next(slot, free_since).await {
         if let Some(budget) = &ctx.plan.budget {
             let Some(n_left) = budget.take() else { break };
-            request_idx = usize::try_from(n_left % requests.len() as u64).expect("below the number of requests");
+            request_idx = requests.len() - 1 - usize::try_from(n_left % requests.len() as u64).expect("below the number of requests");
         }
         let request = &requests[request_idx];
         request_idx = (request_idx + 1) % requests.len();

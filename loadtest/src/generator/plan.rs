@@ -30,7 +30,7 @@ pub(crate) enum Pace {
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) peer: SocketAddr,
-    /// Ready-made request bytes, at least one: sent in rotation, and with a budget of as many each once, from the last.
+    /// Ready-made request bytes, at least one: sent in rotation, and with a budget of as many each once, in their order.
     pub(crate) requests: Vec<Box<[u8]>>,
     pub(crate) body_rule: BodyRule,
     pub(crate) connections: u32,
@@ -54,6 +54,11 @@ pub(crate) struct Budget(Arc<AtomicU64>);
 impl Budget {
     pub(crate) fn new(n_requests: u64) -> Self {
         Self(Arc::new(AtomicU64::new(n_requests)))
+    }
+
+    /// How many are left.
+    pub(crate) fn left(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 
     /// Takes one of them, and says how many are left behind it; `None` when none is left.

@@ -27,6 +27,9 @@ pub struct IngestArgs {
     /// Tracks that the points are of, in turns
     #[arg(long, global = true, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub tracks: u32,
+    /// Time between two points of a track
+    #[arg(long, global = true, default_value = "1s", value_parser = parse_duration, value_name = "TIME")]
+    pub every: Duration,
     /// Points per request; 1 sends each alone
     #[arg(long, global = true, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub batch: u32,
@@ -62,6 +65,9 @@ pub enum Measure {
     Accept(AcceptArgs),
     /// Sends points, each once, and waits until they are stored: points per second from the first request to the last commit
     Store(StoreArgs),
+    /// Sends points at a fixed rate, each once, while they are stored: whether the rate is kept, how long a point takes from its answer until it
+    /// can be read, and whether memory grows
+    Flow(FlowArgs),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -82,7 +88,23 @@ pub struct StoreArgs {
     /// The worker, which is stopped with its children while points are sent: only storing them is timed
     #[arg(long, value_name = "PID")]
     pub hold: Option<u32>,
+    /// The newest points first, so that each batch lies before all that is stored of its hours
+    #[arg(long)]
+    pub backwards: bool,
     /// Longest wait for the last point to be stored, up to 600s
     #[arg(long, default_value = "300s", value_parser = parse_duration, value_name = "TIME")]
+    pub within: Duration,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct FlowArgs {
+    /// Points due per second
+    #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub rate: u32,
+    /// Time of each run, up to 600s
+    #[arg(long, short = 'd', default_value = "60s", value_parser = parse_duration, value_name = "TIME")]
+    pub duration: Duration,
+    /// Longest wait for the last point to be stored, and for a single one to be read, up to 600s
+    #[arg(long, default_value = "60s", value_parser = parse_duration, value_name = "TIME")]
     pub within: Duration,
 }

@@ -1,35 +1,39 @@
 //! `millrace-loadtest ingest`: points accepted and stored per second, each run with a ledger of its points.
 //!
-//! `args` is the command line · `requests` makes what is sent · `platform` is asked for the rest.
+//! `args` is the command line · `requests` makes what is sent · `platform` is asked for the rest · `probe` sends single points and looks for them ·
+//! `report` is the result.
 
 mod args;
 mod platform;
+mod probe;
+mod report;
 mod requests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hdrhistogram::Histogram;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde::Serialize;
 use time::OffsetDateTime;
 
 use self::platform::Platform;
+use self::probe::{Probes, Target};
 use self::requests::Source;
 use crate::address::Ownership;
 use crate::client::BodyRule;
-use crate::columns::{aligned, dash, grouped, short_ms};
 use crate::control::Control;
 use crate::error::Error;
 use crate::generator::{self, Budget, Harvest, Pace, Plan, Progress, SourceAddresses};
-use crate::http::{Figures, Usages, masked};
+use crate::http::{Figures, Percentiles, Usages, masked};
 use crate::machine::{self, Machine};
 use crate::output::Output;
 use crate::process_tree::{TreeUsage, TreeWatch, pids_of};
 use crate::session::Need;
 
-pub use self::args::{AcceptArgs, IngestArgs, Measure, StoreArgs};
+pub use self::args::{AcceptArgs, FlowArgs, IngestArgs, Measure, StoreArgs};
+pub use self::report::{IngestReport, IngestRun};
 
 /// Requests that an accept run sends in rotation.
 const ROTATION: u64 = 64;
@@ -37,38 +41,8 @@ const ROTATION: u64 = 64;
 const LONGEST: Duration = Duration::from_secs(600);
 /// Warm-up of a run that has none: every run needs a moment to begin together.
 const AT_ONCE: Duration = Duration::from_millis(1);
-
-/// All runs of one measure, as it is written to JSON.
-#[derive(Debug, Clone, Serialize)]
-pub struct IngestReport {
-    pub tool: &'static str,
-    pub version: &'static str,
-    /// The command line, secrets masked.
-    pub command: Vec<String>,
-    #[serde(with = "time::serde::rfc3339")]
-    pub date: OffsetDateTime,
-    pub machine: Machine,
-    pub batch: u32,
-    /// Which of the runs is the one in the middle, from 0: by points per second.
-    pub median: usize,
-    pub runs: Vec<IngestRun>,
-}
-
-/// One run on tracks of its own.
-#[derive(Debug, Clone, Serialize)]
-pub struct IngestRun {
-    pub points: u64,
-    pub elapsed_s: f64,
-    pub points_per_s: f64,
-    /// Store: how fast the points were accepted; null otherwise.
-    pub accepted_per_s: Option<f64>,
-    /// Store: points of the run's tracks when it ended; null otherwise.
-    pub stored: Option<u64>,
-    pub is_balanced: bool,
-    pub requests: Figures,
-    /// The servers named by --server-pid. Per job means per point of this run.
-    pub processes: Vec<TreeUsage>,
-}
+/// Tracks of the single points that are looked for: enough that they are of all shards.
+const PROBED_TRACKS: u32 = 16;
 
 /// Measures what `args` ask for, writes the table, and the JSON file where one is named. A ledger that does not balance is an error, told after
 /// the figures.
@@ -81,7 +55,7 @@ pub fn run(args: &IngestArgs, output: &mut Output<'_>) -> Result<IngestReport, E
         let json = serde_json::to_string_pretty(&report).map_err(Error::failed)?;
         std::fs::write(path, json + "\n").map_err(|error| Error::failed(format!("cannot write {}: {error}", path.display())))?;
     }
-    for line in lines(&report) {
+    for line in report::lines(&report) {
         output.result(&line)?;
     }
     match report.runs.iter().all(|run| run.is_balanced) {
@@ -102,6 +76,7 @@ fn measure_all(args: &IngestArgs, output: &mut Output<'_>) -> Result<IngestRepor
         let run = match &args.measure {
             Measure::Accept(accept) => site.accept(accept, &tracks)?,
             Measure::Store(store) => site.store(store, &tracks)?,
+            Measure::Flow(flow) => site.flow(flow, &tracks)?,
         };
         if !args.keep {
             site.platform.delete_tracks(&tracks)?;
@@ -136,8 +111,9 @@ impl Site<'_> {
     }
 
     fn accept(&mut self, args: &AcceptArgs, tracks: &[String]) -> Result<IngestRun, Error> {
-        let (figures, processes, _) = self.send(tracks, ROTATION, (args.warmup, args.duration), None)?;
-        let points_per_s = figures.per_second * f64::from(self.args.batch);
+        let load = Load { warmup: args.warmup, duration: args.duration, ..Load::of(ROTATION) };
+        let sent = self.send(tracks, &load)?;
+        let points_per_s = sent.figures.per_second * f64::from(self.args.batch);
         let elapsed_s = args.duration.as_secs_f64();
         Ok(IngestRun {
             points: (points_per_s * elapsed_s).round() as u64,
@@ -145,9 +121,11 @@ impl Site<'_> {
             points_per_s,
             accepted_per_s: None,
             stored: None,
+            readable_ms: None,
+            n_probes: 0,
             is_balanced: true,
-            requests: figures,
-            processes,
+            requests: sent.figures,
+            processes: sent.processes,
         })
     }
 
@@ -158,61 +136,90 @@ impl Site<'_> {
             signal(pid, Signal::SIGSTOP)?;
         }
         let mut trees = TreeWatch::begin(&self.args.server_pid);
-        let sent = self.send(tracks, n_requests, (AT_ONCE, LONGEST), Some(Budget::new(n_requests)));
-        let mut begun = Instant::now();
+        let load = Load { budget: Some(Budget::new(n_requests)), backwards: args.backwards, ..Load::of(n_requests) };
+        let sent = self.send(tracks, &load);
+        let released = Instant::now();
         if let Some(pid) = args.hold {
             signal(pid, Signal::SIGCONT)?;
             trees = TreeWatch::begin(&self.args.server_pid);
         }
-        let (figures, _, elapsed) = sent?;
-        if args.hold.is_none() {
-            begun -= elapsed;
-        }
+        let sent = sent?;
+        let begun = if args.hold.is_some() { released } else { sent.launched };
         // Each request is sent once, some before the measured time begins: figures alone would leave those out.
         let n_points = n_requests * u64::from(self.args.batch);
         self.platform.until_stored(before + n_points, Instant::now() + args.within, || trees.sample())?;
         let elapsed_s = begun.elapsed().as_secs_f64();
-        let processes = trees.finish(n_points);
         let stored = self.platform.n_stored_of(tracks)?;
         Ok(IngestRun {
             points: n_points,
             elapsed_s,
             points_per_s: n_points as f64 / elapsed_s,
-            accepted_per_s: Some(n_points as f64 / elapsed.as_secs_f64()),
+            accepted_per_s: Some(n_points as f64 / sent.elapsed.as_secs_f64()),
             stored: Some(stored),
-            is_balanced: stored == n_points && figures.errors.total == 0,
-            requests: figures,
-            processes,
+            readable_ms: None,
+            n_probes: 0,
+            is_balanced: stored == n_points && sent.figures.errors.total == 0,
+            requests: sent.figures,
+            processes: trees.finish(n_points),
         })
     }
 
-    /// Sends requests, and returns with the figures how long it took from the first to the last answer.
-    fn send(
-        &mut self,
-        tracks: &[String],
-        n_requests: u64,
-        (warmup, duration): (Duration, Duration),
-        budget: Option<Budget>,
-    ) -> Result<(Figures, Vec<TreeUsage>, Duration), Error> {
-        let token = self.platform.token(warmup + duration + self.args.timeout)?;
-        let seconds = n_requests * u64::from(self.args.batch) / u64::from(self.args.tracks);
-        let begin = OffsetDateTime::now_utc() - Duration::from_secs(seconds + 1);
+    fn flow(&mut self, args: &FlowArgs, tracks: &[String]) -> Result<IngestRun, Error> {
+        let rate_per_s = f64::from(args.rate) / f64::from(self.args.batch);
+        // One more than are due: rounding may have it either way.
+        let n_requests = (rate_per_s * (args.duration + AT_ONCE).as_secs_f64()).ceil() as u64 + 1;
+        let budget = Budget::new(n_requests);
+        let pace = Pace::Open { rate_per_s, max_waiting: n_requests };
+        let probed = self.platform.make_tracks(PROBED_TRACKS)?;
+        let load = Load {
+            duration: args.duration,
+            pace,
+            budget: Some(budget.clone()),
+            probed: Some((&probed[..], args.within)),
+            ..Load::of(n_requests)
+        };
+        let sent = self.send(tracks, &load)?;
+        let n_points = (n_requests - budget.left()) * u64::from(self.args.batch);
+        let stored = self.platform.until_stored_of(tracks, n_points, Instant::now() + args.within)?;
+        let elapsed_s = sent.launched.elapsed().as_secs_f64();
+        if !self.args.keep {
+            self.platform.delete_tracks(&probed)?;
+        }
+        Ok(IngestRun {
+            points: n_points,
+            elapsed_s,
+            points_per_s: n_points as f64 / elapsed_s,
+            accepted_per_s: Some(n_points as f64 / sent.elapsed.as_secs_f64()),
+            stored: Some(stored),
+            readable_ms: sent.readable.as_ref().and_then(Percentiles::of),
+            n_probes: sent.readable.as_ref().map_or(0, Histogram::len),
+            is_balanced: stored == n_points && sent.figures.errors.total == 0,
+            requests: sent.figures,
+            processes: sent.processes,
+        })
+    }
+
+    fn send(&mut self, tracks: &[String], load: &Load<'_>) -> Result<Sent, Error> {
+        let token = self.platform.token(load.warmup + load.duration + self.args.timeout)?;
         let authority = self.args.url.authority();
-        let source = Source { tracks, begin, batch: self.args.batch, token: &token, authority: &authority };
         let plan = Arc::new(Plan {
             peer: self.peer,
-            requests: source.requests(n_requests)?,
+            requests: self.requests(tracks, load, &token)?,
             body_rule: BodyRule::Expected,
             connections: self.connections(),
             threads: self.args.threads,
-            pace: Pace::Closed,
-            warmup,
-            duration,
+            pace: load.pace,
+            warmup: load.warmup,
+            duration: load.duration,
             timeout: self.args.timeout,
             sources: SourceAddresses::for_run(self.peer, self.connections(), 0),
-            budget,
+            budget: load.budget.clone(),
             harvest: Harvest::Nothing,
         });
+        let probes = match load.probed {
+            Some((tracks, within)) => Some(Probes::start(&Target { peer: self.peer, authority, token, tracks: tracks.to_vec(), within })?),
+            None => None,
+        };
         let mut trees = None;
         let mut launched = Instant::now();
         let mut observe = |seen: Progress| match seen {
@@ -221,12 +228,58 @@ impl Site<'_> {
             Progress::Running { .. } => trees.iter_mut().for_each(TreeWatch::sample),
             Progress::Ended => {}
         };
-        let load = generator::run(&plan, &mut observe).map_err(Error::failed)?;
+        let load = generator::run(&plan, &mut observe).map_err(Error::failed);
+        let readable = probes.map(Probes::finish).transpose()?;
+        let load = load?;
         let elapsed = load.recorder.last_ok_at.map_or_else(|| launched.elapsed(), |at| at.saturating_duration_since(launched));
         let n_points = load.recorder.ok_in_window * u64::from(self.args.batch);
         let processes = trees.map_or_else(Vec::new, |trees| trees.finish(n_points));
-        Ok((Figures::of(&plan, load, Usages { server: None, generator: None }), processes, elapsed))
+        let figures = Figures::of(&plan, load, Usages { server: None, generator: None });
+        Ok(Sent { figures, processes, launched, elapsed, readable })
     }
+
+    fn requests(&self, tracks: &[String], load: &Load<'_>, token: &str) -> Result<Vec<Box<[u8]>>, Error> {
+        let per_track = load.n_requests * u64::from(self.args.batch) / u64::from(self.args.tracks) + 1;
+        let begin = OffsetDateTime::now_utc() - self.args.every * u32::try_from(per_track).map_err(Error::usage)?;
+        let authority = self.args.url.authority();
+        let source = Source { tracks, begin, every: self.args.every, batch: self.args.batch, token, authority: &authority };
+        let mut requests = source.requests(load.n_requests)?;
+        if load.backwards {
+            requests.reverse();
+        }
+        Ok(requests)
+    }
+}
+
+/// What is sent, and how.
+struct Load<'a> {
+    n_requests: u64,
+    warmup: Duration,
+    duration: Duration,
+    pace: Pace,
+    /// Sends each request once, in their order.
+    budget: Option<Budget>,
+    backwards: bool,
+    /// Tracks of which single points are sent beside it and looked for, and how long a look may take.
+    probed: Option<(&'a [String], Duration)>,
+}
+
+impl Load<'_> {
+    /// So many requests, as fast as they are answered, for as long as that takes.
+    fn of(n_requests: u64) -> Self {
+        Self { n_requests, warmup: AT_ONCE, duration: LONGEST, pace: Pace::Closed, budget: None, backwards: false, probed: None }
+    }
+}
+
+/// What became of it.
+struct Sent {
+    figures: Figures,
+    processes: Vec<TreeUsage>,
+    launched: Instant,
+    /// From the first request to the last answer.
+    elapsed: Duration,
+    /// How long single points took from their answer until they could be read.
+    readable: Option<Histogram<u64>>,
 }
 
 /// To a process and all below it.
@@ -236,34 +289,4 @@ fn signal(pid: u32, signal: Signal) -> Result<(), Error> {
         kill(Pid::from_raw(pid), signal).map_err(|error| Error::failed(format!("cannot send {signal} to {pid}: {error}")))?;
     }
     Ok(())
-}
-
-/// The report for people.
-fn lines(report: &IngestReport) -> Vec<String> {
-    let mut lines = vec![format!("{} {} · {}", report.tool, report.version, report.machine.summary()), String::new()];
-    let headings = ["run", "points", "s", "points/s", "accepted/s", "stored", "errors", "p50 ms", "p99"];
-    let mut cells = vec![headings.map(str::to_owned).to_vec()];
-    for (run_idx, run) in report.runs.iter().enumerate() {
-        let latency = run.requests.latency_ms.as_ref();
-        let mark = if run_idx == report.median { " *" } else { "" };
-        cells.push(vec![
-            format!("{}{mark}", run_idx + 1),
-            grouped(run.points as f64),
-            format!("{:.2}", run.elapsed_s),
-            grouped(run.points_per_s),
-            run.accepted_per_s.map_or(dash(), grouped),
-            run.stored.map_or(dash(), |stored| grouped(stored as f64)),
-            grouped(run.requests.errors.total as f64),
-            latency.map_or(dash(), |latency| short_ms(latency.p50)),
-            latency.map_or(dash(), |latency| short_ms(latency.p99)),
-        ]);
-    }
-    lines.extend(aligned(&cells));
-    lines.push(String::new());
-    lines.extend(report.runs[report.median].processes.iter().map(|usage| {
-        let per_point = usage.cpu_us_per_job.map_or(dash(), |cpu_us| format!("{cpu_us:.1}"));
-        let mib = usage.rss_peak_bytes as f64 / 1_048_576.0;
-        format!("{} ({}): {:.0} % CPU, {per_point} µs per point, {mib:.0} MiB", usage.name, usage.pid, usage.cpu_percent)
-    }));
-    lines
 }

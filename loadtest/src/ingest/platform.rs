@@ -75,6 +75,17 @@ impl Platform {
         }
     }
 
+    /// The same for points of these tracks.
+    pub(super) fn until_stored_of(&mut self, ids: &[String], n: u64, deadline: Instant) -> Result<u64, Error> {
+        loop {
+            let n_stored = self.n_stored_of(ids)?;
+            if n_stored >= n || Instant::now() > deadline {
+                return Ok(n_stored);
+            }
+            self.control.pause(COUNT_EVERY);
+        }
+    }
+
     fn ask(&mut self, expected: u16, purpose: &str, request: Request) -> Result<Value, Error> {
         let token = self.token(TOKEN_LASTS)?;
         self.control.expect(expected, purpose, &request.with_bearer(&token))

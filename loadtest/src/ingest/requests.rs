@@ -1,6 +1,7 @@
-//! Requests with points, made before the run: each point is of another track or second.
+//! Requests with points, made before the run: each point is of another track or time.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -13,6 +14,7 @@ use crate::error::Error;
 pub(super) struct Source<'a> {
     pub(super) tracks: &'a [String],
     pub(super) begin: OffsetDateTime,
+    pub(super) every: Duration,
     pub(super) batch: u32,
     pub(super) token: &'a str,
     pub(super) authority: &'a str,
@@ -39,11 +41,11 @@ impl Source<'_> {
     fn point(&self, at: u64) -> String {
         let n_tracks = self.tracks.len() as u64;
         let track = usize::try_from(at % n_tracks).expect("below the number of tracks");
-        let second = i64::try_from(at / n_tracks).unwrap_or(i64::MAX);
-        let recorded_at = (self.begin + time::Duration::seconds(second)).format(&Rfc3339).unwrap_or_default();
-        let lat = 40.0 + track as f64 / 100.0 + second as f64 * 0.00001;
+        let of_track = u32::try_from(at / n_tracks).unwrap_or(u32::MAX);
+        let recorded_at = (self.begin + self.every * of_track).format(&Rfc3339).unwrap_or_default();
+        let lat = 40.0 + track as f64 / 100.0 + f64::from(of_track) * 0.00001;
         let mut point = String::with_capacity(160);
-        let (speed, heading) = (second % 30, second % 360);
+        let (speed, heading) = (of_track % 30, of_track % 360);
         write!(
             point,
             "{{\"track_id\":\"{}\",\"recorded_at\":\"{recorded_at}\",\"lat\":{lat:.6},\"lon\":13.405,\"speed_mps\":{speed}.5,\"heading_deg\":{heading}}}",
@@ -60,9 +62,16 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn every_point_is_of_another_track_or_second() {
+    fn every_point_is_of_another_track_or_time() {
         let tracks = ["a".to_owned(), "b".to_owned()];
-        let source = Source { tracks: &tracks, begin: OffsetDateTime::UNIX_EPOCH, batch: 3, token: "t", authority: "h" };
+        let source = Source {
+            tracks: &tracks,
+            begin: OffsetDateTime::UNIX_EPOCH,
+            every: Duration::from_secs(1),
+            batch: 3,
+            token: "t",
+            authority: "h",
+        };
         let requests = source.requests(2).unwrap_or_default();
         let text = requests.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect::<String>();
         let keys: BTreeSet<&str> = text.split("\"track_id\":").skip(1).filter_map(|point| point.split("\"lat\"").next()).collect();

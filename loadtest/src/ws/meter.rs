@@ -4,14 +4,12 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::process::{Usage, Watch, name_of};
+use crate::process::{Usage, Watch, growth_percent, name_of};
 
 /// Points of a memory series are at least so far apart.
 const SERIES_EVERY: Duration = Duration::from_secs(1);
 /// Points kept: ten minutes.
 const MAX_POINTS: usize = 601;
-/// A part of the last half of a run, at its beginning and at its end, over which memory is averaged to tell growth.
-const GROWTH_PART: f64 = 0.1;
 
 /// What one process used.
 #[derive(Debug, Clone, Serialize)]
@@ -108,37 +106,13 @@ impl Usages {
 
     /// Growth of the servers' memory over the last half of the run, in percent; None of a run too short to tell.
     pub(super) fn growth_percent(&self) -> Option<f64> {
-        growth_percent(&self.memory)
+        growth_percent(&self.memory.iter().map(|memory| memory.rss_bytes).collect::<Vec<_>>())
     }
-}
-
-fn growth_percent(memory: &[Memory]) -> Option<f64> {
-    let half = &memory[memory.len() / 2..];
-    let n_part = (half.len() as f64 * GROWTH_PART).ceil() as usize;
-    if half.len() < 10 {
-        return None;
-    }
-    let mean = |points: &[Memory]| points.iter().map(|point| point.rss_bytes as f64).sum::<f64>() / points.len() as f64;
-    let (first, last) = (mean(&half[..n_part]), mean(&half[half.len() - n_part..]));
-    (first > 0.0).then(|| 100.0 * (last / first - 1.0))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn series(rss: impl Fn(u64) -> u64) -> Vec<Memory> {
-        (0..300).map(|at| Memory { at_s: at as f64, rss_bytes: rss(at) }).collect()
-    }
-
-    #[test]
-    fn growth_is_that_of_the_last_half() {
-        let settled = series(|at| 1_000 + at.min(100) * 50);
-        assert_eq!(growth_percent(&settled).map(f64::round), Some(0.0));
-        let growing = series(|at| 10_000 + at * 100);
-        assert_eq!(growth_percent(&growing).map(f64::round), Some(53.0));
-        assert_eq!(growth_percent(&settled[..12]), None);
-    }
 
     #[test]
     fn a_process_is_named_and_measured() {

@@ -5,6 +5,7 @@
 
 mod closed_loop;
 mod command;
+mod ingest;
 mod jobs;
 mod open_loop;
 mod report_shape;
