@@ -1,7 +1,9 @@
 //! The ledger under chaos: twenty thousand jobs are submitted, cancelled, expired and run while workers, API, Redis and
 //! PostgreSQL are killed, stopped and emptied in turn. At the end every accepted job has ended exactly once.
 //!
-//! A second and a third test do the same on several Redis servers, whose masters are killed and stopped in their tracks, and so do
+//! A second test holds the books of points the same way: accepted, they are stored once or dead.
+//!
+//! A third and a fourth test do the same with jobs on several Redis servers, whose masters are killed and stopped in their tracks, and so do
 //! two more with the subscribers of channels in the place of jobs.
 //!
 //! Run by `infra/local/chaos` and `infra/local/failover` alone: it needs servers of its own, and takes most of a minute. Nothing here asserts a time
@@ -15,6 +17,7 @@ mod failover;
 mod faults;
 mod ledger;
 mod mixture;
+mod points;
 mod processes;
 mod programs;
 mod report;
@@ -48,6 +51,12 @@ const LIMIT: Duration = Duration::from_secs(90);
 #[ignore = "kills its servers and takes a minute: make chaos"]
 async fn every_accepted_job_ends_once_whatever_is_killed() {
     account_for(World::start().await, N_JOBS, Fault::ALL).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "kills its servers and takes a while: make chaos"]
+async fn every_accepted_point_is_stored_once_or_dead_whatever_is_killed() {
+    points::account_for_points().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -75,6 +75,11 @@ impl Programs {
         self.start("millrace-jobs", &["work"], &[("LOG_LEVEL", "info,jobs::attempt=debug")])
     }
 
+    /// A worker that stores points, with `settings` on top of those of all.
+    pub(crate) fn points_worker(&mut self, settings: &[(&str, &str)]) -> Program {
+        self.start("millrace-jobs", &["work"], settings)
+    }
+
     fn start(&mut self, name: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Program {
         self.n_started += 1;
         let log = File::create(self.logs.join(format!("{name}-{}.log", self.n_started))).unwrap();

@@ -48,6 +48,13 @@ impl Servers {
         }
     }
 
+    /// As an operator does who does not wait for anybody's connection; returns once nothing of it runs.
+    pub(crate) async fn stop_postgres(&self) {
+        let pid = self.find("postgres").await.pid;
+        processes::send(pid, Signal::SIGINT);
+        processes::gone(pid).await;
+    }
+
     pub(crate) async fn kill_redis(&self) {
         processes::send(self.find("redis").await.pid, Signal::SIGKILL);
     }
