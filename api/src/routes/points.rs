@@ -64,34 +64,24 @@ pub struct SendAnyQuery {
     pub durability: Durability,
 }
 
-/// The JSON form: `points`, or the fields of one point. It only documents what is read point by point.
+/// The JSON form: many points, or one. It only documents what is read point by point.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(untagged)]
 #[schema(example = json!({"points": [
     {"track_id": "01a1fb40-f998-71ea-83d1-3bd51ccbb3da", "recorded_at": "2026-11-21T10:00:00Z", "lat": 52.52, "lon": 13.405, "speed_mps": 8.3},
     {"track_id": "01a1fb40-f998-71ea-83d1-3bd51ccbb3da", "recorded_at": "2026-11-21T10:00:01Z", "lat": 52.5201, "lon": 13.405}
 ]}))]
-pub struct SendPoints {
+pub enum SendPoints {
+    Many(PointsList),
+    One(SendPoint),
+}
+
+/// Many points.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PointsList {
     #[schema(min_items = 1, max_items = 10_000)]
-    pub points: Option<Vec<SendPoint>>,
-    #[schema(format = DateTime, example = "2026-11-21T10:00:00Z")]
-    pub recorded_at: Option<String>,
-    #[schema(minimum = -90, maximum = 90)]
-    pub lat: Option<f64>,
-    #[schema(minimum = -180, maximum = 180)]
-    pub lon: Option<f64>,
-    pub track_id: Option<TrackId>,
-    #[schema(minimum = -12_000, maximum = 1_000_000)]
-    pub altitude_m: Option<f64>,
-    #[schema(minimum = 0, maximum = 20_000)]
-    pub speed_mps: Option<f64>,
-    #[schema(minimum = 0, maximum = 360)]
-    pub heading_deg: Option<f64>,
-    #[schema(minimum = 0, maximum = 20_100_000)]
-    pub accuracy_m: Option<f64>,
-    /// Up to a kibibyte, passed on as it is.
-    #[schema(value_type = Option<Object>)]
-    pub attributes: Option<serde_json::Value>,
+    pub points: Vec<SendPoint>,
 }
 
 /// One point; its first three fields must be there, and `track_id` where the request does not name the track.
