@@ -1,7 +1,7 @@
 //! Accepting: points gathered by shard, and appended to their streams in one pipelined call.
 //!
 //! When [`Appending::send`] returns, the points are in Redis. After an error some of them may be there all the same: sending them again does
-//! no harm, since a point is known by its track and time.
+//! no harm, since a point is known by its track and time, and an entry by its id.
 
 use super::{
     Point,
@@ -51,7 +51,7 @@ impl Appending {
         self.n_points
     }
 
-    /// Appends what was added; more may be added afterwards.
+    /// Appends what was added; more may be added afterwards. After an error all of it is still here, to be sent again.
     pub async fn send(&mut self, ctx: &Context) -> Result<()> {
         if self.n_points == 0 {
             return Ok(());
@@ -59,14 +59,15 @@ impl Appending {
         let mut pipe = redis::pipe();
         for (shard, entries) in (0..).zip(&mut self.entries) {
             let (stream, depth) = (ctx.keys.points_stream(shard), ctx.keys.points_depth(shard));
-            for (bytes, n_points) in entries.drain(..).map(EntryWriter::finish) {
+            for (bytes, n_points) in entries.iter_mut().map(EntryWriter::sealed) {
                 // Counted first: nothing can be taken away again before it was counted.
                 pipe.cmd("INCRBY").arg(&depth).arg(n_points).ignore();
                 pipe.cmd("XADD").arg(&stream).arg("*").arg("b").arg(bytes).ignore();
             }
         }
-        let n_points = std::mem::take(&mut self.n_points) as u64;
         pipe.exec_async(&mut ctx.redis.connection()).await?;
+        self.entries.iter_mut().for_each(Vec::clear);
+        let n_points = std::mem::take(&mut self.n_points) as u64;
         ctx.points.depth.add(n_points);
         metrics::counter!(INGEST_ACCEPTED, "to" => "redis").increment(n_points);
         metrics::counter!(APP_MESSAGES).increment(n_points);

@@ -79,10 +79,10 @@ impl EntryWriter {
         bytes[mask_at] = mask;
     }
 
-    /// The entry and the number of its points.
-    pub(super) fn finish(mut self) -> (Vec<u8>, u16) {
+    /// The entry as it is now, and the number of its points.
+    pub(super) fn sealed(&mut self) -> (&[u8], u16) {
         self.bytes[COUNT_AT].copy_from_slice(&self.n_points.to_le_bytes());
-        (self.bytes, self.n_points)
+        (&self.bytes, self.n_points)
     }
 }
 
@@ -175,7 +175,7 @@ mod tests {
     fn written(points: &[Point<'_>]) -> Vec<u8> {
         let mut writer = EntryWriter::new(sender());
         points.iter().for_each(|point| writer.add(point));
-        writer.finish().0
+        writer.sealed().0.to_vec()
     }
 
     prop_compose! {

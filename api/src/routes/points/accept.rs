@@ -60,7 +60,7 @@ impl Accepting<'_> {
                 json::Body::One(point) => return self.one(point, query.durability).await,
                 json::Body::Many(items) => json::each(&items, self.of_track, &mut taker)?,
             },
-            Form::Lines => each_line(&body, self.of_track, &mut taker)?,
+            Form::Lines => forms::lines::each_of(&body, self.of_track, &mut taker)?,
             Form::Csv => forms::csv::each(&body[..], self.of_track, &mut taker)?,
             Form::Gpx => forms::gpx::each(&body[..], self.of_track, &mut taker)?,
         }
@@ -91,7 +91,7 @@ impl Accepting<'_> {
     /// `false` at the end of the body.
     async fn next_block(&self, lines: &mut Lines, taker: &mut Taker<'_>) -> Result<bool> {
         let Some(block) = lines.next_block().await? else { return Ok(false) };
-        each_line(&block, self.of_track, taker)?;
+        forms::lines::each_of(&block, self.of_track, taker)?;
         taker.send(self).await?;
         Ok(true)
     }
@@ -261,20 +261,6 @@ impl Rejected {
             self.json.truncate(*start);
         }
     }
-}
-
-/// Empty lines are no points.
-fn each_line(block: &[u8], of_track: Option<TrackId>, taker: &mut Taker<'_>) -> Result<()> {
-    let mut rest = block;
-    while !rest.is_empty() {
-        let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
-        let line = rest[..end].trim_ascii();
-        rest = &rest[(end + 1).min(rest.len())..];
-        if !line.is_empty() {
-            taker.take(json::point(line, of_track))?;
-        }
-    }
-    Ok(())
 }
 
 fn form(request: &HttpRequest) -> Result<Form> {

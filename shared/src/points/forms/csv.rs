@@ -1,6 +1,9 @@
 //! Points in CSV: a header with the names that they have in JSON, in any order, and a record for each point. An empty field is an absent one.
 
-use super::Sink;
+use super::{
+    Sink, invalid,
+    meter::{Meter, Metered},
+};
 use crate::{
     Code, Error, Result,
     ids::TrackId,
@@ -35,13 +38,19 @@ const COLUMNS: [(&str, Column); 9] = [
     ("attributes", Column::Attributes),
 ];
 
+/// Longest record: a quote that is never closed would make one of all the rest.
+const RECORD_MAX: usize = 64 << 10;
+
 /// Each record behind the header. A header with a name that is unknown, or there twice, is an error.
 pub fn each(source: impl Read, of_track: Option<TrackId>, sink: &mut impl Sink) -> Result<()> {
+    let meter = Meter::new(RECORD_MAX);
+    let broken = |error: &csv::Error| broken(&meter.why().unwrap_or_else(|| error.to_string()));
     // Records with too few or too many fields are judged one by one.
-    let mut reader = ReaderBuilder::new().flexible(true).trim(Trim::All).from_reader(source);
+    let mut reader = ReaderBuilder::new().flexible(true).trim(Trim::All).from_reader(Metered::new(source, &meter));
     let columns = columns(reader.headers().map_err(|error| broken(&error))?)?;
     let mut record = StringRecord::new();
     loop {
+        meter.reset();
         match reader.read_record(&mut record) {
             Ok(true) => sink.take(point(&record, &columns, of_track))?,
             Ok(false) => return Ok(()),
@@ -98,12 +107,8 @@ fn number(name: &str, text: &str) -> Result<Option<f64>> {
     text.parse().map(Some).map_err(|_| invalid(name, "number", "is not a number"))
 }
 
-fn invalid(name: &str, code: &str, detail: &str) -> Error {
-    Error::invalid(format!("/{name}"), code, detail)
-}
-
-fn broken(error: &csv::Error) -> Error {
-    Error::new(Code::InvalidCsv, format!("The body is not the CSV that was asked for: {error}."))
+fn broken(why: &str) -> Error {
+    Error::new(Code::InvalidCsv, format!("The body is not the CSV that was asked for: {why}."))
 }
 
 #[cfg(test)]
@@ -128,6 +133,18 @@ mod tests {
         let csv = "\u{feff}lon, lat,recorded_at,attributes,speed_mps\r\n1,2,2026-11-21T10:00:00Z,\"{\"\"a\"\":1}\",\n\
                    1,NaN,2026-11-21T10:00:00Z,,\n1,x,2026-11-21T10:00:00Z,,\n1,3,2026-11-21T10:00:00Z\n1,4,2026-11-21T10:00:00Z,,7\n";
         assert_eq!(read(csv).unwrap(), ["2", "validation_failed", "validation_failed", "invalid_csv", "4"]);
+    }
+
+    #[test]
+    fn a_quote_that_is_never_closed_ends_the_reading_early() {
+        let csv = format!("lat,lon,recorded_at\n1,1,2026-11-21T10:00:00Z\n\"{}", "1,1,1\n".repeat(100_000));
+        let (mut n_found, mut rest) = (0, csv.as_bytes());
+        let mut sink = |point: Result<Point<'_>>| {
+            n_found += 1;
+            point.map(drop)
+        };
+        assert_eq!(each(&mut rest, Some(TRACK), &mut sink).unwrap_err().code, Code::InvalidCsv);
+        assert!(n_found == 1 && csv.len() - rest.len() < 2 * RECORD_MAX, "{} bytes are left", rest.len());
     }
 
     #[test]

@@ -3,7 +3,10 @@
 //!
 //! What declares entities is refused, and none but the five of XML are known; so nothing in it grows when it is read.
 
-use super::Sink;
+use super::{
+    Sink, invalid,
+    meter::{Meter, Metered},
+};
 use crate::{
     Code, Error, Result,
     ids::TrackId,
@@ -20,6 +23,11 @@ const DEPTH_MAX: usize = 32;
 /// Longest text that is looked at: times and numbers are shorter.
 const TEXT_MAX: usize = 100;
 
+/// Longest tag, text or comment; whole extensions of other programs are shorter.
+const EVENT_MAX: usize = 1 << 20;
+/// Attributes of a point: it has two.
+const ATTRIBUTES_MAX: usize = 32;
+
 /// A point on its way.
 #[derive(Default)]
 struct Draft {
@@ -33,12 +41,19 @@ struct Draft {
 
 /// Each track point, of the track that the request names.
 pub fn each(source: impl BufRead, of_track: Option<TrackId>, sink: &mut impl Sink) -> Result<()> {
-    let mut reader = Reader::from_reader(source);
+    let meter = Meter::new(EVENT_MAX);
+    let mut reader = Reader::from_reader(Metered::new(source, &meter));
     let (mut buffer, mut depth, mut is_gpx) = (Vec::new(), 0_usize, false);
     let (mut draft, mut text): (Option<Draft>, String) = (None, String::new());
     loop {
         buffer.clear();
-        match reader.read_event_into(&mut buffer).map_err(|error| broken(error.to_string()))? {
+        meter.reset();
+        let event = reader.read_event_into(&mut buffer);
+        // Also where the source gave all of it at once.
+        if let Some(why) = meter.why() {
+            return Err(broken(why));
+        }
+        match event.map_err(|error| broken(error.to_string()))? {
             Event::Start(element) => {
                 depth += 1;
                 if depth > DEPTH_MAX {
@@ -91,14 +106,19 @@ fn check_root(depth: usize, element: &BytesStart<'_>) -> Result<bool> {
 impl Draft {
     fn begin(element: &BytesStart<'_>) -> Result<Self> {
         let mut draft = Self::default();
-        for attribute in element.attributes() {
-            let attribute = attribute.map_err(|error| broken(error.to_string()))?;
-            let value = attribute.normalized_value(XmlVersion::Implicit1_0).map_err(|error| broken(error.to_string()))?;
-            match attribute.key.as_ref() {
-                "lat" => draft.lat = Some(value.into_owned()),
-                "lon" => draft.lon = Some(value.into_owned()),
-                _ => {}
+        for (n_before, attribute) in element.attributes().enumerate() {
+            // Each is compared with all before it.
+            if n_before == ATTRIBUTES_MAX {
+                return Err(broken(format!("a point has more than {ATTRIBUTES_MAX} attributes")));
             }
+            let attribute = attribute.map_err(|error| broken(error.to_string()))?;
+            let field = match attribute.key.as_ref() {
+                "lat" => &mut draft.lat,
+                "lon" => &mut draft.lon,
+                _ => continue,
+            };
+            let value = attribute.normalized_value(XmlVersion::Implicit1_0).map_err(|error| broken(error.to_string()))?;
+            *field = Some(value.into_owned());
         }
         Ok(draft)
     }
@@ -119,7 +139,7 @@ impl Draft {
 fn sink_draft(draft: Draft, of_track: Option<TrackId>, sink: &mut impl Sink) -> Result<()> {
     let number = |name: &str, text: &Option<String>| {
         let parsed = text.as_ref().filter(|text| !text.is_empty()).map(|text| text.trim().parse::<f64>());
-        parsed.transpose().map_err(|_| Error::invalid(format!("/{name}"), "number", "is not a number"))
+        parsed.transpose().map_err(|_| invalid(name, "number", "is not a number"))
     };
     let raw = || -> Result<RawPoint<'_>> {
         Ok(RawPoint {
@@ -176,6 +196,8 @@ mod tests {
     #[case::outside(r#"<!DOCTYPE gpx SYSTEM "file:///etc/passwd"><gpx/>"#)]
     #[case::deep(&format!("<gpx>{}{}</gpx>", "<a>".repeat(40), "</a>".repeat(40)))]
     #[case::unknown_entity(r#"<gpx><trk><trkseg><trkpt lat="&b;" lon="1"></trkpt></trkseg></trk></gpx>"#)]
+    #[case::endless_text(&format!("<gpx><trk><name>{}</name></trk></gpx>", "x".repeat(2 << 20)))]
+    #[case::attributes(&format!("<gpx><trkpt lat=\"1\" lon=\"1\" {}/></gpx>", (0..100).map(|n| format!("a{n}=\"\" ")).collect::<String>()))]
     #[case::not_closed("<gpx><trk>")]
     #[case::crossed("<gpx><trk></gpx></trk>")]
     #[case::another("<kml></kml>")]

@@ -151,7 +151,7 @@ mod tests {
                 attributes: None,
             });
         }
-        Taken { id: "1-1".to_owned(), bytes: writer.finish().0 }
+        Taken { id: "1-1".to_owned(), bytes: writer.sealed().0.to_vec() }
     }
 
     #[test]
