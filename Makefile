@@ -1,7 +1,7 @@
 # Every task of this repository. `make` alone lists them; the work itself is in infra/local/.
 # API_PORT (8000), DATABASE_URL, REDIS_URL and the other settings of .env.example are taken from the environment or .env.
 .DEFAULT_GOAL := help
-.PHONY: help up start stop status dev demo test check chaos failover interop sqlx openapi fuzz-api bench-backends bench-sockets reset
+.PHONY: help up start stop status dev demo test check chaos failover interop pages sqlx openapi fuzz-api bench-backends bench-sockets reset
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-22s %s\n", $$1, $$2 }'
@@ -35,6 +35,9 @@ chaos: ## kill, stop and empty everything under load, RUNS times (20), and accou
 
 interop: ## the official Centrifugo SDKs for JavaScript and Python against our processes, and every frame against docs/asyncapi.yaml
 	@infra/local/interop
+
+pages: ## the pages of /examples in headless Chromium: a chat, and tracks that move; PAGES_DIR=… keeps screenshots
+	@infra/local/interop pages
 
 failover: ## kill and stop masters of Redis, behind Sentinel and in a cluster, and account for every job
 	@infra/local/failover

@@ -12,12 +12,17 @@ locate_programs() {
   esac
 }
 
-build_programs() {
-  local flags=()
+build_programs() { build_bins millrace-api millrace-jobs; }
+build_loadtest() { build_bins millrace-loadtest; }
+
+# build_bins PROGRAM…
+build_bins() {
+  local flags=() program
   [ "$MILLRACE_BUILD" != none ] || return 0
   have cargo || die 'cargo is not to be found: install Rust from https://rustup.rs'
   # The linker is the one thing a Rust toolchain does not bring along.
   ensure_programs cc
   [ "$MILLRACE_BUILD" = dev ] || { flags+=(--release); say 'building the release programs (the first time takes minutes)'; }
-  (cd "$ROOT" && cargo build --locked "${flags[@]+"${flags[@]}"}" --bin millrace-api --bin millrace-jobs 9>&-)
+  for program in "$@"; do flags+=(--bin "$program"); done
+  (cd "$ROOT" && cargo build --locked "${flags[@]}" 9>&-)
 }

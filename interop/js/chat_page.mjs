@@ -69,7 +69,7 @@ try {
   await showsHistory(browser, api, account);
   await looksInWithoutAName(browser, api);
   // While the process is dead, the browser says that it cannot connect.
-  assert.deepEqual(browser.complaints.filter((text) => !text.includes('ERR_CONNECTION_REFUSED')), []);
+  assert.deepEqual(browser.complaints.filter((text) => !text.includes('ERR_CONNECTION_')), []);
   console.log('ok      page    talks, recovers from kill -9 and from a cut, shows history, lets anonymous readers in');
 } finally {
   await browser?.end();

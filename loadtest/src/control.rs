@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::client::{BodyRule, Failure, Link, Request, Scratch};
 use crate::error::Error;
@@ -18,6 +19,8 @@ pub(crate) struct Control {
     link: Link,
     scratch: Scratch,
     authority: String,
+    /// Ctrl-C, once somebody wants to know of it.
+    interrupts: Option<Signal>,
 }
 
 /// An answer of the platform; `body` is null when it is not JSON.
@@ -34,7 +37,7 @@ impl Control {
             let _entered = runtime.enter();
             Link::new(peer, None, BodyRule::Expected, TIMEOUT)
         };
-        Ok(Self { runtime, link, scratch: Scratch::new(), authority: authority.to_owned() })
+        Ok(Self { runtime, link, scratch: Scratch::new(), authority: authority.to_owned(), interrupts: None })
     }
 
     /// Sends `request`; an answer other than `expected` is an error that says what `purpose` met.
@@ -82,6 +85,18 @@ impl Control {
         let sink = |piece: &[u8]| body.extend_from_slice(piece);
         let exchange = self.link.exchange(bytes, &self.scratch, sink);
         self.runtime.block_on(exchange)
+    }
+
+    /// Lets `pause` pass; `true` when Ctrl-C was pressed meanwhile, or since the first call of this.
+    pub(crate) fn pause_unless_interrupted(&mut self, pause: Duration) -> bool {
+        let interrupts = &mut self.interrupts;
+        self.runtime.block_on(async {
+            if interrupts.is_none() {
+                *interrupts = signal(SignalKind::interrupt()).ok();
+            }
+            let Some(interrupts) = interrupts else { return true };
+            tokio::time::timeout(pause, interrupts.recv()).await.is_ok()
+        })
     }
 
     /// Lets `pause` pass.

@@ -17,8 +17,22 @@ struct Page {
 }
 
 static CHAT: LazyLock<Page> = LazyLock::new(|| {
-    let script = concat!(include_str!("examples/client.js"), "\n", include_str!("examples/chat.js"));
+    let script =
+        concat!(include_str!("examples/client.js"), "\n", include_str!("examples/entrance.js"), "\n", include_str!("examples/chat.js"));
     Page::new(include_str!("examples/chat.html"), include_str!("examples/chat.css"), script)
+});
+
+static LIVE: LazyLock<Page> = LazyLock::new(|| {
+    let script = concat!(
+        include_str!("examples/client.js"),
+        "\n",
+        include_str!("examples/entrance.js"),
+        "\n",
+        include_str!("examples/map.js"),
+        "\n",
+        include_str!("examples/live.js")
+    );
+    Page::new(include_str!("examples/live.html"), include_str!("examples/live.css"), script)
 });
 
 impl Page {
@@ -43,13 +57,22 @@ fn hash_source(text: &str) -> String {
 
 /// A chat over channels: presence, history, and what a lost connection recovers.
 pub async fn get_chat(state: Data<AppState>) -> ApiResult {
+    answer(&state, &CHAT)
+}
+
+/// Tracks that move as their points come.
+pub async fn get_live(state: Data<AppState>) -> ApiResult {
+    answer(&state, &LIVE)
+}
+
+fn answer(state: &AppState, page: &'static LazyLock<Page>) -> ApiResult {
     if !state.ctx.settings().profile.is_development() {
         return Err(ApiError::new(Code::NotFound, "There is nothing at this path."));
     }
     Ok(HttpResponse::Ok()
         .content_type("text/html; charset=utf-8")
-        .insert_header((header::CONTENT_SECURITY_POLICY, CHAT.content_security_policy.as_str()))
+        .insert_header((header::CONTENT_SECURITY_POLICY, page.content_security_policy.as_str()))
         .insert_header((header::REFERRER_POLICY, "no-referrer"))
         .insert_header((header::CACHE_CONTROL, "no-cache"))
-        .body(CHAT.html.as_str()))
+        .body(page.html.as_str()))
 }

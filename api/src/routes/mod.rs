@@ -181,6 +181,7 @@ pub fn root() -> Vec<Entry> {
         GET "/docs" NoLimit Public => docs::get_docs;
         GET "/docs/{file:.*}" NoLimit Public => docs::get_docs_file;
         GET "/examples/chat" NoLimit Public => examples::get_chat;
+        GET "/examples/live" NoLimit Public => examples::get_live;
         GET "/connection/websocket" NoLimit Public => upgrade::open_socket;
         GET "/ws" NoLimit Public => upgrade::open_socket;
     }

@@ -12,10 +12,17 @@ fn inline<'a>(page: &'a str, name: &str) -> &'a str {
     text
 }
 
+const PAGES: [&str; 2] = ["/examples/chat", "/examples/live"];
+
 #[tokio::test]
-async fn the_chat_page_has_all_it_needs_and_lets_nothing_else_run() {
+async fn a_page_has_all_it_needs_and_lets_nothing_else_run() {
     let app = TestApp::start().await;
-    let response = app.get("/examples/chat").send().await.unwrap();
+    for path in PAGES {
+        check_page(app.get(path).send().await.unwrap()).await;
+    }
+}
+
+async fn check_page(response: reqwest::Response) {
     assert_eq!(response.status(), 200);
     let policy = response.headers()["content-security-policy"].to_str().unwrap().to_owned();
     let page = response.text().await.unwrap();
@@ -28,8 +35,10 @@ async fn the_chat_page_has_all_it_needs_and_lets_nothing_else_run() {
 }
 
 #[tokio::test]
-async fn outside_development_there_is_no_chat_page() {
+async fn outside_development_there_are_no_pages() {
     // Only development makes signing keys by itself.
     let app = TestApp::start().await.sibling(&[("APP_PROFILE", "production")]).await;
-    assert_eq!(send_for_problem(app.get("/examples/chat")).await, (404, "not_found".into()));
+    for path in PAGES {
+        assert_eq!(send_for_problem(app.get(path)).await, (404, "not_found".into()), "{path}");
+    }
 }

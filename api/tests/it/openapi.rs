@@ -22,6 +22,7 @@ const UNDOCUMENTED: &[&str] = &[
     "/api-docs/openapi.json",
     "/api-docs/openapi-3.0.json",
     "/examples/chat",
+    "/examples/live",
     "/ws",
     "/system/send",
 ];

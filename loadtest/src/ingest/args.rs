@@ -9,8 +9,8 @@ use crate::address::HttpUrl;
 use crate::http::{connections_parser, parse_duration};
 use crate::session::Account;
 
-/// Measures points: how fast they are accepted, and how fast they are stored. Each run has tracks of its own, and ends with a ledger: what
-/// was accepted must be stored, each point once.
+/// Measures points: how fast they are accepted, stored and imported. Each run has tracks of its own, and ends with a ledger: what
+/// was accepted must be stored, each point once. Or moves tracks for people to look at.
 #[derive(Debug, Clone, Args)]
 pub struct IngestArgs {
     #[command(subcommand)]
@@ -24,9 +24,9 @@ pub struct IngestArgs {
     /// Runs; the figures are those of the run in the middle
     #[arg(long, global = true, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
     pub repeat: u32,
-    /// Tracks that the points are of, in turns
-    #[arg(long, global = true, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub tracks: u32,
+    /// Tracks that the points are of, in turns: 100, or 12 to move
+    #[arg(long, global = true, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub tracks: Option<u32>,
     /// Time between two points of a track
     #[arg(long, global = true, default_value = "1s", value_parser = parse_duration, value_name = "TIME")]
     pub every: Duration,
@@ -68,6 +68,11 @@ pub enum Measure {
     /// Sends points at a fixed rate, each once, while they are stored: whether the rate is kept, how long a point takes from its answer until it
     /// can be read, and whether memory grows
     Flow(FlowArgs),
+    /// Uploads a file of points, imports it by a job, and follows the job over a socket: its progress, points per second, and the memory of
+    /// each process of --server-pid. Once, of one track
+    Import(ImportArgs),
+    /// Drives tracks around a town, for `/examples/live`. Nothing is measured
+    Move(MoveArgs),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -107,4 +112,21 @@ pub struct FlowArgs {
     /// Longest wait for the last point to be stored, and for a single one to be read, up to 600s
     #[arg(long, default_value = "60s", value_parser = parse_duration, value_name = "TIME")]
     pub within: Duration,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ImportArgs {
+    /// Size of the file, in MB of NDJSON
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub megabytes: u32,
+    /// Longest wait for the import, and again for the last point to be stored, up to 600s
+    #[arg(long, default_value = "600s", value_parser = parse_duration, value_name = "TIME")]
+    pub within: Duration,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct MoveArgs {
+    /// How long, up to 600s
+    #[arg(long = "for", default_value = "600s", value_parser = parse_duration, value_name = "TIME")]
+    pub time: Duration,
 }

@@ -1,9 +1,11 @@
 //! `millrace-loadtest ingest`: points accepted and stored per second, each run with a ledger of its points.
 //!
 //! `args` is the command line · `requests` makes what is sent · `platform` is asked for the rest · `probe` sends single points and looks for them ·
-//! `report` is the result.
+//! `report` is the result · `importing` measures a job, `moving` nothing.
 
 mod args;
+mod importing;
+mod moving;
 mod platform;
 mod probe;
 mod report;
@@ -32,9 +34,11 @@ use crate::output::Output;
 use crate::process_tree::{TreeUsage, TreeWatch, pids_of};
 use crate::session::Need;
 
-pub use self::args::{AcceptArgs, FlowArgs, IngestArgs, Measure, StoreArgs};
+pub use self::args::{AcceptArgs, FlowArgs, ImportArgs, IngestArgs, Measure, MoveArgs, StoreArgs};
 pub use self::report::{IngestReport, IngestRun};
 
+/// Tracks of a run unless the command line says otherwise.
+const TRACKS: u32 = 100;
 /// Requests that an accept run sends in rotation.
 const ROTATION: u64 = 64;
 /// Longer than any budget takes.
@@ -44,13 +48,35 @@ const AT_ONCE: Duration = Duration::from_millis(1);
 /// Tracks of the single points that are looked for: enough that they are of all shards.
 const PROBED_TRACKS: u32 = 16;
 
-/// Measures what `args` ask for, writes the table, and the JSON file where one is named. A ledger that does not balance is an error, told after
-/// the figures.
-pub fn run(args: &IngestArgs, output: &mut Output<'_>) -> Result<IngestReport, Error> {
+/// Does what `args` ask for; what is measured in runs has a report. A ledger that does not balance is an error, told after the figures.
+pub fn run(args: &IngestArgs, output: &mut Output<'_>) -> Result<Option<IngestReport>, Error> {
     if args.quiet {
         output.be_quiet();
     }
-    let report = measure_all(args, output)?;
+    let ownership = if args.i_own_this_host { Ownership::Claimed } else { Ownership::Unclaimed };
+    let peer = args.url.resolve(ownership)?;
+    let control = Control::new(peer, &args.url.authority())?;
+    let mut platform = Platform::new(control, args.account.identity(Need::Somebody)?);
+    match &args.measure {
+        Measure::Accept(how) => measure(Site { args, peer, platform }, output, |site, tracks| site.accept(how, tracks)),
+        Measure::Store(how) => measure(Site { args, peer, platform }, output, |site, tracks| site.store(how, tracks)),
+        Measure::Flow(how) => measure(Site { args, peer, platform }, output, |site, tracks| site.flow(how, tracks)),
+        Measure::Import(how) => importing::run(args, how, peer, &mut platform, output).map(|()| None),
+        Measure::Move(how) => moving::run(args, how, &mut platform, output).map(|()| None),
+    }
+}
+
+/// One run of a measure, on these tracks.
+type MakeRun<'m> = dyn Fn(&mut Site<'_>, &[String]) -> Result<IngestRun, Error> + 'm;
+
+/// Makes the runs, writes the table, and the JSON file where one is named.
+fn measure(
+    mut site: Site<'_>,
+    output: &mut Output<'_>,
+    make_run: impl Fn(&mut Site<'_>, &[String]) -> Result<IngestRun, Error>,
+) -> Result<Option<IngestReport>, Error> {
+    let args = site.args;
+    let report = measure_all(&mut site, output, &make_run)?;
     if let Some(path) = &args.json {
         let json = serde_json::to_string_pretty(&report).map_err(Error::failed)?;
         std::fs::write(path, json + "\n").map_err(|error| Error::failed(format!("cannot write {}: {error}", path.display())))?;
@@ -59,25 +85,18 @@ pub fn run(args: &IngestArgs, output: &mut Output<'_>) -> Result<IngestReport, E
         output.result(&line)?;
     }
     match report.runs.iter().all(|run| run.is_balanced) {
-        true => Ok(report),
+        true => Ok(Some(report)),
         false => Err(Error::failed("the ledger does not balance")),
     }
 }
 
-fn measure_all(args: &IngestArgs, output: &mut Output<'_>) -> Result<IngestReport, Error> {
-    let ownership = if args.i_own_this_host { Ownership::Claimed } else { Ownership::Unclaimed };
-    let peer = args.url.resolve(ownership)?;
-    let control = Control::new(peer, &args.url.authority())?;
-    let mut site = Site { args, peer, platform: Platform::new(control, args.account.identity(Need::Somebody)?) };
+fn measure_all(site: &mut Site<'_>, output: &mut Output<'_>, make_run: &MakeRun<'_>) -> Result<IngestReport, Error> {
+    let args = site.args;
     machine::allow_connections(site.connections())?;
     let mut runs = Vec::with_capacity(args.repeat as usize);
     for run_idx in 0..args.repeat {
-        let tracks = site.platform.make_tracks(args.tracks)?;
-        let run = match &args.measure {
-            Measure::Accept(accept) => site.accept(accept, &tracks)?,
-            Measure::Store(store) => site.store(store, &tracks)?,
-            Measure::Flow(flow) => site.flow(flow, &tracks)?,
-        };
+        let tracks = site.platform.make_tracks(site.n_tracks(), "loadtest")?;
+        let run = make_run(site, &tracks)?;
         if !args.keep {
             site.platform.delete_tracks(&tracks)?;
         }
@@ -108,6 +127,10 @@ struct Site<'a> {
 impl Site<'_> {
     fn connections(&self) -> u32 {
         self.args.connections.unwrap_or(if self.args.batch == 1 { 100 } else { 4 })
+    }
+
+    fn n_tracks(&self) -> u32 {
+        self.args.tracks.unwrap_or(TRACKS)
     }
 
     fn accept(&mut self, args: &AcceptArgs, tracks: &[String]) -> Result<IngestRun, Error> {
@@ -170,7 +193,7 @@ impl Site<'_> {
         let n_requests = (rate_per_s * (args.duration + AT_ONCE).as_secs_f64()).ceil() as u64 + 1;
         let budget = Budget::new(n_requests);
         let pace = Pace::Open { rate_per_s, max_waiting: n_requests };
-        let probed = self.platform.make_tracks(PROBED_TRACKS)?;
+        let probed = self.platform.make_tracks(PROBED_TRACKS, "probed")?;
         let load = Load {
             duration: args.duration,
             pace,
@@ -239,7 +262,7 @@ impl Site<'_> {
     }
 
     fn requests(&self, tracks: &[String], load: &Load<'_>, token: &str) -> Result<Vec<Box<[u8]>>, Error> {
-        let per_track = load.n_requests * u64::from(self.args.batch) / u64::from(self.args.tracks) + 1;
+        let per_track = load.n_requests * u64::from(self.args.batch) / u64::from(self.n_tracks()) + 1;
         let begin = OffsetDateTime::now_utc() - self.args.every * u32::try_from(per_track).map_err(Error::usage)?;
         let authority = self.args.url.authority();
         let source = Source { tracks, begin, every: self.args.every, batch: self.args.batch, token, authority: &authority };

@@ -28,12 +28,12 @@ impl Platform {
         Ok(self.identity.token(&mut self.control, needed_for)?.unwrap_or_default().to_owned())
     }
 
-    /// Ids of new tracks.
-    pub(super) fn make_tracks(&mut self, n: u32) -> Result<Vec<String>, Error> {
-        (0..n)
+    /// Ids of new tracks, called `name` with a number.
+    pub(super) fn make_tracks(&mut self, n: u32, name: &str) -> Result<Vec<String>, Error> {
+        (1..=n)
             .map(|n| {
                 let track =
-                    self.ask(201, "making a track", Request::post_json("/api/v1/tracks", &json!({"name": format!("loadtest {n}")})))?;
+                    self.ask(201, "making a track", Request::post_json("/api/v1/tracks", &json!({"name": format!("{name} {n}")})))?;
                 track["id"].as_str().map(str::to_owned).ok_or_else(|| Error::failed("a track has no id"))
             })
             .collect()
@@ -44,6 +44,34 @@ impl Platform {
             self.ask(204, "deleting a track", Request::json(Method::Delete, format!("/api/v1/tracks/{id}"), &json!({})))?;
         }
         Ok(())
+    }
+
+    pub(super) fn delete_file(&mut self, id: &str) -> Result<(), Error> {
+        self.ask(204, "deleting a file", Request::json(Method::Delete, format!("/api/v1/files/{id}"), &json!({}))).map(drop)
+    }
+
+    pub(super) fn send_points(&mut self, points: &Value) -> Result<(), Error> {
+        let answer = self.ask(207, "sending points", Request::post_json("/api/v1/points", points))?;
+        match answer["rejected"].as_array().is_some_and(Vec::is_empty) {
+            true => Ok(()),
+            false => Err(Error::failed(format!("points were rejected: {answer}"))),
+        }
+    }
+
+    /// The id of a new job.
+    pub(super) fn submit(&mut self, job: &Value) -> Result<String, Error> {
+        let job = self.ask(202, "submitting a job", Request::post_json("/api/v1/jobs", job))?;
+        job["id"].as_str().map(str::to_owned).ok_or_else(|| Error::failed("a job has no id"))
+    }
+
+    pub(super) fn result_of(&mut self, job_id: &str) -> Result<Value, Error> {
+        let mut job = self.ask(200, "reading a job", Request::get(format!("/api/v1/jobs/{job_id}")))?;
+        Ok(job["result"].take())
+    }
+
+    /// Lets `pause` pass; `true` when Ctrl-C was pressed meanwhile, or since it was asked for the first time.
+    pub(super) fn pause_unless_interrupted(&mut self, pause: Duration) -> bool {
+        self.control.pause_unless_interrupted(pause)
     }
 
     /// Points of all tracks that the account sees.

@@ -1,7 +1,7 @@
 //! `millrace-loadtest ws`: how many sockets a server holds, echo, fan-out with a ledger for each subscriber, stuck readers.
 //!
 //! `args` and `target` are the command line · `site` prepares runs · `capacity`, `echo` and `fan_out` make one each · `crew`
-//! holds the client processes, `orders` is what is said to them, `client` what they do · `meter` watches the servers ·
+//! holds the client processes, `orders` is what is said to them, `client` what they do, `follower` a socket for other loads · `meter` watches the servers ·
 //! `report` and `table` are the result.
 
 mod args;
@@ -10,6 +10,7 @@ mod client;
 mod crew;
 mod echo;
 mod fan_out;
+mod follower;
 mod meter;
 mod orders;
 mod report;
@@ -31,6 +32,7 @@ pub use self::args::{CapacityArgs, EchoArgs, FanOutArgs, Measure, PublishWay, St
 pub use self::client::Totals;
 pub(crate) use self::client::run as run_client;
 pub(crate) use self::crew::CLIENT_COMMAND;
+pub(crate) use self::follower::Follower;
 pub use self::meter::{Memory, ProcessUsage, Usages};
 pub use self::report::{
     Advice, Capacity, CapacityStep, Compared, Degradation, Echo, Estimate, FanOut, Ledger, Opening, Outcome, Stuck, StuckReader, WsReport,

@@ -1,6 +1,5 @@
 // The page: signing in, one room at a time, and showing what the connection does. All text of others goes in as text.
 
-const element = (id) => document.getElementById(id);
 const PAGE_OF_HISTORY = 30;
 const LOG_LINES = 200;
 const MESSAGES_SHOWN = 1000;
@@ -18,36 +17,9 @@ function log(text) {
   while (element('log').childElementCount > LOG_LINES) element('log').lastChild.remove();
 }
 
-async function post(path, body) {
-  const answer = await fetch(`/api/v1${path}`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(body),
-  });
-  const value = await answer.json();
-  if (!answer.ok) throw new Error(value.detail ?? value.title);
-  return value;
-}
-
-// Who signed in with a password gets fresh tokens for it; a pasted token is all there is.
-function sessionTokens(session) {
-  return async (isFreshNeeded) => {
-    if (isFreshNeeded) session = await post('/auth/refresh', { refresh_token: session.refresh_token });
-    return session.access_token;
-  };
-}
-
-function pastedToken(token) {
-  return async (isFreshNeeded) => {
-    if (isFreshNeeded) throw new Error('The token has expired.');
-    return token;
-  };
-}
-
 function enter(getToken, name) {
   myName = name;
-  const url = `${location.origin.replace('http', 'ws')}/connection/websocket`;
-  connection = new Connection({ url, getToken, onState: showState });
+  connection = new Connection({ url: socketUrl(), name: 'example-chat', getToken, onState: showState });
   element('entrance').hidden = true;
   document.querySelector('main').hidden = false;
   connection.connect();
@@ -150,23 +122,12 @@ function showPresent(clients) {
   }));
 }
 
-function onSubmit(id, action) {
-  element(id).addEventListener('submit', async (event) => {
-    event.preventDefault();
-    try {
-      await action(Object.fromEntries(new FormData(event.target, event.submitter)), event.target);
-    } catch (error) {
-      log(error.message);
-      element('state').textContent = error.message;
-    }
-  });
+function complain(error) {
+  log(error.message);
+  element('state').textContent = error.message;
 }
 
-onSubmit('sign-in', async ({ email, password, how }) => {
-  const session = await post(`/auth/${how ?? 'login'}`, { email, password });
-  enter(sessionTokens(session), email.split('@')[0]);
-});
-onSubmit('paste', ({ token }) => enter(pastedToken(token.trim()), 'guest'));
+onEntrance(enter);
 onSubmit('anonymous', () => enter(async () => undefined, ''));
 onSubmit('room', ({ channel }) => enterRoom(channel));
 onSubmit('say', async ({ text }, form) => {

@@ -18,9 +18,11 @@ class Refusal extends Error {
 }
 
 class Connection {
-  // `onState(state, detail)` hears connecting, connected, waiting and closed. `getToken` gives a token, or nothing for anonymous.
-  constructor({ url, getToken, onState }) {
+  // `onState(state, detail)` hears connecting, connected, waiting and closed. `getToken` gives a token, or nothing for anonymous. `name` is
+  // what operators see.
+  constructor({ url, name, getToken, onState }) {
     this.url = url;
+    this.name = name;
     this.getToken = getToken;
     this.onState = onState;
     this.subscriptions = new Map();
@@ -81,7 +83,7 @@ class Connection {
 
   async begin(socket, token) {
     try {
-      const { connect } = await this.call({ connect: { ...(token && { token }), name: 'example-chat' } });
+      const { connect } = await this.call({ connect: { ...(token && { token }), name: this.name } });
       this.failures = 0;
       this.tokenExpired = false;
       this.client = connect.client;

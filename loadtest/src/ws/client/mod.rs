@@ -17,7 +17,7 @@ mod scanner;
 mod script;
 mod shared;
 mod slot;
-mod wire;
+pub(super) mod wire;
 
 use std::io::{self, BufRead};
 use std::sync::Arc;

@@ -14,7 +14,7 @@ const MAX_HEAD_BYTES: usize = 16 * 1024;
 const MAX_HEADERS: usize = 64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Opcode {
+pub(in crate::ws) enum Opcode {
     Text = 1,
     Binary = 2,
     Close = 8,
@@ -24,11 +24,11 @@ pub(super) enum Opcode {
 
 /// A frame found at the beginning of some bytes.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Frame<'a> {
-    pub(super) opcode: Opcode,
-    pub(super) payload: &'a [u8],
+pub(in crate::ws) struct Frame<'a> {
+    pub(in crate::ws) opcode: Opcode,
+    pub(in crate::ws) payload: &'a [u8],
     /// Bytes of the frame with its header.
-    pub(super) len: usize,
+    pub(in crate::ws) len: usize,
 }
 
 /// Why what came is not what a server may send.
@@ -49,7 +49,7 @@ pub(crate) enum Malformed {
 }
 
 /// The frame that `bytes` begin with; None while it is not whole.
-pub(super) fn parse(bytes: &[u8]) -> Result<Option<Frame<'_>>, Malformed> {
+pub(in crate::ws) fn parse(bytes: &[u8]) -> Result<Option<Frame<'_>>, Malformed> {
     let &[first, second, ref rest @ ..] = bytes else { return Ok(None) };
     if first & 0x70 != 0 {
         return Err(Malformed::Reserved);
@@ -88,7 +88,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<Frame<'_>>, Malformed> {
 }
 
 /// Appends a masked frame.
-pub(super) fn write(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
+pub(in crate::ws) fn write(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     out.push(0x80 | opcode as u8);
     match payload.len() {
         length @ 0..126 => out.push(0x80 | length as u8),
@@ -110,12 +110,12 @@ pub(super) fn write(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
 }
 
 /// The code of a close frame; 1005 says that there is none.
-pub(super) fn close_code(payload: &[u8]) -> u16 {
+pub(in crate::ws) fn close_code(payload: &[u8]) -> u16 {
     payload.first_chunk::<2>().map_or(1005, |code| u16::from_be_bytes(*code))
 }
 
 /// The request that asks for the upgrade.
-pub(super) fn upgrade_request(authority: &str, path: &str) -> Vec<u8> {
+pub(in crate::ws) fn upgrade_request(authority: &str, path: &str) -> Vec<u8> {
     format!(
         "GET {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {NONCE}\r\n\r\n"
@@ -125,7 +125,7 @@ pub(super) fn upgrade_request(authority: &str, path: &str) -> Vec<u8> {
 
 /// What a server said to the upgrade.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Upgrade {
+pub(in crate::ws) enum Upgrade {
     /// It spoke, up to this byte, and frames follow.
     Done {
         head_len: usize,
@@ -137,7 +137,7 @@ pub(super) enum Upgrade {
     Awaited,
 }
 
-pub(super) fn read_upgrade(bytes: &[u8]) -> Result<Upgrade, Malformed> {
+pub(in crate::ws) fn read_upgrade(bytes: &[u8]) -> Result<Upgrade, Malformed> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Response::new(&mut headers);
     let head_len = match parsed.parse(bytes) {
