@@ -1,7 +1,7 @@
 # Every task of this repository. `make` alone lists them; the work itself is in infra/local/.
 # API_PORT (8000), DATABASE_URL, REDIS_URL and the other settings of .env.example are taken from the environment or .env.
 .DEFAULT_GOAL := help
-.PHONY: help up start stop status dev demo test check chaos failover interop pages sqlx openapi fuzz-api bench-backends bench-sockets reset
+.PHONY: help up start stop status dev demo test check chaos failover interop pages s3 sqlx openapi fuzz-api bench-backends bench-sockets reset
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-22s %s\n", $$1, $$2 }'
@@ -38,6 +38,9 @@ interop: ## the official Centrifugo SDKs for JavaScript and Python against our p
 
 pages: ## the pages of /examples in headless Chromium: a chat, and tracks that move; PAGES_DIR=… keeps screenshots
 	@infra/local/interop pages
+
+s3: ## the tests of the S3-compatible store of files, against moto
+	@infra/local/s3
 
 failover: ## kill and stop masters of Redis, behind Sentinel and in a cluster, and account for every job
 	@infra/local/failover

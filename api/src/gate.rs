@@ -214,7 +214,10 @@ where
     /// The handler within its deadline; its panic is its own.
     async fn run(&self, request: ServiceRequest, state: &AppState) -> std::result::Result<ServiceResponse<BoxBody>, Error> {
         let http_request = request.request().clone();
-        let deadline = Duration::from_millis(state.ctx.settings().request_timeout_ms);
+        let deadline = match self.gate.class {
+            Some(Class::Upload) => Duration::from_secs(state.ctx.settings().upload_timeout_s),
+            Some(_) | None => Duration::from_millis(state.ctx.settings().request_timeout_ms),
+        };
         // A caller that asks to wait gets the wait on top.
         let waits = match self.gate.class {
             Some(Class::Work) => remote::lease::WAIT_MAX,

@@ -7,7 +7,7 @@ mod problems;
 
 use crate::{
     routes::{
-        self, api_keys, audit, auth, batches, callbacks, channels, endpoints, jobs, jwks, leases, points, probes, queues, schedules,
+        self, api_keys, audit, auth, batches, callbacks, channels, endpoints, files, jobs, jwks, leases, points, probes, queues, schedules,
         server_api, system, tracks, users, workers,
     },
     socket::upgrade,
@@ -48,6 +48,7 @@ use utoipa::{
         tracks::create_track, tracks::list_tracks, tracks::get_track, tracks::update_track, tracks::delete_track,
         tracks::list_points, tracks::get_latest_point, tracks::get_track_stats, points::create_points, points::create_track_points,
         points::get_point_stats, points::list_dead_points, points::delete_dead_points, points::requeue_dead_points,
+        files::create_file, files::list_files, files::get_file, files::get_file_content, files::delete_file,
         channels::publications::create_publication, channels::publications::list_publications, channels::publications::list_archive, channels::publications::delete_publications,
         channels::get_presence, channels::get_presence_stats, channels::list_channels, channels::broadcasts::create_broadcast,
         channels::connections::close_connection, channels::connections::close_connections, system::send_system_message,

@@ -9,7 +9,7 @@ export_settings() {
   [ -z "$running_port" ] || [ "${API_PORT:-$running_port}" = "$running_port" ] ||
     say "the API of this checkout runs on port $running_port; API_PORT=$API_PORT takes effect after make stop"
   export API_HOST=${API_HOST:-127.0.0.1} API_PORT=${running_port:-${API_PORT:-8000}}
-  export JWT_KEYS_DIR=${JWT_KEYS_DIR:-$DATA/keys}
+  export JWT_KEYS_DIR=${JWT_KEYS_DIR:-$DATA/keys} STORAGE_URL=${STORAGE_URL:-file://$DATA/files}
   local host=$API_HOST
   case $host in 0.0.0.0 | ::) host=127.0.0.1 ;; *:*) host="[$host]" ;; esac
   API_URL=http://$host:$API_PORT

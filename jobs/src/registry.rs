@@ -2,7 +2,7 @@
 //! [`crate::handlers`], and its line in [`Registry::new`].
 
 use crate::handlers::{
-    ai, channel, debug, http,
+    ai, channel, debug, files, http,
     mail::{self, Mailer},
     system,
 };
@@ -12,6 +12,7 @@ use shared::{
     Context,
     ai::Model,
     config::Profile,
+    files::inspect::ImageTurns,
     jobs::{
         Progress,
         engine::{
@@ -77,12 +78,13 @@ impl Registry {
     pub fn new(profile: Profile) -> Self {
         let mailer = Mailer::default();
         let resetter = mailer.clone();
-        let model = Model::default();
+        let (model, image_turns) = (Model::default(), ImageTurns::default());
         let mut handlers = HashMap::from([
             ("channel.publish", typed(channel::publish)),
             (shared::mail::SEND, typed(move |context, mail| mail::send(mailer.clone(), context, mail))),
             (shared::mail::PASSWORD_RESET, typed(move |context, asked| mail::password_reset(resetter.clone(), context, asked))),
             (shared::ai::KIND, typed(move |context, prompt| ai::complete(model.clone(), context, prompt))),
+            (shared::files::inspect::KIND, typed(move |context, asked| files::inspect(image_turns.clone(), context, asked))),
             ("http.request", raw(http::request)),
             ("system.heartbeat", raw(system::heartbeat)),
             ("debug.echo", raw(debug::echo)),

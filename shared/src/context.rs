@@ -5,6 +5,7 @@ use crate::{
     channels::{Namespaces, Turns, persist::Registered},
     clock::Clock,
     config::Settings,
+    files::{LocalFiles, Storage},
     jobs::{LocalJobs, LookupBatch},
     keys::Keys,
     outbound::{Guard, Outbound},
@@ -41,6 +42,9 @@ pub struct Context {
     pub history_turns: Arc<Turns>,
     pub lookups: Arc<LookupBatch>,
     pub points: Arc<LocalPoints>,
+    pub files: Arc<LocalFiles>,
+    /// Where the contents of files are.
+    pub storage: Storage,
     /// HTTP to the outside.
     pub outbound: Outbound,
 }
@@ -71,6 +75,7 @@ impl Context {
         let namespaces = settings.namespaces.clone();
         let outbound = Outbound::new(Guard::new(&settings.outbound_allow));
         let jobs = Arc::new(LocalJobs::new(&settings, &pg, &redis));
+        let (files, storage) = (Arc::new(LocalFiles::new(&settings)), Storage::new(&settings));
         Ok(Self {
             settings: Arc::new(ArcSwap::from_pointee(settings)),
             pg,
@@ -83,6 +88,8 @@ impl Context {
             history_turns: Arc::default(),
             lookups: Arc::default(),
             points: Arc::default(),
+            files,
+            storage,
             outbound,
         })
     }
@@ -95,7 +102,7 @@ impl Context {
         // Where connections are few, the threads share the process's one.
         let own = settings.redis_max_connections >= CONNECTIONS_OF_WORKER * n_workers + CONNECTIONS_BESIDE;
         let redis = if own { self.redis.with_own_connection(&settings)? } else { self.redis.clone() };
-        Ok(Self { pg, redis, lookups: Arc::default(), ..self.clone() })
+        Ok(Self { pg, redis, lookups: Arc::default(), storage: self.storage.for_runtime(), ..self.clone() })
     }
 
     /// The same with the connections of the process, for work that outlives the worker thread it began on.
@@ -110,7 +117,8 @@ impl Context {
     pub fn for_handlers(&self) -> Result<Self> {
         let settings = self.settings();
         let pg = pg::open_spare_pool(&settings, settings.db_pool_max())?;
-        Ok(Self { pg, redis: self.redis.with_own_connection(&settings)?, lookups: Arc::default(), ..self.clone() })
+        let (redis, storage) = (self.redis.with_own_connection(&settings)?, self.storage.for_runtime());
+        Ok(Self { pg, redis, lookups: Arc::default(), storage, ..self.clone() })
     }
 
     /// The settings as they stand now; hold the guard briefly, a reload replaces what is behind it.

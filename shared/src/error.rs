@@ -32,6 +32,7 @@ codes! {
     JsonTooDeep = "json_too_deep",
     InvalidCsv = "invalid_csv",
     InvalidGpx = "invalid_gpx",
+    InvalidMultipart = "invalid_multipart",
     InvalidQuery = "invalid_query",
     InvalidHeader = "invalid_header",
     InvalidCursor = "invalid_cursor",
@@ -59,11 +60,13 @@ codes! {
     LeaseLost = "lease_lost",
     DuplicateJob = "duplicate_job",
     BatchClosed = "batch_closed",
+    QuotaExceeded = "quota_exceeded",
     PreconditionFailed = "precondition_failed",
     // The body's envelope.
     RequestTimeout = "request_timeout",
     BodyTooLarge = "body_too_large",
     UnsupportedMediaType = "unsupported_media_type",
+    RangeNotSatisfiable = "range_not_satisfiable",
     // It parses, but breaks a rule.
     ValidationFailed = "validation_failed",
     InvalidText = "invalid_text",
@@ -80,6 +83,9 @@ codes! {
     Draining = "draining",
     DatabaseUnavailable = "database_unavailable",
     RedisUnavailable = "redis_unavailable",
+    StorageUnavailable = "storage_unavailable",
+    StorageFull = "storage_full",
+    FileLost = "file_lost",
     DeadlineExceeded = "deadline_exceeded",
 }
 
@@ -157,6 +163,8 @@ impl Error {
                 | Code::Draining
                 | Code::DatabaseUnavailable
                 | Code::RedisUnavailable
+                | Code::StorageUnavailable
+                | Code::StorageFull
                 | Code::DeadlineExceeded
                 | Code::Overloaded
         )

@@ -51,4 +51,6 @@ ids! {
     BatchId,
     /// A device or route being followed.
     TrackId,
+    /// An uploaded file, or one that a job made.
+    FileId,
 }

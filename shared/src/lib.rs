@@ -9,7 +9,7 @@
 //! - [`pg`], [`redis`], [`keys`]: the two servers, and the names of everything kept in Redis.
 //! - [`jobs`]: what is done later, at least once; [`schedules`]: what is submitted again and again. [`channels`]: what is told to whoever listens now.
 //! - [`endpoints`]: receivers that jobs are delivered to. [`mail`], [`ai`]: what jobs ask of a mail server, and of a language model.
-//! - [`tracks`]: what is followed, and [`points`]: where it was.
+//! - [`tracks`]: what is followed, and [`points`]: where it was. [`files`]: what is uploaded, and what jobs make.
 //! - [`telemetry`]: logs and the one list of metrics.
 //! - [`limits`]: rate limits. [`idempotency`]: replay of answers to repeated creations.
 //!
@@ -27,6 +27,7 @@ pub mod config;
 pub mod context;
 pub mod endpoints;
 pub mod error;
+pub mod files;
 pub mod idempotency;
 pub mod ids;
 pub mod jobs;

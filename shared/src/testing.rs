@@ -52,6 +52,7 @@ impl TestStores {
             ("REDIS_URL", redis_url.clone()),
             ("REDIS_PREFIX", prefix.clone()),
             ("JWT_KEYS_DIR", keys_dir(&database)),
+            ("STORAGE_URL", format!("file://{}", files_dir(&database))),
             ("DB_POOL_MIN", "0".to_owned()),
             ("DB_POOL_MAX", "8".to_owned()),
         ];
@@ -99,6 +100,7 @@ impl Drop for TestStores {
                     drop(delete_keys(&redis, &format!("{prefix}:*")).await);
                 }
                 drop(fs::remove_dir_all(keys_dir(&database)));
+                drop(fs::remove_dir_all(files_dir(&database)));
             });
         });
         drop(cleaner.join());
@@ -108,6 +110,11 @@ impl Drop for TestStores {
 /// Where the processes of a test find, or make, their signing keys.
 fn keys_dir(database: &str) -> String {
     env::temp_dir().join(format!("{database}_keys")).display().to_string()
+}
+
+/// Where the contents of a test's files are.
+fn files_dir(database: &str) -> String {
+    env::temp_dir().join(format!("{database}_files")).display().to_string()
 }
 
 fn process_settings() -> Settings {

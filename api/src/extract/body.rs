@@ -82,7 +82,7 @@ fn check_content_type(request: &HttpRequest) -> Result<()> {
 }
 
 /// Bodies are taken as they are: what is compressed would be answered as broken JSON.
-pub(super) fn refuse_encoding(request: &HttpRequest) -> Result<()> {
+pub(crate) fn refuse_encoding(request: &HttpRequest) -> Result<()> {
     match request.headers().get(header::CONTENT_ENCODING) {
         Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => {
             Err(Error::new(Code::UnsupportedMediaType, "Send the body without `Content-Encoding`."))

@@ -36,7 +36,7 @@ pub fn check_if_match(request: &HttpRequest, object: &impl Serialize) -> Result<
 }
 
 /// Whether the header names this tag; `None` without the header.
-fn names(request: &HttpRequest, header: &HeaderName, etag: &str) -> Option<bool> {
+pub(crate) fn names(request: &HttpRequest, header: &HeaderName, etag: &str) -> Option<bool> {
     let value = request.headers().get(header)?;
     let tags = value.to_str().unwrap_or_default();
     Some(tags.split(',').map(|tag| tag.trim().trim_start_matches("W/")).any(|tag| tag == "*" || tag == etag))

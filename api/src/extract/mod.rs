@@ -13,10 +13,11 @@ mod prefer;
 mod query;
 
 pub use body::{Body, RawBody};
-pub(crate) use body::{parse, read};
+pub(crate) use body::{parse, read, refuse_encoding};
 pub use budget::BodyBudget;
 pub use caller::{CallerOf, Meta};
 pub use channel::ChannelOf;
+pub(crate) use conditional::names;
 pub use conditional::{answer_with_etag, answer_with_etag_of, check_if_match};
 pub(crate) use items::parse_item;
 pub use items::{Items, JSON_ITEMS_MAX};

@@ -47,6 +47,18 @@ pub struct IfMatchHeader {
     pub if_match: Option<String>,
 }
 
+/// Of a content of which a part may be wanted.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Header)]
+pub struct RangeHeaders {
+    /// One range of bytes; several are answered with all of it.
+    #[param(rename = "Range", example = "bytes=0-1023")]
+    pub range: Option<String>,
+    /// The `ETag` that the range is meant for: the answer is all of it if it is another by now.
+    #[param(rename = "If-Range", example = "\"0f1e2d3c4b5a69788796a5b4c3d2e1f0\"")]
+    pub if_range: Option<String>,
+}
+
 const RATE_LIMIT: [&str; 5] = ["RateLimit-Policy", "RateLimit", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"];
 
 /// Names each answer's headers.
@@ -90,7 +102,7 @@ pub(super) fn add_to_shared(answer: &mut Response, status: u16) {
 pub(super) fn add_to_problem(answer: &mut Response, status: u16) {
     match status {
         401 => add(answer, &["WWW-Authenticate"]),
-        409 | 429 | 503 | 504 => add(answer, &["Retry-After"]),
+        409 | 429 | 503 | 504 | 507 => add(answer, &["Retry-After"]),
         _ => {}
     }
 }

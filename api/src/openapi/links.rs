@@ -18,6 +18,8 @@ const LINKS: &[(&str, &str, &str, &str, &[&str])] = &[
     ("create_batch", "201", "/id", "id", OF_A_BATCH),
     ("create_batch", "201", "/job_ids/0", "id", OF_A_JOB),
     ("list_batches", "200", "/items/0/id", "id", OF_A_BATCH),
+    ("create_file", "201", "/id", "id", OF_A_FILE),
+    ("list_files", "200", "/items/0/id", "id", OF_A_FILE),
     ("list_workers", "200", "/items/0/id", "id", &["get_worker"]),
     ("list_users", "200", "/items/0/id", "id", &["get_user", "change_user"]),
     ("register_user", "201", "/user/id", "id", &["get_user", "change_user"]),
@@ -28,6 +30,7 @@ const LINKS: &[(&str, &str, &str, &str, &[&str])] = &[
 
 const OF_A_JOB: &[&str] = &["get_job", "list_job_attempts", "cancel_job", "retry_job", "delete_job"];
 const OF_A_BATCH: &[&str] = &["get_batch", "close_batch", "cancel_batch"];
+const OF_A_FILE: &[&str] = &["get_file", "get_file_content", "delete_file"];
 const OF_A_SCHEDULE: &[&str] = &[
     "get_schedule",
     "update_schedule",

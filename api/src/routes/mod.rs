@@ -12,6 +12,7 @@ pub mod channels;
 pub mod docs;
 pub mod endpoints;
 pub mod examples;
+pub mod files;
 pub mod jobs;
 pub mod jwks;
 pub mod leases;
@@ -62,6 +63,7 @@ macro_rules! routes {
 }
 
 /// Routes below [`BASE`]; those asked most come first, because the router goes through them in order.
+#[expect(clippy::too_many_lines, reason = "one list on one screen, and nothing but lines of it")]
 pub fn versioned() -> Vec<Entry> {
     use Access::{Operator, Public, Scoped, Session, SignedIn};
     routes! {
@@ -153,6 +155,11 @@ pub fn versioned() -> Vec<Entry> {
         GET "/points/dead" Read Scoped(Scope::TracksRead) => points::list_dead_points;
         DELETE "/points/dead" Write Scoped(Scope::TracksWrite) => points::delete_dead_points;
         POST "/points/dead/requeue" Write Scoped(Scope::TracksWrite) => points::requeue_dead_points;
+        POST "/files" Upload Scoped(Scope::FilesWrite) => files::create_file;
+        GET "/files" Read Scoped(Scope::FilesRead) => files::list_files;
+        GET "/files/{id}" Read Scoped(Scope::FilesRead) => files::get_file;
+        GET "/files/{id}/content" Read Scoped(Scope::FilesRead) => files::get_file_content;
+        DELETE "/files/{id}" Write Scoped(Scope::FilesWrite) => files::delete_file;
         GET "/workers" Read Scoped(Scope::Workers) => workers::list_workers;
         GET "/workers/{id}" Read Scoped(Scope::Workers) => workers::get_worker;
         POST "/workers/{id}/quiet" Write Scoped(Scope::Workers) => workers::quiet_worker;

@@ -3,6 +3,7 @@
 
 use crate::{
     auth::{credentials, register, register_admin, token},
+    files::upload,
     support::{TestApp, send},
 };
 use api::{
@@ -42,13 +43,14 @@ struct Ids {
     schedule: String,
     endpoint: String,
     track: String,
+    file: String,
 }
 
 impl Ids {
     /// Ids of nothing.
     fn unknown() -> Self {
         let id = || Uuid::now_v7().to_string();
-        Self { user: id(), session: id(), api_key: id(), job: id(), batch: id(), schedule: id(), endpoint: id(), track: id() }
+        Self { user: id(), session: id(), api_key: id(), job: id(), batch: id(), schedule: id(), endpoint: id(), track: id(), file: id() }
     }
 
     fn fill(&self, path: &str) -> String {
@@ -62,6 +64,7 @@ impl Ids {
             "schedules" => &self.schedule,
             "endpoints" => &self.endpoint,
             "tracks" => &self.track,
+            "files" => &self.file,
             "callbacks" => return path.replace("{token}", "no-such-token"),
             "channels" => return path.replace("{channel}", "chat:lobby"),
             "connections" => return path.replace("{client}", "no-such-client"),
@@ -153,6 +156,7 @@ async fn belongings(app: &TestApp, email: &str) -> (Value, Ids) {
     let endpoint = send(signed_in(app.post("/api/v1/endpoints")).json(&json!({"name": email, "url": "https://1.1.1.1/hook"}))).await.1;
     let batch = send(signed_in(app.post("/api/v1/batches")).json(&json!({"name": email}))).await.1;
     let track = send(signed_in(app.post("/api/v1/tracks")).json(&json!({"name": email}))).await.1;
+    let (_, file) = send(signed_in(upload(app.post("/api/v1/files"), &format!("{email}.txt"), email))).await;
     let id = |value: &Value| value["id"].as_str().unwrap_or_else(|| panic!("no id in {value}")).to_owned();
     let ids = Ids {
         user: id(&session["user"]),
@@ -163,6 +167,7 @@ async fn belongings(app: &TestApp, email: &str) -> (Value, Ids) {
         schedule: id(&schedule),
         endpoint: id(&endpoint),
         track: id(&track),
+        file: id(&file),
     };
     (session, ids)
 }
@@ -194,7 +199,7 @@ async fn lists_hold_nothing_of_anothers() {
     let (eve, _) = belongings(&app, "eve@example.org").await;
     for entry in routes::versioned().iter().filter(|entry| entry.method.as_str() == "GET" && !entry.path.contains('{')) {
         let text = request(&app, entry, &ids).bearer_auth(token(&eve)).send().await.unwrap().text().await.unwrap();
-        let of_ada = [&ids.user, &ids.session, &ids.api_key, &ids.job, &ids.batch, &ids.schedule, &ids.endpoint, &ids.track];
+        let of_ada = [&ids.user, &ids.session, &ids.api_key, &ids.job, &ids.batch, &ids.schedule, &ids.endpoint, &ids.track, &ids.file];
         for anothers in of_ada.into_iter().map(String::as_str).chain(["ada@example.org"]) {
             assert!(!text.contains(anothers), "{}: {text}", entry.path);
         }

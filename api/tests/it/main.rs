@@ -10,6 +10,7 @@ mod channels;
 mod edge;
 mod endpoints;
 mod examples;
+mod files;
 mod jobs;
 mod openapi;
 mod points;

@@ -4,6 +4,7 @@
 pub mod ai;
 pub mod channel;
 pub mod debug;
+pub mod files;
 pub mod http;
 pub mod mail;
 pub mod system;

@@ -1,9 +1,10 @@
 //! What one process does for all: sweeping, reconciling, rates, partitions ahead, pruning, watching, saving publications, firing schedules,
-//! following up on what ended, ending waits for callbacks.
+//! following up on what ended, ending waits for callbacks, sweeping the store of files.
 //! One child is elected by an advisory lock; a second one at the same time would do no harm, since everything here is guarded, but only double
 //! work.
 
 mod callbacks;
+mod files;
 mod following;
 mod leader;
 mod publications;
@@ -37,6 +38,7 @@ pub async fn run(ctx: Context) {
                     () = scheduling::run(&ctx) => {}
                     () = following::run(&ctx) => {}
                     () = callbacks::run(&ctx) => {}
+                    () = files::run(&ctx) => {}
                 }
             }
             Err(error) => tracing::debug!(%error, "no election while PostgreSQL is away"),

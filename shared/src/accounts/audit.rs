@@ -3,7 +3,7 @@
 use super::{Accounts, store, types::Origin};
 use crate::{
     Caller, Result, Scope,
-    ids::{ApiKeyId, AuditId, BatchId, EndpointId, ScheduleId, SessionId, TrackId, UserId, WorkerId},
+    ids::{ApiKeyId, AuditId, BatchId, EndpointId, FileId, ScheduleId, SessionId, TrackId, UserId, WorkerId},
     page::{Page, PageRequest},
 };
 use serde::Serialize;
@@ -89,6 +89,7 @@ actions! {
     HistoryRemoved = "history_removed",
     SystemMessageSent = "system_message_sent",
     TrackDeleted = "track_deleted",
+    FileDeleted = "file_deleted",
     DeadPointsRequeued = "dead_points_requeued",
     DeadPointsDeleted = "dead_points_deleted",
     WorkerQuieted = "worker_quieted",
@@ -114,6 +115,7 @@ pub enum Subject {
     /// Named in the detail; of a user who has no account with us, or of none.
     Connection,
     Track(TrackId),
+    File(FileId),
     /// Those that the detail counts.
     Points,
     /// Of a failed sign-in with an address that nobody has; the address itself is not kept.
@@ -134,6 +136,7 @@ impl Subject {
             Self::Channel => ("channel", None),
             Self::Connection => ("connection", None),
             Self::Track(id) => ("track", Some(id.0)),
+            Self::File(id) => ("file", Some(id.0)),
             Self::Points => ("points", None),
             Self::Nobody => ("user", None),
         }

@@ -7,13 +7,15 @@
 mod layers;
 mod profile;
 mod rules;
+mod setting;
 mod settings;
 mod values;
 
 pub use layers::{Layers, Problem, Problems};
 pub use profile::Profile;
-pub use settings::{SETTINGS, Setting, Settings};
-pub use values::{Auto, Bytes, Exposure, JwtAlgorithm, LogFormat, Origins, Rate, Registration};
+pub use setting::Setting;
+pub use settings::{SETTINGS, Settings};
+pub use values::{Auto, Bytes, DiskBytes, Exposure, JwtAlgorithm, LogFormat, Origins, Rate, Registration, StorageUrl};
 
 #[cfg(test)]
 mod tests;

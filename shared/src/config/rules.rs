@@ -64,6 +64,15 @@ impl Settings {
             // A password may stand in it by mistake.
             problems.add("AI_BASE_URL", "***", allowed);
         }
+        if let Some(Err(allowed)) = self.storage_s3_endpoint.as_deref().map(check_base) {
+            problems.add("STORAGE_S3_ENDPOINT", self.storage_s3_endpoint.clone().unwrap_or_default(), allowed);
+        }
+        if self.storage_s3_access_key_id.is_some() != self.storage_s3_secret_access_key.is_some() {
+            problems.add("STORAGE_S3_SECRET_ACCESS_KEY", "***", "set together with STORAGE_S3_ACCESS_KEY_ID, or neither");
+        }
+        if self.file_unfinished_s <= self.upload_timeout_s {
+            problems.add("FILE_UNFINISHED_S", self.file_unfinished_s.to_string(), "more than UPLOAD_TIMEOUT_S");
+        }
         if self.ai_api_key.as_ref().is_some_and(|key| !key.expose_secret().bytes().all(|byte| byte.is_ascii_graphic())) {
             problems.add("AI_API_KEY", "***", "a key as it stands in a header: visible ASCII characters");
         }
@@ -124,6 +133,7 @@ impl Settings {
             rate_limit_bulk,
             rate_limit_work,
             rate_limit_ingest,
+            rate_limit_upload,
             registration,
             jwt_access_ttl_s,
             jwt_refresh_ttl_s,
@@ -141,6 +151,7 @@ impl Settings {
             rate_limit_bulk,
             rate_limit_work,
             rate_limit_ingest,
+            rate_limit_upload,
             registration,
             jwt_access_ttl_s,
             jwt_refresh_ttl_s,

@@ -2,33 +2,16 @@
 
 use super::{
     Layers, Problems, Profile,
-    values::{Auto, Bytes, Exposure, JwtAlgorithm, LogFormat, Origins, Rate, Registration, Value},
+    setting::{Setting, in_range},
+    values::{Auto, Bytes, DiskBytes, Exposure, JwtAlgorithm, LogFormat, Origins, Rate, Registration, StorageUrl, Value},
 };
 use crate::channels::Namespaces;
 use ipnet::IpNet;
 use secrecy::SecretString;
 use std::{
     net::{IpAddr, SocketAddr},
-    ops::RangeBounds,
     path::PathBuf,
-    time::Duration,
 };
-
-/// What is known of a setting without reading it.
-#[derive(Debug)]
-pub struct Setting {
-    pub name: &'static str,
-    pub default: &'static str,
-    pub meaning: &'static str,
-    pub secret: bool,
-}
-
-impl Setting {
-    /// Whether `variable` is this setting, or the file its secret is kept in.
-    pub fn answers_to(&self, variable: &str) -> bool {
-        variable == self.name || (self.secret && variable.strip_suffix("_FILE") == Some(self.name))
-    }
-}
 
 macro_rules! settings {
     ($($(#[doc = $meaning:literal])+ $name:ident $field:ident: $ty:ty = $default:literal $(in $range:expr)?;)*) => {
@@ -47,7 +30,7 @@ macro_rules! settings {
         },)*];
 
         impl Settings {
-            fn read(layers: &Layers, problems: &mut Problems) -> Option<Self> {
+            pub(super) fn read(layers: &Layers, problems: &mut Problems) -> Option<Self> {
                 $(
                     let $field = layers.read::<$ty>(stringify!($name), $default, problems);
                     $(let $field = $field.filter(|value| in_range(stringify!($name), value, $range, problems));)?
@@ -180,6 +163,8 @@ settings! {
     RATE_LIMIT_BULK rate_limit_bulk: Rate = "120/m";
     /// Requests of remote workers per caller.
     RATE_LIMIT_WORK rate_limit_work: Rate = "60000/m";
+    /// Uploads of files per caller.
+    RATE_LIMIT_UPLOAD rate_limit_upload: Rate = "600/m";
     /// Requests that send points, per caller.
     RATE_LIMIT_INGEST rate_limit_ingest: Rate = "6000/m";
 
@@ -261,6 +246,44 @@ settings! {
     POINT_RETENTION_MONTHS point_retention_months: u32 = "0" in 0..=1_200;
     /// Tracks that one user may have.
     TRACKS_PER_USER_MAX tracks_per_user_max: u32 = "100000" in 0..=10_000_000;
+
+    // Files.
+    /// Where the contents of files are: file://<folder>, or s3://<bucket> with a prefix if wanted. API and workers need the same.
+    STORAGE_URL storage_url: StorageUrl = "file://.data/files";
+    /// Address of an S3-compatible store, such as `https://s3.example.org`; empty = Amazon's.
+    STORAGE_S3_ENDPOINT storage_s3_endpoint: Option<String> = "";
+    /// Region of the bucket.
+    STORAGE_S3_REGION storage_s3_region: String = "us-east-1";
+    /// Access key of the bucket; empty = the machine's own role.
+    STORAGE_S3_ACCESS_KEY_ID storage_s3_access_key_id: Option<SecretString> = "";
+    /// Secret that belongs to the access key.
+    STORAGE_S3_SECRET_ACCESS_KEY storage_s3_secret_access_key: Option<SecretString> = "";
+    /// Largest file.
+    MAX_UPLOAD_BYTES max_upload_bytes: Bytes = "100MiB";
+    /// Seconds an upload may take.
+    UPLOAD_TIMEOUT_S upload_timeout_s: u64 = "300" in 1..=86_400;
+    /// Uploads at once, per process; more wait shortly, then get 503. Each holds 64 KiB, with S3 5 MiB.
+    UPLOADS_MAX uploads_max: usize = "32" in 1..=10_000;
+    /// Downloads at once, per process; more get 503. Each holds 64 KiB.
+    DOWNLOADS_MAX downloads_max: usize = "256" in 1..=100_000;
+    /// Seconds that a reader may leave a download where it is.
+    DOWNLOAD_STALL_S download_stall_s: u64 = "60" in 1..=3_600;
+    /// Bytes that the files of one user may have.
+    FILE_QUOTA_BYTES file_quota_bytes: DiskBytes = "10GiB";
+    /// Files that one user may have.
+    FILES_PER_USER_MAX files_per_user_max: u32 = "10000" in 0..=10_000_000;
+    /// Seconds after which a file that is still being written is given up for lost, and removed.
+    FILE_UNFINISHED_S file_unfinished_s: u64 = "3600" in 1..=604_800;
+    /// Hours between comparisons of the whole store with the table; 0 = none.
+    FILE_SCAN_HOURS file_scan_hours: u32 = "24" in 0..=8_760;
+    /// Seconds for which an object that no file names is left alone.
+    FILE_ORPHAN_S file_orphan_s: u64 = "86400" in 0..=31_536_000;
+    /// Largest image that `files.inspect` reads.
+    IMAGE_MAX_BYTES image_max_bytes: Bytes = "32MiB";
+    /// Memory that one image may take when it is unpacked; one at a time is, in each worker process.
+    IMAGE_MAX_MEMORY_BYTES image_max_memory_bytes: Bytes = "256MiB";
+    /// Longer side of a thumbnail, in pixels.
+    THUMBNAIL_SIDE thumbnail_side: u32 = "256" in 16..=2_048;
 
     // Mail.
     /// The mail server: smtps://user:password@host, or smtp://host:587?tls=required; empty = mail is neither sent nor taken.
@@ -356,32 +379,4 @@ settings! {
     LOG_LEVEL log_level: String = "info";
     /// json or pretty.
     LOG_FORMAT log_format: LogFormat = "json";
-}
-
-fn in_range<T: PartialOrd + std::fmt::Display>(
-    name: &str,
-    value: &T,
-    range: impl RangeBounds<T> + std::fmt::Debug,
-    problems: &mut Problems,
-) -> bool {
-    let inside = range.contains(value);
-    if !inside {
-        problems.add(name, value.to_string(), format!("in {range:?}"));
-    }
-    inside
-}
-
-impl Settings {
-    /// Reads and checks everything; the error lists all that is wrong.
-    pub fn load(layers: &Layers) -> Result<Self, Problems> {
-        let mut problems = Problems::default();
-        let mut settings = Self::read(layers, &mut problems);
-        let history_ttl_max_s = settings.as_ref().map_or(u64::MAX, |settings| settings.channel_layer_group_expiry);
-        let namespaces = layers.namespaces(Duration::from_secs(history_ttl_max_s), &mut problems);
-        if let (Some(settings), Some(namespaces)) = (&mut settings, namespaces) {
-            settings.namespaces = namespaces;
-            settings.check(&mut problems);
-        }
-        settings.filter(|_| problems.0.is_empty()).ok_or(problems)
-    }
 }

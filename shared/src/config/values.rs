@@ -139,17 +139,62 @@ pub struct Bytes(pub usize);
 impl Value for Bytes {
     fn parse(text: &str) -> Result<Self, String> {
         let allowed = || "a size such as 262144, 256KiB or 1MiB, at most 1GiB".to_owned();
-        let digits_end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-        let (number, unit) = text.split_at(digits_end);
-        let factor = match unit.trim() {
-            "" | "B" => 1,
-            "KiB" => 1 << 10,
-            "MiB" => 1 << 20,
-            "GiB" => 1 << 30,
-            _ => return Err(allowed()),
-        };
-        let bytes = number.parse::<usize>().ok().and_then(|n| n.checked_mul(factor)).ok_or_else(allowed)?;
-        if bytes <= 1 << 30 { Ok(Self(bytes)) } else { Err(allowed()) }
+        let bytes = bytes(text).filter(|bytes| *bytes <= 1 << 30).ok_or_else(allowed)?;
+        usize::try_from(bytes).map(Self).map_err(|_| allowed())
+    }
+}
+
+/// A size of what is kept on disks, and so larger than any that memory is to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskBytes(pub u64);
+
+impl Value for DiskBytes {
+    fn parse(text: &str) -> Result<Self, String> {
+        let bytes = bytes(text).filter(|bytes| *bytes <= 1 << 50);
+        bytes.map(Self).ok_or_else(|| "a size such as 500MiB, 10GiB or 2TiB, at most 1024TiB".to_owned())
+    }
+}
+
+fn bytes(text: &str) -> Option<u64> {
+    let digits_end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits_end);
+    let factor = match unit.trim() {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+/// Where the contents of files are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StorageUrl {
+    Folder(PathBuf),
+    /// The prefix has no slash at either end, and may be empty.
+    S3 {
+        bucket: String,
+        prefix: String,
+    },
+}
+
+impl Value for StorageUrl {
+    fn parse(text: &str) -> Result<Self, String> {
+        let allowed = || "file://<folder>, or s3://<bucket> with /<prefix> if wanted".to_owned();
+        if let Some(folder) = text.strip_prefix("file://") {
+            return if folder.is_empty() { Err(allowed()) } else { Ok(Self::Folder(folder.into())) };
+        }
+        let place = text.strip_prefix("s3://").ok_or_else(allowed)?;
+        let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+        let is_plain =
+            |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) && part != "..";
+        let prefix = prefix.trim_end_matches('/');
+        if !is_plain(bucket) || !(prefix.is_empty() || prefix.split('/').all(is_plain)) {
+            return Err(allowed());
+        }
+        Ok(Self::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
     }
 }
 

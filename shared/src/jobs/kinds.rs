@@ -3,7 +3,7 @@
 //! To add one: its line here, its payload and handler in `jobs/src/handlers/`, and its line in the worker's registry.
 
 use super::{JobKind, RetryPolicy};
-use crate::{Caller, Code, Error, Result, ai, config::Profile, endpoints, mail};
+use crate::{Caller, Code, Error, Result, ai, config::Profile, endpoints, files::inspect, mail};
 use std::time::Duration;
 
 /// Who may submit a kind.
@@ -43,6 +43,8 @@ pub enum Payload {
     Mail,
     /// What a language model is asked, while there is one.
     Prompt,
+    /// Names a file that the caller may read.
+    File,
 }
 
 impl Kind {
@@ -109,8 +111,18 @@ const COMPLETE: Kind = Kind {
     payload: Payload::Prompt,
 };
 
+/// A store that is away is back within minutes; so is room for one more image.
+const INSPECT: Kind = Kind {
+    name: inspect::KIND,
+    submitters: Submitters::Everyone,
+    timeout: Some(Duration::from_mins(5)),
+    retry: Some(RetryPolicy { max_attempts: 6, base_ms: 2_000, max_ms: 120_000 }),
+    payload: Payload::File,
+};
+
 pub static KINDS: &[Kind] = &[
     PUBLISH,
+    INSPECT,
     REQUEST,
     HEARTBEAT,
     MAIL,

@@ -15,6 +15,7 @@ use crate::{
     Caller, Code, Context, Result, Scope, ai,
     channels::publish_job,
     endpoints::{self, target},
+    files::inspect,
     ids::JobId,
     mail,
 };
@@ -50,6 +51,7 @@ pub(super) async fn prepare_knowing(ctx: &Context, caller: &Caller, submit: Subm
         Payload::Prompt => ai::check(ctx, submit.payload.as_deref())?,
         // On the connections of the process: the caller may hold one of its thread's in a transaction.
         Payload::Publication => Box::pin(publish_job::check(&ctx.for_process(), caller, submit.payload.as_deref())).await?,
+        Payload::File => Box::pin(inspect::check(&ctx.for_process(), caller, submit.payload.as_deref())).await?,
     }
     let target = match &submit.target {
         None if submit.kind != endpoints::KIND => None,

@@ -33,6 +33,8 @@ pub enum Class {
     Work,
     /// Points on their way in.
     Ingest,
+    /// Files on their way in.
+    Upload,
 }
 
 impl Class {
@@ -45,6 +47,7 @@ impl Class {
             Self::Bulk => "bulk",
             Self::Work => "work",
             Self::Ingest => "ingest",
+            Self::Upload => "upload",
         }
     }
 
@@ -57,6 +60,7 @@ impl Class {
             Self::Bulk => settings.rate_limit_bulk,
             Self::Work => settings.rate_limit_work,
             Self::Ingest => settings.rate_limit_ingest,
+            Self::Upload => settings.rate_limit_upload,
         }
     }
 }

@@ -176,7 +176,7 @@ impl Outbound {
 }
 
 /// The machine's certificate authorities.
-fn client_config() -> ClientConfig {
+pub(crate) fn client_config() -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();

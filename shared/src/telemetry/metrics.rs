@@ -56,6 +56,13 @@ metrics_list! {
     histogram INGEST_BATCH = "ingest_batch_seconds", "Time of one batch of points in PostgreSQL.";
     histogram INGEST_LAG = "ingest_lag_seconds", "Time from accepting points to their commit; of one entry of each batch.";
     gauge INGEST_BREAKER_OPEN = "ingest_breaker_open", "1 while points wait in Redis because PostgreSQL does not take them.";
+    counter FILES_STORED = "files_stored_total", "Files that are complete, by who wrote them (upload, job).";
+    counter FILES_WRITTEN_BYTES = "files_written_bytes_total", "Bytes written to the store of files.";
+    counter FILES_READ_BYTES = "files_read_bytes_total", "Bytes read from the store of files.";
+    gauge FILES_WRITING = "files_writing", "Files being written in this process.";
+    counter FILES_REMOVED = "files_removed_total", "Objects removed from the store, by why (deleted, unfinished, orphaned).";
+    gauge FILES_MISSING = "files_missing", "Files whose object is not in the store.";
+    counter FILES_STORE_ERRORS = "files_store_errors_total", "Failures of the store of files, by operation.";
     gauge WS_CONNECTIONS = "ws_connections", "Open sockets, by worker thread.";
     gauge WS_SUBSCRIPTIONS = "ws_subscriptions", "Subscriptions of open sockets, by worker thread.";
     counter WS_RECOVERIES = "ws_recoveries_total", "Subscriptions that asked for what they missed, by whether they got all of it (yes, no).";

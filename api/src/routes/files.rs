@@ -1,0 +1,124 @@
+//! Files: uploads, what is asked of them, and their contents. [`receive`]: one on its way in; [`send`]: one on its way out.
+
+mod receive;
+mod send;
+
+use crate::{
+    error::{ApiResult, Problem},
+    extract::{CallerOf, Id, Meta, Query, answer_with_etag},
+    idempotency::{self, Creation, OptionalKey},
+    openapi::headers::{IdempotencyKeyHeader, IfNoneMatchHeader, RangeHeaders},
+    routes::BASE,
+    state::AppState,
+};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    web::{Data, Payload},
+};
+use receive::Received;
+use shared::{
+    Error, Result,
+    files::{File, manage},
+    idempotency::{Attempt, StoredAnswer},
+    ids::FileId,
+    page::{IdPageQuery, Page},
+};
+use utoipa::ToSchema;
+
+/// An upload: a form of one part.
+#[derive(Debug, ToSchema)]
+#[schema(example = json!({"file": "track_id,recorded_at,lat,lon\n"}))]
+#[expect(dead_code, reason = "it describes the form, which is read as it arrives")]
+pub struct UploadForm {
+    /// The content, with its name as `filename`. Its `Content-Type` counts among kinds of text only: the rest is seen.
+    #[schema(value_type = String, format = Binary)]
+    file: Vec<u8>,
+}
+
+/// Uploads a file: `multipart/form-data` with one part called `file`, of `MAX_UPLOAD_BYTES` at most. It is hashed and stored while it
+/// arrives, and seen by nobody until it is complete.
+#[utoipa::path(post, path = "/api/v1/files", tag = "files", operation_id = "create_file",
+    request_body(content = UploadForm, content_type = "multipart/form-data"),
+    params(IdempotencyKeyHeader), security(("bearer" = []), ("api_key" = [])),
+    responses(
+        (status = 201, description = "The file", body = File, headers(("Location" = String, description = "Where it is"))),
+        (status = 409, description = "There is no room left for the caller's files, or the first request is still running",
+            body = Problem<'static>, content_type = "application/problem+json"),
+        (status = 507, description = "The store is full", body = Problem<'static>, content_type = "application/problem+json")))]
+pub async fn create_file(
+    state: Data<AppState>,
+    CallerOf(caller): CallerOf,
+    OptionalKey(key): OptionalKey,
+    request: HttpRequest,
+    payload: Payload,
+) -> ApiResult {
+    let ctx = &state.ctx;
+    let mut received = receive::receive(ctx, &caller, &request, payload).await?;
+    let attempt = key.map(|key| Attempt::new(caller.user_id, "POST /files", key, &received.fingerprint()));
+    let creation = idempotency::create(ctx, attempt.as_ref(), async |tx| {
+        let file = received.writer.record(tx, received.complete).await?;
+        Ok((stored_answer(&file)?, ()))
+    });
+    answer(creation.await, received).await
+}
+
+async fn answer(creation: Result<Creation<()>>, received: Received) -> ApiResult {
+    match creation {
+        Ok(Creation::Fresh(stored, ())) => {
+            received.writer.keep();
+            idempotency::answer(&stored, false)
+        }
+        Ok(Creation::Replayed(stored)) => {
+            received.writer.abandon().await;
+            idempotency::answer(&stored, true)
+        }
+        Err(error) => {
+            received.writer.abandon().await;
+            Err(error.into())
+        }
+    }
+}
+
+fn stored_answer(file: &File) -> Result<StoredAnswer> {
+    let location = Some(format!("{BASE}/files/{}", file.id));
+    Ok(StoredAnswer { status: 201, location, body: serde_json::to_vec(file).map_err(Error::internal)? })
+}
+
+/// The caller's files, newest first. Operators see all.
+#[utoipa::path(get, path = "/api/v1/files", tag = "files", operation_id = "list_files", params(IdPageQuery),
+    security(("bearer" = []), ("api_key" = [])),
+    responses((status = 200, description = "One page of files", body = Page<File>)))]
+pub async fn list_files(state: Data<AppState>, CallerOf(caller): CallerOf, Query(query): Query<IdPageQuery>) -> ApiResult {
+    Ok(HttpResponse::Ok().json(manage::list(&state.ctx, &caller, &query).await?))
+}
+
+/// What is known of a file.
+#[utoipa::path(get, path = "/api/v1/files/{id}", tag = "files", operation_id = "get_file", params(("id" = FileId, Path), IfNoneMatchHeader),
+    security(("bearer" = []), ("api_key" = [])),
+    responses((status = 200, description = "The file", body = File), (status = 304, description = "The caller has it")))]
+pub async fn get_file(state: Data<AppState>, CallerOf(caller): CallerOf, Id(id): Id<FileId>, request: HttpRequest) -> ApiResult {
+    answer_with_etag(&request, &manage::get(&state.ctx, &caller, id).await?)
+}
+
+/// The content of a file, or one range of it. It is for saving: a browser neither shows it nor guesses what it is.
+#[utoipa::path(get, path = "/api/v1/files/{id}/content", tag = "files", operation_id = "get_file_content",
+    params(("id" = FileId, Path), IfNoneMatchHeader, RangeHeaders), security(("bearer" = []), ("api_key" = [])),
+    responses(
+        (status = 200, description = "All of it", content_type = "*/*", body = Vec<u8>),
+        (status = 206, description = "The range", content_type = "*/*", body = Vec<u8>,
+            headers(("Content-Range" = String, description = "Which bytes, and of how many"))),
+        (status = 304, description = "The caller has it"),
+        (status = 416, description = "The range lies outside of it", body = Problem<'static>, content_type = "application/problem+json")))]
+pub async fn get_file_content(state: Data<AppState>, CallerOf(caller): CallerOf, Id(id): Id<FileId>, request: HttpRequest) -> ApiResult {
+    let file = manage::get(&state.ctx, &caller, id).await?;
+    send::send(&state.ctx, &request, file).await
+}
+
+/// Deletes a file, and its content.
+#[utoipa::path(delete, path = "/api/v1/files/{id}", tag = "files", operation_id = "delete_file", params(("id" = FileId, Path)),
+    security(("bearer" = []), ("api_key" = [])),
+    responses((status = 204, description = "It is gone")))]
+pub async fn delete_file(state: Data<AppState>, CallerOf(caller): CallerOf, meta: Meta, Id(id): Id<FileId>) -> ApiResult {
+    manage::delete(&state.ctx, &caller, id, &meta.into()).await?;
+    Ok(HttpResponse::NoContent().finish())
+}

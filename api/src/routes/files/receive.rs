@@ -1,0 +1,134 @@
+//! One upload on its way in: refused early where its head tells, then written to the store as it arrives, a small buffer at a time.
+
+use crate::extract::refuse_encoding;
+use actix_multipart::{Field, Multipart, MultipartError};
+use actix_web::{
+    HttpRequest,
+    http::header::{self, HeaderMap},
+    web::Payload,
+};
+use futures_util::StreamExt;
+use shared::{
+    Caller, Code, Context, Error, Result,
+    files::writing::{Complete, NewFile, Writer},
+};
+use std::time::Duration;
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+
+/// The one part of the form.
+const PART: &str = "file";
+/// What a form may have around its content; the parser holds no more of it either.
+const AROUND_BYTES: u64 = 64 << 10;
+/// What a form has around its content at least: what is announced beyond it is content, and reserved at once.
+const AROUND_LEAST: u64 = 1 << 10;
+
+/// An upload whose content is in the store, and which nobody sees yet.
+pub(super) struct Received {
+    pub(super) writer: Writer,
+    pub(super) complete: Complete,
+    /// Given back when the request is done.
+    _turn: OwnedSemaphorePermit,
+}
+
+impl Received {
+    /// What makes it the same request as another.
+    pub(super) fn fingerprint(&self) -> Vec<u8> {
+        [self.complete.sha256().as_slice(), self.writer.name().as_bytes()].concat()
+    }
+}
+
+pub(super) async fn receive(ctx: &Context, caller: &Caller, request: &HttpRequest, payload: Payload) -> Result<Received> {
+    let (bytes_max, patience) = {
+        let settings = ctx.settings();
+        (settings.max_upload_bytes.0 as u64, Duration::from_secs(settings.api_client_timeout_s))
+    };
+    refuse_encoding(request)?;
+    check_content_type(request.headers())?;
+    let announced = announced(request.headers());
+    if announced.is_some_and(|length| length > bytes_max + AROUND_BYTES) {
+        return Err(Error::new(Code::BodyTooLarge, format!("A file may have {bytes_max} bytes.")));
+    }
+    let turn = ctx.files.upload_turn().await?;
+    let mut form = Form { parts: Multipart::new(request.headers(), payload), patience };
+    let part = form.next().await?.ok_or_else(|| broken_rule("required", "must be there, with the content"))?;
+    let name = name_of(&part)?;
+    let size_hint = announced.map(|length| length.saturating_sub(AROUND_LEAST).min(bytes_max));
+    let new = NewFile { owner_id: caller.user_id, name: &name, content_type: None, size_hint, made_by: None };
+    let mut writer = Writer::open(ctx, new).await?;
+    if let Some(said) = part.content_type() {
+        writer.say_type(said.essence_str());
+    }
+    match write(&mut form, part, &mut writer).await {
+        Ok(complete) => Ok(Received { writer, complete, _turn: turn }),
+        Err(error) => {
+            writer.abandon().await;
+            Err(error)
+        }
+    }
+}
+
+async fn write(form: &mut Form, mut part: Field, writer: &mut Writer) -> Result<Complete> {
+    while let Some(chunk) = in_time(form.patience, part.next()).await? {
+        writer.write(&chunk.map_err(malformed)?).await?;
+    }
+    // The form goes on when nobody holds its part any more.
+    drop(part);
+    if writer.size_bytes() == 0 {
+        return Err(broken_rule("empty", "must have a content"));
+    }
+    if form.next().await?.is_some() {
+        return Err(broken_rule("single", "must be the only part of the form"));
+    }
+    writer.complete().await
+}
+
+/// The parts as they arrive.
+struct Form {
+    parts: Multipart,
+    /// Longest silence of the client.
+    patience: Duration,
+}
+
+impl Form {
+    async fn next(&mut self) -> Result<Option<Field>> {
+        in_time(self.patience, self.parts.next()).await?.transpose().map_err(malformed)
+    }
+}
+
+async fn in_time<T>(patience: Duration, next: impl Future<Output = T>) -> Result<T> {
+    let late = |_| Error::new(Code::RequestTimeout, format!("Nothing of the body arrived for {} s.", patience.as_secs()));
+    timeout(patience, next).await.map_err(late)
+}
+
+fn check_content_type(headers: &HeaderMap) -> Result<()> {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("multipart/form-data") {
+        return Ok(());
+    }
+    Err(Error::new(Code::UnsupportedMediaType, "Send `multipart/form-data` with one part called `file`."))
+}
+
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// The name that the part says its file has; the one in UTF-8 where there are two.
+fn name_of(part: &Field) -> Result<String> {
+    if part.name() != Some(PART) {
+        return Err(broken_rule("required", "must be what the first part of the form is called"));
+    }
+    let disposition = part.content_disposition();
+    let full = disposition.and_then(|disposition| Some(String::from_utf8_lossy(&disposition.get_filename_ext()?.value).into_owned()));
+    let plain = || disposition.and_then(|disposition| disposition.get_filename()).map(str::to_owned);
+    Ok(full.or_else(plain).unwrap_or_default())
+}
+
+fn broken_rule(code: &str, detail: &str) -> Error {
+    Error::invalid("/file", code, detail)
+}
+
+fn malformed(error: MultipartError) -> Error {
+    let said = error.to_string();
+    Error::new(Code::InvalidMultipart, format!("The body is not a form, or broke off: {said}.")).caused_by(said)
+}

@@ -1,0 +1,112 @@
+//! Images, which may be made to do harm: a few kilobytes that say of themselves that they are a picture of gigabytes. What they say is read
+//! first, and nothing is unpacked that would take more memory than an image may. Call it where blocking does no harm.
+
+use super::Problem;
+use crate::config::Settings;
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, ImageResult, codecs::jpeg::JpegEncoder};
+use std::io::Cursor;
+
+/// Longest side of an image. One that is longer and not too large is so thin that nothing would be seen of it.
+const SIDE_MAX: u32 = 1 << 16;
+/// Of thumbnails, 1 to 100.
+const JPEG_QUALITY: u8 = 80;
+
+/// What an image may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) file_bytes: u64,
+    pub(super) memory_bytes: u64,
+    /// Of the thumbnail, in pixels.
+    pub(super) side: u32,
+}
+
+impl Limits {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let (file_bytes, memory_bytes) = (settings.image_max_bytes.0 as u64, settings.image_max_memory_bytes.0 as u64);
+        Self { file_bytes, memory_bytes, side: settings.thumbnail_side }
+    }
+}
+
+/// What came of looking into an image.
+#[derive(Debug, Default)]
+pub(super) struct Drawn {
+    pub(super) width: Option<u32>,
+    pub(super) height: Option<u32>,
+    pub(super) problem: Option<Problem>,
+    /// Its type and its bytes.
+    pub(super) thumbnail: Option<(&'static str, Vec<u8>)>,
+}
+
+impl Drawn {
+    pub(super) fn broken(detail: String) -> Self {
+        Self { problem: Some(Problem { code: "broken", detail }), ..Self::default() }
+    }
+}
+
+/// The formats that are looked into.
+pub(super) fn format_of(content_type: &str) -> Option<ImageFormat> {
+    match content_type {
+        "image/png" => Some(ImageFormat::Png),
+        "image/jpeg" => Some(ImageFormat::Jpeg),
+        "image/gif" => Some(ImageFormat::Gif),
+        "image/webp" => Some(ImageFormat::WebP),
+        _ => None,
+    }
+}
+
+pub(super) fn name_of(format: ImageFormat) -> &'static str {
+    format.extensions_str().first().copied().unwrap_or("unknown")
+}
+
+pub(super) fn ending_of(content_type: &str) -> &'static str {
+    format_of(content_type).map_or("bin", name_of)
+}
+
+/// Its size, and a thumbnail if wanted; of a moving image, of what is seen first.
+pub(super) fn draw(bytes: &[u8], format: ImageFormat, limits: Limits, wants_thumbnail: bool) -> Drawn {
+    let mut drawn = Drawn::default();
+    if let Err(error) = try_draw(bytes, format, limits, wants_thumbnail, &mut drawn) {
+        let code = if matches!(error, ImageError::Limits(_)) { "too_large" } else { "broken" };
+        drawn.problem = Some(Problem { code, detail: error.to_string() });
+    }
+    drawn
+}
+
+fn try_draw(bytes: &[u8], format: ImageFormat, limits: Limits, wants_thumbnail: bool, drawn: &mut Drawn) -> ImageResult<()> {
+    let mut bounds = image::Limits::default();
+    bounds.max_image_width = Some(SIDE_MAX);
+    bounds.max_image_height = Some(SIDE_MAX);
+    bounds.max_alloc = Some(limits.memory_bytes);
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    reader.limits(bounds.clone());
+    // Before the limits are asked, so that a caller hears how large it would have been.
+    if let Ok((width, height)) = ImageReader::with_format(Cursor::new(bytes), format).into_dimensions() {
+        (drawn.width, drawn.height) = (Some(width), Some(height));
+    }
+    let mut decoder = reader.into_decoder()?;
+    (drawn.width, drawn.height) = (Some(decoder.dimensions().0), Some(decoder.dimensions().1));
+    if !wants_thumbnail {
+        return Ok(());
+    }
+    bounds.reserve(decoder.total_bytes())?;
+    decoder.set_limits(bounds)?;
+    let orientation = decoder.orientation()?;
+    let image = DynamicImage::from_decoder(decoder)?;
+    // An image that is smaller stays as it is.
+    let side = limits.side.min(image.width().max(image.height()));
+    let mut small = image.thumbnail(side, side);
+    drop(image);
+    small.apply_orientation(orientation);
+    drawn.thumbnail = Some(encode(&small)?);
+    Ok(())
+}
+
+fn encode(small: &DynamicImage) -> ImageResult<(&'static str, Vec<u8>)> {
+    let mut bytes = Vec::new();
+    if small.color().has_alpha() {
+        small.to_rgba8().write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png)?;
+        return Ok(("image/png", bytes));
+    }
+    small.to_rgb8().write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY))?;
+    Ok(("image/jpeg", bytes))
+}

@@ -1,0 +1,49 @@
+//! What callers do with files: their own, and operators with all.
+
+use super::{
+    File, not_found,
+    store::{self, sweep::Removed},
+    sweep,
+};
+use crate::{
+    Caller, Context, Result, Scope,
+    accounts::{
+        Origin,
+        audit::{self, Action, Deed, Subject},
+    },
+    ids::FileId,
+    page::{IdPageQuery, Page},
+};
+
+pub async fn get(ctx: &Context, caller: &Caller, id: FileId) -> Result<File> {
+    caller.require(Scope::FilesRead)?;
+    store::by_id(&ctx.pg, id, caller.owner_filter()).await?.ok_or_else(not_found)
+}
+
+/// Newest first.
+pub async fn list(ctx: &Context, caller: &Caller, query: &IdPageQuery) -> Result<Page<File>> {
+    caller.require(Scope::FilesRead)?;
+    let request = query.parse()?;
+    let files = store::page(&ctx.pg, caller.owner_filter(), &request).await?;
+    Ok(Page::from_rows(files, &request, |file| file.id.0))
+}
+
+/// Refuses a file that is not there, or not for the caller to read: whoever submits a job that reads it is asked this.
+pub async fn require_readable(ctx: &Context, caller: &Caller, id: FileId) -> Result<()> {
+    get(ctx, caller, id).await.map(drop)
+}
+
+/// Deletes a file. Its content goes at once, or as soon as the store is there again.
+pub async fn delete(ctx: &Context, caller: &Caller, id: FileId, origin: &Origin) -> Result<()> {
+    caller.require(Scope::FilesWrite)?;
+    let mut tx = ctx.pg.begin().await?;
+    let name = store::delete(&mut tx, id, caller.owner_filter()).await?.ok_or_else(not_found)?;
+    let deed = Deed::by(caller, Action::FileDeleted, Subject::File(id), origin);
+    audit::record(&mut *tx, ctx.clock.now(), deed.with(serde_json::json!({ "name": name }))).await?;
+    tx.commit().await?;
+    let removed = Removed { file_id: id, upload_id: None, was_stored: true, is_first_look: true };
+    if let Err(error) = sweep::remove(ctx, &removed).await {
+        tracing::warn!(file_id = %id, %error, "the content of a deleted file is left to the sweeper");
+    }
+    Ok(())
+}
