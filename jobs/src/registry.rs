@@ -4,7 +4,7 @@
 use crate::handlers::{
     ai, channel, debug, files, http,
     mail::{self, Mailer},
-    system,
+    system, tracks,
 };
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -85,6 +85,8 @@ impl Registry {
             (shared::mail::PASSWORD_RESET, typed(move |context, asked| mail::password_reset(resetter.clone(), context, asked))),
             (shared::ai::KIND, typed(move |context, prompt| ai::complete(model.clone(), context, prompt))),
             (shared::files::inspect::KIND, typed(move |context, asked| files::inspect(image_turns.clone(), context, asked))),
+            (shared::points::import::KIND, typed(tracks::import)),
+            (shared::tracks::report::KIND, typed(tracks::report)),
             ("http.request", raw(http::request)),
             ("system.heartbeat", raw(system::heartbeat)),
             ("debug.echo", raw(debug::echo)),

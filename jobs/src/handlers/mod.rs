@@ -8,3 +8,4 @@ pub mod files;
 pub mod http;
 pub mod mail;
 pub mod system;
+pub mod tracks;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const N_POINTS: i64 = 20_000;
 
 impl World {
-    async fn a_track(&self) -> TrackId {
+    pub(crate) async fn a_track(&self) -> TrackId {
         sqlx::query(
             "INSERT INTO users (id, email, password_hash, role, created_at, updated_at) VALUES ($1, 'a@b', '', 'operator', now(), now())",
         )
@@ -54,11 +54,11 @@ impl World {
         }
     }
 
-    async fn count_of(&self, table: &'static str) -> i64 {
+    pub(crate) async fn count_of(&self, table: &'static str) -> i64 {
         sqlx::query_scalar(sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"))).fetch_one(&self.ctx.pg).await.unwrap()
     }
 
-    async fn until_stored(&self) {
+    pub(crate) async fn until_stored(&self) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while depth::look(&self.ctx).await.unwrap() > 0 {
             assert!(Instant::now() < deadline, "{} are stored", self.count_of("points").await);

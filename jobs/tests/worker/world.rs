@@ -116,8 +116,12 @@ impl World {
 
     /// Why a submit is refused.
     pub(crate) async fn refused(&self, body: Value) -> Error {
+        self.refused_to(&self.caller, body).await
+    }
+
+    pub(crate) async fn refused_to(&self, caller: &Caller, body: Value) -> Error {
         let submit: SubmitJob = serde_json::from_value(body).expect("it has the shape of a submit");
-        submit::prepare(&self.ctx, &self.caller, submit, Origin::default()).await.expect_err("it is refused")
+        submit::prepare(&self.ctx, caller, submit, Origin::default()).await.expect_err("it is refused")
     }
 
     pub(crate) async fn accounts(&self) -> Accounts {

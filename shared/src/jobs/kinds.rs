@@ -3,7 +3,7 @@
 //! To add one: its line here, its payload and handler in `jobs/src/handlers/`, and its line in the worker's registry.
 
 use super::{JobKind, RetryPolicy};
-use crate::{Caller, Code, Error, Result, ai, config::Profile, endpoints, files::inspect, mail};
+use crate::{Caller, Code, Error, Result, ai, config::Profile, endpoints, files::inspect, mail, points::import, tracks::report};
 use std::time::Duration;
 
 /// Who may submit a kind.
@@ -45,6 +45,10 @@ pub enum Payload {
     Prompt,
     /// Names a file that the caller may read.
     File,
+    /// A file of the caller's with points.
+    Import,
+    /// Tracks that the caller may read, and a time.
+    Report,
 }
 
 impl Kind {
@@ -120,6 +124,23 @@ const INSPECT: Kind = Kind {
     payload: Payload::File,
 };
 
+/// It waits while the points before it are stored, and a large file has many. A run that is repeated begins anew.
+const IMPORT: Kind = Kind {
+    name: import::KIND,
+    submitters: Submitters::Everyone,
+    timeout: Some(Duration::from_hours(1)),
+    retry: Some(RetryPolicy { max_attempts: 6, base_ms: 5_000, max_ms: 300_000 }),
+    payload: Payload::Import,
+};
+
+const REPORT: Kind = Kind {
+    name: report::KIND,
+    submitters: Submitters::Everyone,
+    timeout: Some(Duration::from_mins(10)),
+    retry: Some(RetryPolicy { max_attempts: 6, base_ms: 5_000, max_ms: 300_000 }),
+    payload: Payload::Report,
+};
+
 pub static KINDS: &[Kind] = &[
     PUBLISH,
     INSPECT,
@@ -128,6 +149,8 @@ pub static KINDS: &[Kind] = &[
     MAIL,
     PASSWORD_RESET,
     COMPLETE,
+    IMPORT,
+    REPORT,
     debug("debug.echo", Submitters::OperatorsOutsideDevelopment),
     debug("debug.sleep", Submitters::OperatorsOutsideDevelopment),
     debug("debug.fail", Submitters::OperatorsOutsideDevelopment),

@@ -18,6 +18,8 @@ use crate::{
     files::inspect,
     ids::JobId,
     mail,
+    points::import,
+    tracks::report,
 };
 use sqlx::PgConnection;
 
@@ -49,13 +51,14 @@ pub(super) async fn prepare_knowing(ctx: &Context, caller: &Caller, submit: Subm
         Payload::Unchecked => {}
         Payload::Mail => mail::check(ctx, submit.payload.as_deref())?,
         Payload::Prompt => ai::check(ctx, submit.payload.as_deref())?,
-        // On the connections of the process: the caller may hold one of its thread's in a transaction.
+        // On the connections of the process, here and below: the caller may hold one of its thread's in a transaction.
+        Payload::Import => Box::pin(import::check(&ctx.for_process(), caller, submit.payload.as_deref())).await?,
+        Payload::Report => Box::pin(report::check(&ctx.for_process(), caller, submit.payload.as_deref())).await?,
         Payload::Publication => Box::pin(publish_job::check(&ctx.for_process(), caller, submit.payload.as_deref())).await?,
         Payload::File => Box::pin(inspect::check(&ctx.for_process(), caller, submit.payload.as_deref())).await?,
     }
     let target = match &submit.target {
         None if submit.kind != endpoints::KIND => None,
-        // On the connections of the process, as above.
         target => Box::pin(target::check(&ctx.for_process(), caller, &submit.kind, target.as_ref())).await?,
     };
     let depends_on = known.open_dependencies(&submit, dependencies_max)?;

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     Caller, Context, Result,
     clock::unix_ms,
+    ids::UserId,
     telemetry::metrics::{APP_MESSAGES, INGEST_ACCEPTED},
 };
 
@@ -26,6 +27,11 @@ pub struct Appending {
 impl Appending {
     pub fn new(ctx: &Context, caller: &Caller) -> Self {
         Self::from_sender(ctx, sender(ctx, caller))
+    }
+
+    /// In the name of whom nobody asks at the moment, and who may write to everybody's tracks or not.
+    pub(super) fn in_name_of(ctx: &Context, user_id: UserId, for_all: bool) -> Self {
+        Self::from_sender(ctx, Sender { user_id, for_all, received_at_ms: unix_ms(ctx.clock.now()) })
     }
 
     pub(super) fn from_sender(ctx: &Context, sender: Sender) -> Self {

@@ -4,8 +4,9 @@
 //! who watch. A point is known by its track and time, so that whatever is done twice is done once. In reading order:
 //!
 //! - this file and [`view`]: a point while it is handled, and as callers see it; `time`, [`check`]: what makes one.
-//! - [`forms`]: JSON, NDJSON, CSV and GPX into points.
+//! - [`forms`]: JSON, NDJSON, CSV, GPX and GeoJSON into points.
 //! - `entry`: many points as one entry of a stream; [`append`]: accepting; [`depth`]: how much waits.
+//! - [`import`]: the job kind that takes in the points of a file.
 //! - [`process`]: from the streams to the tables, `fold` (hours), `dead` letters; [`latest`], [`live`]: what others are told.
 //! - [`read`], [`stats`]: what is asked; [`upkeep`]: partitions ahead of time, retention, what deleted tracks leave.
 
@@ -15,6 +16,7 @@ pub mod dead;
 pub mod depth;
 mod entry;
 pub mod forms;
+pub mod import;
 pub mod latest;
 pub mod live;
 mod local;

@@ -37,7 +37,7 @@ pub enum Bucket {
 }
 
 impl Bucket {
-    const fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Hour => "hour",
             Self::Day => "day",
@@ -95,16 +95,22 @@ pub(crate) struct HourRow {
 impl From<HourRow> for HourStats {
     fn from(row: HourRow) -> Self {
         let number = |number: Option<f64>| number.unwrap_or_default();
-        let n_speeds = row.speed_count.filter(|count| *count > 0);
         Self {
             start: row.start,
             count: row.count.unwrap_or_default(),
             min_speed_mps: row.speed_min,
             max_speed_mps: row.speed_max,
-            avg_speed_mps: n_speeds.map(|count| number(row.speed_sum) / count as f64),
+            avg_speed_mps: row.avg_speed(),
             distance_m: number(row.distance_m),
             bbox: [number(row.west), number(row.south), number(row.east), number(row.north)],
         }
+    }
+}
+
+impl HourRow {
+    pub(crate) fn avg_speed(&self) -> Option<f64> {
+        let n_speeds = self.speed_count.filter(|count| *count > 0)?;
+        Some(self.speed_sum.unwrap_or_default() / n_speeds as f64)
     }
 }
 
@@ -114,6 +120,17 @@ pub async fn of_track(ctx: &Context, caller: &Caller, track_id: TrackId, query: 
     manage::require_readable(ctx, caller, track_id).await?;
     let rows = store::read::stats(&ctx.pg, track_id, buckets).await?;
     Ok(Stats { bucket: query.bucket, items: rows.into_iter().map(HourStats::from).collect() })
+}
+
+/// Of one track, for whoever has made sure that it may be read: buckets of hours that begin from `from` until before `to`.
+pub(crate) async fn rows_of(
+    ctx: &Context,
+    track_id: TrackId,
+    bucket: Bucket,
+    from: OffsetDateTime,
+    to: OffsetDateTime,
+) -> Result<Vec<HourRow>> {
+    store::read::stats(&ctx.pg, track_id, Buckets { unit: bucket.as_str(), from, to, limit: BUCKETS_MAX }).await
 }
 
 /// Of all tracks of the caller together; operators have everybody's.

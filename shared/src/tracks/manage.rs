@@ -11,7 +11,7 @@ use crate::{
         Origin,
         audit::{self, Action, Deed, Subject},
     },
-    ids::TrackId,
+    ids::{TrackId, UserId},
     page::Page,
     points::latest,
 };
@@ -96,6 +96,18 @@ pub async fn delete(ctx: &Context, caller: &Caller, id: TrackId, origin: &Origin
 pub async fn require_readable(ctx: &Context, caller: &Caller, id: TrackId) -> Result<()> {
     caller.require(Scope::TracksRead)?;
     if store::exists(&ctx.pg, id, caller.owner_filter()).await? { Ok(()) } else { Err(not_found()) }
+}
+
+/// Refuses a track that is not there, or not for the caller to send points of.
+pub async fn require_writable(ctx: &Context, caller: &Caller, id: TrackId) -> Result<()> {
+    caller.require(Scope::TracksWrite)?;
+    if store::exists(&ctx.pg, id, caller.owner_filter()).await? { Ok(()) } else { Err(not_found()) }
+}
+
+/// Whether the owner of a job may do with everybody's tracks what others may with their own. Asked when the job runs: a role may have been
+/// taken away since the submit.
+pub async fn owner_sees_all(ctx: &Context, owner_id: UserId) -> Result<bool> {
+    store::is_operator(&ctx.pg, owner_id).await
 }
 
 /// Whether `caller` may see the track `id`; what there is not nobody sees.

@@ -1,9 +1,11 @@
 //! Tracks: devices or routes that are followed. Their points are in [`points`](crate::points).
 //!
-//! In reading order: this file (types), [`input`] (what callers say), [`manage`] (what they do), `store` (the SQL).
+//! In reading order: this file (types), [`input`] (what callers say), [`manage`] (what they do), [`report`] (what a job tells of them),
+//! `store` (the SQL).
 
 pub mod input;
 pub mod manage;
+pub mod report;
 mod store;
 
 pub use input::{ListTracks, NewTrack, PatchTrack};

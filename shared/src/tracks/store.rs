@@ -73,6 +73,35 @@ pub(super) async fn exists(db: impl PgExecutor<'_>, id: TrackId, owner: Option<U
     Ok(found.fetch_one(db).await?)
 }
 
+/// Whether it is a user who can sign in, and is trusted with what is everybody's.
+pub(super) async fn is_operator(db: impl PgExecutor<'_>, id: UserId) -> Result<bool> {
+    let found = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM users WHERE id = $1 AND role IN ('operator', 'admin') AND NOT disabled) AS "found!""#,
+        id.0,
+    );
+    Ok(found.fetch_one(db).await?)
+}
+
+/// The names of tracks that `owner` may see (`None` sees all): those of `ids`, or all of them; `limit` at most.
+pub(super) async fn names(
+    db: impl PgExecutor<'_>,
+    owner: Option<UserId>,
+    ids: Option<&[uuid::Uuid]>,
+    limit: usize,
+) -> Result<Vec<(TrackId, String)>> {
+    let rows = sqlx::query!(
+        r#"SELECT id AS "id: TrackId", name
+        FROM tracks
+        WHERE ($1::uuid IS NULL OR owner_id = $1)
+          AND ($2::uuid[] IS NULL OR id = ANY($2))
+        LIMIT $3"#,
+        owner.map(|owner| owner.0),
+        ids,
+        i64::try_from(limit).unwrap_or(i64::MAX),
+    );
+    Ok(rows.fetch_all(db).await?.into_iter().map(|row| (row.id, row.name)).collect())
+}
+
 /// Whose the tracks are; those that are not there are left out.
 pub(crate) async fn owners(db: impl PgExecutor<'_>, ids: &[uuid::Uuid]) -> Result<Vec<(TrackId, UserId)>> {
     let rows = sqlx::query!(

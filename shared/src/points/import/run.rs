@@ -1,0 +1,124 @@
+//! One attempt of an import: the file is fetched, parsed and appended at the same time, a little of it at each moment.
+
+use super::{
+    ImportTracks, Imported,
+    parsing::{self, Batch, Outlet, Tally},
+};
+use crate::{
+    Code, Context, Error, Result,
+    files::{self, content::Content},
+    ids::UserId,
+    points::{append::Appending, depth},
+    tracks::manage,
+};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use std::time::Duration;
+use tokio::{
+    sync::mpsc,
+    task::spawn_blocking,
+    time::{Instant, sleep},
+};
+
+/// Chunks of the file that are fetched ahead of the parser.
+const CHUNKS_AHEAD: usize = 4;
+/// Batches that are parsed ahead of the appending.
+const BATCHES_AHEAD: usize = 1;
+/// Between two looks whether there is room, or Redis is back.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How long an attempt waits for Redis. After that another one begins anew some time later.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Imports the file in the name of `owner_id`, and says how far it is: a percentage, and in words. While too many points wait to be stored,
+/// it waits as well. An error says how many points were accepted before it; one that is a refusal (`Error::is_refusal`) will be the same
+/// the next time.
+pub async fn run(ctx: &Context, owner_id: UserId, asked: ImportTracks, progress: impl Fn(f64, &str) + Sync) -> Result<Imported> {
+    let content = files::content::open_for_job(ctx, owner_id, asked.file_id).await?;
+    let format = asked.format(&content.file)?;
+    let for_all = manage::owner_sees_all(ctx, owner_id).await?;
+    let mut appender = Appender { ctx, size_bytes: content.file.size_bytes, n_accepted: 0, progress: &progress };
+    let (chunks_in, chunks) = mpsc::channel(CHUNKS_AHEAD);
+    let (batches, mut batches_out) = mpsc::channel(BATCHES_AHEAD);
+    let empty = {
+        let ctx = ctx.clone();
+        Box::new(move || Appending::in_name_of(&ctx, owner_id, for_all))
+    };
+    let parsing = spawn_blocking(move || parsing::parse(asked, format, chunks, Outlet { batches, empty }));
+    // What fails first drops the ends of both channels, and so ends the thread.
+    let moved = tokio::try_join!(fetch(content, chunks_in), async {
+        while let Some(batch) = batches_out.recv().await {
+            appender.append(batch).await?;
+        }
+        Ok(())
+    });
+    let n_accepted = appender.n_accepted;
+    let tally = match moved {
+        Ok(_) => parsing.await.unwrap_or_else(|error| match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(error) => Err(Error::internal(error)),
+        }),
+        Err(error) => Err(error),
+    };
+    let Tally { n_rejected, rejects, .. } = tally.map_err(|error| after(n_accepted, error))?;
+    Ok(Imported { format, accepted: n_accepted, rejected: n_rejected, rejects })
+}
+
+/// Hands the file to the parser, chunk by chunk, until there is no more or the parser wants no more.
+async fn fetch(content: Content, chunks: mpsc::Sender<Bytes>) -> Result<()> {
+    let mut stream = content.into_stream();
+    while let Some(chunk) = stream.next().await {
+        if chunks.send(chunk?).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+struct Appender<'a, P> {
+    ctx: &'a Context,
+    size_bytes: u64,
+    n_accepted: u64,
+    progress: &'a P,
+}
+
+impl<P: Fn(f64, &str)> Appender<'_, P> {
+    async fn append(&mut self, mut batch: Batch) -> Result<()> {
+        let n_points = batch.appending.n_points() as u64;
+        // What comes after the last point may be refusals alone.
+        if n_points > 0 {
+            self.send(&mut batch).await?;
+        }
+        self.n_accepted += n_points;
+        self.tell(&batch, "");
+        Ok(())
+    }
+
+    async fn send(&self, batch: &mut Batch) -> Result<()> {
+        let begun = Instant::now();
+        loop {
+            let tried = async {
+                depth::check(self.ctx).await?;
+                batch.appending.send(self.ctx).await
+            };
+            match tried.await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.code == Code::IngestFull => self.tell(batch, ", waits for room"),
+                Err(error) if error.is_refusal() || begun.elapsed() > PATIENCE => return Err(error),
+                Err(_) => self.tell(batch, ", waits for Redis"),
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    fn tell(&self, batch: &Batch, waiting: &str) {
+        let percent = 100.0 * batch.n_bytes as f64 / self.size_bytes.max(1) as f64;
+        (self.progress)(percent, &format!("{} points accepted, {} refused{waiting}", self.n_accepted, batch.n_rejected));
+    }
+}
+
+fn after(n_accepted: u64, mut error: Error) -> Error {
+    if n_accepted > 0 {
+        error.detail = format!("{} {n_accepted} points before it were accepted.", error.detail).into();
+    }
+    error
+}
