@@ -85,7 +85,7 @@ if n_finish > 0 or want > 0 then
 end
 local limits, is_blocked, is_keyed = known[4], known[5], known[6]
 
--- Gives the slots of leases that ended to those who wait for them, and rings if anybody can be leased for it.
+-- Gives the slots of leases that ended to those who wait for them; returns whether anybody can be leased for it.
 local function free_room(freed)
   local rings = is_blocked
   if is_keyed then
@@ -100,9 +100,7 @@ local function free_room(freed)
   if is_blocked then
     redis.call('HDEL', cfg, 'blocked')
   end
-  if rings then
-    redis.call('PUBLISH', ARGV[12], ARGV[13])
-  end
+  return rings
 end
 
 local function finish()
@@ -110,7 +108,7 @@ local function finish()
   local leases = redis.call('HMGET', tok, unpack(ids))
   local freed, ended, states, standings, delays = {}, {}, {}, {}, {}
   local events, tokens = {}, {}
-  local n_out = 0
+  local n_out, rings = 0, false
   for i, id in ipairs(ids) do
     local entry = at + (i - 1) * 5
     local token, action, detail, standing = ARGV[entry + 1], ARGV[entry + 2], ARGV[entry + 3], ARGV[entry + 4]
@@ -143,6 +141,8 @@ local function finish()
         else
           standings[#standings + 1] = 'r' .. standing
           redis.call(action == 'requeue' and 'RPUSH' or 'LPUSH', KEYS[list_of(standing)], id)
+          -- Who leases in this very call takes it; else others hear of it.
+          rings = want == 0
         end
       end
     end
@@ -171,10 +171,13 @@ local function finish()
     redis.call('ZADD', delayed, unpack(delays))
   end
   if #freed > 0 and (is_blocked or is_keyed) then
-    free_room(freed)
+    rings = free_room(freed) or rings
     if is_keyed and #ended > 0 then
       redis.call('HDEL', CKEY, unpack(ended))
     end
+  end
+  if rings then
+    redis.call('PUBLISH', ARGV[12], ARGV[13])
   end
   at = at + n_finish * 5
 end

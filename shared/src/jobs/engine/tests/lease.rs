@@ -136,7 +136,11 @@ async fn a_released_job_is_the_next_and_costs_nothing() {
     let holder = worker();
     let (token, mut standing) = fixture.lease_one(&holder).await;
     standing.attempt -= 1;
+    let mut pubsub = fixture.ctx.redis.pubsub().await.unwrap();
+    pubsub.subscribe(fixture.ctx.keys.doorbell()).await.unwrap();
     fixture.finish(&holder, Finish { token, action: Action::Release, standing }).await;
+    let ring = tokio::time::timeout(Duration::from_secs(5), futures_util::StreamExt::next(&mut pubsub.on_message())).await;
+    assert_eq!(ring.unwrap().unwrap().get_payload::<String>().unwrap(), fixture.queue.as_str(), "who has room need not wait for a poll");
     assert_eq!(fixture.copy(first.id).await.as_deref(), Some("r4:0:0:0:0:0"));
     assert_eq!(fixture.lease_one(&worker()).await.0.job_id, first.id);
 }
