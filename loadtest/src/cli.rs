@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::error::Error;
+use crate::files::{self, FilesArgs};
 use crate::http::{self, HttpArgs};
 use crate::ingest::{self, IngestArgs};
 use crate::jobs::{self, JobsArgs};
@@ -20,6 +21,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     // Boxed: the options of one subcommand are large, and moved about once per process.
+    Files(Box<FilesArgs>),
     Http(Box<HttpArgs>),
     Ingest(Box<IngestArgs>),
     #[command(visible_alias = "queue")]
@@ -34,6 +36,7 @@ impl Cli {
     /// Does what the command line says.
     pub fn run(&self, output: &mut Output<'_>) -> Result<(), Error> {
         match &self.command {
+            Command::Files(args) => files::run(args, output).map(drop),
             Command::Http(args) => http::run(args, output).map(drop),
             Command::Ingest(args) => ingest::run(args, output).map(drop),
             Command::Jobs(args) => jobs::run(args, output).map(drop),

@@ -1,7 +1,7 @@
 //! Load on a running Millrace, measured without coordinated omission. It speaks to the platform
 //! only over the network and shares no code with it.
 //!
-//! In reading order: `cli` is the command line · `http` measures requests, `jobs` the queue, `ingest` points, `ws` sockets · `generator` makes the
+//! In reading order: `cli` is the command line · `http` measures requests, `jobs` the queue, `ingest` points, `files` uploads, `ws` sockets · `generator` makes the
 //! load · `client` speaks HTTP/1.1 · `control` and `session` set up over the API · `address` says
 //! where load may go · `process`, `process_tree`, `machine` and `progress` tell of server,
 //! machine and run · `columns` lays tables out · `output` and `error` are how a command speaks and fails.
@@ -15,6 +15,7 @@ mod client;
 mod columns;
 mod control;
 mod error;
+pub mod files;
 mod generator;
 pub mod http;
 pub mod ingest;

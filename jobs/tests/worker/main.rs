@@ -10,6 +10,7 @@ mod crash;
 mod drain;
 mod events;
 mod fencing;
+mod files;
 mod http;
 mod imports;
 mod limits;

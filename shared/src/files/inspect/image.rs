@@ -110,3 +110,61 @@ fn encode(small: &DynamicImage) -> ImageResult<(&'static str, Vec<u8>)> {
     small.to_rgb8().write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY))?;
     Ok(("image/jpeg", bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ::image::{Rgb, RgbImage, Rgba, RgbaImage};
+
+    const LIMITS: Limits = Limits { file_bytes: 1 << 20, memory_bytes: 4 << 20, side: 64 };
+
+    fn encoded(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        image.into().write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    }
+
+    /// A GIF of 43 bytes that says it is a picture of 17 gigabytes.
+    fn bomb() -> Vec<u8> {
+        let all = [0xff; 2];
+        [b"GIF89a".as_slice(), &all, &all, &[0x80, 0, 0], &[0; 6], &[0x2c, 0, 0, 0, 0], &all, &all, &[0], &[2, 2, 0x44, 1, 0, 0x3b]]
+            .concat()
+    }
+
+    #[test]
+    fn images_have_a_size_and_a_small_picture() {
+        let photo = encoded(RgbImage::from_pixel(300, 100, Rgb([200, 10, 10])), ImageFormat::Jpeg);
+        let drawn = draw(&photo, ImageFormat::Jpeg, LIMITS, true);
+        assert_eq!((drawn.width, drawn.height, drawn.problem), (Some(300), Some(100), None));
+        let (content_type, small) = drawn.thumbnail.unwrap();
+        let small = ::image::load_from_memory(&small).unwrap();
+        assert_eq!((content_type, small.width(), small.height()), ("image/jpeg", 64, 21));
+        let icon = encoded(RgbaImage::from_pixel(20, 10, Rgba([1, 2, 3, 4])), ImageFormat::Png);
+        let (content_type, small) = draw(&icon, ImageFormat::Png, LIMITS, true).thumbnail.unwrap();
+        let small = ::image::load_from_memory(&small).unwrap();
+        assert_eq!((content_type, small.width(), small.height()), ("image/png", 20, 10), "what is small stays so");
+        for format in [ImageFormat::Gif, ImageFormat::WebP] {
+            let drawn = draw(&encoded(RgbaImage::new(30, 40), format), format, LIMITS, false);
+            assert_eq!((drawn.width, drawn.height, drawn.thumbnail), (Some(30), Some(40), None));
+        }
+    }
+
+    #[test]
+    fn an_image_that_would_not_fit_is_not_unpacked() {
+        let plain = encoded(RgbaImage::new(1_100, 1_000), ImageFormat::Png);
+        assert!(plain.len() < 200_000, "four megabytes of nothing are small");
+        for (bytes, format, width) in [(plain, ImageFormat::Png, 1_100), (bomb(), ImageFormat::Gif, 65_535)] {
+            let drawn = draw(&bytes, format, LIMITS, true);
+            assert_eq!((drawn.width, drawn.problem.map(|problem| problem.code)), (Some(width), Some("too_large")));
+            assert!(drawn.thumbnail.is_none());
+        }
+    }
+
+    #[test]
+    fn what_is_no_image_after_all_is_broken() {
+        let whole = encoded(RgbaImage::from_fn(60, 60, |x, y| Rgba([x as u8, y as u8, 7, 255])), ImageFormat::Png);
+        for bytes in [&whole[..whole.len() / 2], b"\x89PNG\r\n\x1a\n", b"", &[0xff; 500]] {
+            assert_eq!(draw(bytes, ImageFormat::Png, LIMITS, true).problem.map(|problem| problem.code), Some("broken"));
+        }
+    }
+}
