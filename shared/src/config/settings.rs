@@ -248,7 +248,7 @@ settings! {
     TRACKS_PER_USER_MAX tracks_per_user_max: u32 = "100000" in 0..=10_000_000;
 
     // Files.
-    /// Where the contents of files are: file://<folder>, or s3://<bucket> with a prefix if wanted. API and workers need the same.
+    /// Where the contents of files are: file:// and a folder, or s3:// and a bucket, with a prefix if wanted. API and workers need the same.
     STORAGE_URL storage_url: StorageUrl = "file://.data/files";
     /// Address of an S3-compatible store, such as `https://s3.example.org`; empty = Amazon's.
     STORAGE_S3_ENDPOINT storage_s3_endpoint: Option<String> = "";
