@@ -148,13 +148,17 @@ pub(super) fn minute(at: OffsetDateTime) -> String {
     format!("{} {:02}:{:02}", at.date(), at.hour(), at.minute())
 }
 
-/// The round number (1, 2, 4, 5 or 8 with noughts) that is not below; a chart of nothing is one of up to 1.
+/// The next number whose quarters are round; a chart of nothing is one of up to 1.
 fn round_up(value: f64) -> f64 {
     if value <= 0.0 {
         return 1.0;
     }
     let power = 10_f64.powf(value.log10().floor());
-    [1.0, 2.0, 4.0, 5.0, 8.0, 10.0].into_iter().map(|digit| digit * power).find(|round| *round >= value).unwrap_or(value)
+    [1.0, 1.2, 1.6, 2.0, 2.4, 3.0, 4.0, 6.0, 8.0, 10.0]
+        .into_iter()
+        .map(|digit| digit * power)
+        .find(|round| *round >= value)
+        .unwrap_or(value)
 }
 
 fn y_of(value: f64, top: f64) -> f64 {

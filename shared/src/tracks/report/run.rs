@@ -63,8 +63,14 @@ async fn tracks(ctx: &Context, owner_id: UserId, asked: &ReportTracks) -> Result
         return Err(Error::new(Code::ValidationFailed, detail));
     }
     let mut tracks: Vec<Named> = found.into_iter().map(|(id, name)| Named { id, name }).collect();
-    tracks.sort_by(|one, other| (&one.name, one.id).cmp(&(&other.name, other.id)));
+    tracks.sort_by(|one, other| (by_number(&one.name), one.id).cmp(&(by_number(&other.name), other.id)));
     Ok(tracks)
+}
+
+/// Puts "Bus 2" before "Bus 10".
+pub(super) fn by_number(name: &str) -> (&str, u64) {
+    let words = name.trim_end_matches(|character: char| character.is_ascii_digit());
+    name[words.len()..].parse().map_or((name, 0), |number| (words, number))
 }
 
 /// A report being written.

@@ -102,6 +102,13 @@ fn a_table_has_a_row_for_each_bucket() {
 }
 
 #[test]
+fn names_with_numbers_are_in_the_order_of_those() {
+    let mut names = ["Bus 10", "Bus 2", "Bus", "7", "Bus 99999999999999999999999", "Ärger 1", ""];
+    names.sort_by_key(|name| run::by_number(name));
+    assert_eq!(names, ["", "7", "Bus", "Bus 2", "Bus 10", "Bus 99999999999999999999999", "Ärger 1"]);
+}
+
+#[test]
 fn a_page_of_nothing_is_a_page() {
     let span = asked(json!({"from": "2026-11-21T10:00:00Z"})).unwrap().span(NOW).unwrap();
     let html = page::render(&Figures::new(span), NOW);
