@@ -1,7 +1,7 @@
 # Every task of this repository. `make` alone lists them; the work itself is in infra/local/.
 # API_PORT (8000), DATABASE_URL, REDIS_URL and the other settings of .env.example are taken from the environment or .env.
 .DEFAULT_GOAL := help
-.PHONY: help up start stop status dev demo test check chaos failover interop pages s3 sqlx openapi fuzz-api bench-backends bench-sockets reset
+.PHONY: help up start stop status dev demo test check chaos failover interop pages s3 sqlx openapi fuzz-api bench-backends bench-points bench-sockets reset
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-22s %s\n", $$1, $$2 }'
@@ -30,7 +30,7 @@ test: ## the whole test suite against throw-away PostgreSQL and Redis
 check: ## everything CI checks, `make test` included
 	@infra/local/check
 
-chaos: ## kill, stop and empty everything under load, RUNS times (20), and account for every job
+chaos: ## kill, stop and empty everything under load, RUNS times (20), and account for every job and point
 	@infra/local/chaos --runs $(or $(RUNS),20)
 
 interop: ## the official Centrifugo SDKs for JavaScript and Python against our processes, and every frame against docs/asyncapi.yaml
@@ -56,6 +56,9 @@ fuzz-api: ## schemathesis against a throw-away platform: anonymous, user and adm
 
 bench-backends: ## what PostgreSQL and Redis do alone and Millrace over them, side by side (needs a quiet machine)
 	@infra/local/bench-backends
+
+bench-points: ## points accepted and stored per second, how soon they can be read, and what reads cost (needs a quiet machine)
+	@infra/local/bench-points
 
 bench-sockets: ## what sockets cost and carry, beside bare actix-ws (needs a quiet machine)
 	@infra/local/bench-sockets

@@ -52,27 +52,42 @@ BEYOND_SCHEMAS = [
     ("not_supported", r"/(state|durability)", "one value of the enumeration that other operations do take"),
     ("invalid_json", r"/jobs/\d+", "a line of NDJSON is text to the schema"),
     ("length", r"/jobs", "so is a body of no lines"),
+    ("invalid_csv", None, "CSV is text to the schema"),
+    ("invalid_gpx", None, "so is GPX"),
+    ("length", r"/points", "and a body that holds no point"),
+    ("exclusive", "", "one of several fields must be there, and null counts as absent"),
+    ("required", r"(/points/\d+)?/track_id", "only where the query does not name the track"),
+    ("other_track", r"(/points/\d+)?/track_id", "must be that of the path"),
+    ("unknown_track", r"(/points/\d+)?/track_id", "must name a track of the caller's"),
+    ("time", r"(/points/\d+)?/recorded_at", "of years 1970 to 9999"),
+    ("range", r"/points/\d+/.*", "a line is text to the schema"),
 ]
 
 
 def is_beyond_schemas(code, pointer):
     # In a bulk body a field's pointer stands below its item.
-    places = {pointer, re.sub(r"^/jobs/\d+", "", pointer)}
+    places = {pointer, re.sub(r"^/(jobs|points)/\d+", "", pointer)}
     return any(code == of and (where is None or any(re.fullmatch(where, place) for place in places)) for of, where, _ in BEYOND_SCHEMAS)
 
 
 def is_refused_by_item(case, response):
-    """A bulk is answered with 207, and each item in it that is no job with a problem of its own."""
-    if response.status_code != 207:
+    """A bulk is answered with 207 (points that are committed with 200), and each item that is none with a problem of its own."""
+    answer = response.json() if response.status_code in (200, 207) else {}
+    if "items" in answer:
+        name, schema = "jobs", "SubmitJob"
+        n_items, refused = len(answer["items"]), {item["index"] for item in answer["items"] if "problem" in item}
+    elif "rejected" in answer:
+        name, schema = "points", "SendPoint"
+        n_items, refused = answer["accepted"] + len(answer["rejected"]), {item["index"] for item in answer["rejected"]}
+    else:
         return False
-    answers = response.json()["items"]
-    if case.media_type == "application/x-ndjson":
+    if case.media_type != "application/json":
         # Whatever was drawn is sent as text, which is what the schema asks for.
-        return all("problem" in answer for answer in answers)
+        return len(refused) == n_items
     components = case.operation.schema.raw_schema["components"]
-    job = jsonschema_rs.validator_for({"$ref": "#/components/schemas/SubmitJob", "components": components})
-    bad = [index for index, item in enumerate(case.body["jobs"]) if not job.is_valid(item)]
-    return bool(bad) and all("problem" in answers[index] for index in bad)
+    item = jsonschema_rs.validator_for({"$ref": f"#/components/schemas/{schema}", "components": components})
+    bad = {index for index, drawn in enumerate(case.body[name]) if not item.is_valid(drawn)}
+    return bool(bad) and bad <= refused
 
 
 EXPLAINED = collections.Counter()
@@ -152,11 +167,29 @@ class Accounts:
         return answer.json()
 
 
+class OwnTrack:
+    """A track of the account's, of which points are sent and read."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.known = None
+
+    def id(self):
+        with self.lock:
+            session = ACCOUNTS.session("most")
+            if self.known is None:
+                answer = requests.post(f"{API}/tracks", json={"name": "fuzzed"}, headers=bearer(session), timeout=30)
+                answer.raise_for_status()
+                self.known = answer.json()["id"]
+            return self.known
+
+
 def bearer(session):
     return {"Authorization": f"Bearer {session['access_token']}"}
 
 
 ACCOUNTS = Accounts()
+TRACK = OwnTrack()
 
 
 def use_of(operation):
@@ -201,6 +234,10 @@ def make_possible(case):
     operation_id, body = case.operation.definition.raw["operationId"], case.body
     if operation_id in ENDING and ROLE != "anonymous":
         make_end_possible(operation_id, case)
+    if ROLE != "anonymous" and operation_id in OF_A_TRACK:
+        case.path_parameters["id"] = TRACK.id()
+    if ROLE != "anonymous" and operation_id in {"create_points", "create_track_points"}:
+        make_points_possible(case, chance)
     if not isinstance(body, dict) or operation_id not in {"submit_job", "submit_jobs", "create_api_key"}:
         return
     for item in [body, *(body.get("jobs") or [])]:
@@ -212,6 +249,32 @@ def make_possible(case):
             item.pop("delay_ms", None)
         if item.get("retry"):
             item["retry"].pop("base_ms", None)
+
+
+OF_A_TRACK = {"get_track", "update_track", "create_track_points", "list_points", "get_latest_point", "get_track_stats"}
+
+
+def make_points_possible(case, chance):
+    """Points of a track that is there, at times that there are; and bodies of text in their form."""
+    for parameters, name in [(case.query, "track_id"), (case.path_parameters, "id")]:
+        if parameters and name in parameters:
+            parameters[name] = TRACK.id()
+    if isinstance(case.body, dict):
+        for point in case.body.get("points") or [case.body]:
+            point.update(track_id=TRACK.id(), recorded_at=some_time(chance))
+        return
+    points = [(some_time(chance), chance.uniform(-90, 90), chance.uniform(-180, 180)) for _ in range(chance.randint(1, 5))]
+    if case.media_type == "application/x-ndjson":
+        case.body = "".join(json.dumps({"track_id": TRACK.id(), "recorded_at": at, "lat": lat, "lon": lon}) + "\n" for at, lat, lon in points)
+    elif case.media_type == "text/csv":
+        case.body = "track_id,recorded_at,lat,lon\n" + "".join(f"{TRACK.id()},{at},{lat},{lon}\n" for at, lat, lon in points)
+    else:
+        trackpoints = "".join(f'<trkpt lat="{lat}" lon="{lon}"><time>{at}</time></trkpt>' for at, lat, lon in points)
+        case.body = f"<gpx><trk><trkseg>{trackpoints}</trkseg></trk></gpx>"
+
+
+def some_time(chance):
+    return f"{chance.choice([1970, 2025, 2026, 9999])}-{chance.randint(1, 12):02}-{chance.randint(1, 28):02}T10:00:{chance.randint(0, 59):02}Z"
 
 
 def make_end_possible(operation_id, case):
@@ -231,9 +294,9 @@ def after_call(context, case, response):
         ACCOUNTS.forget_if_ended("ending")
 
 
-@schemathesis.serializer("application/x-ndjson")
-def as_lines(context, value):
-    """Jobs one per line; the schema knows only that it is text."""
+@schemathesis.serializer("application/x-ndjson", "text/csv", "application/gpx+xml")
+def as_text(context, value):
+    """Jobs or points one per line, and other forms; the schema knows only that it is text."""
     if isinstance(value, bytes):
         return value
     text = value if isinstance(value, str) else json.dumps(value)
