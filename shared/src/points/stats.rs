@@ -3,6 +3,7 @@
 use super::{read, store, store::read::Buckets};
 use crate::{Caller, Context, Result, Scope, ids::TrackId, tracks::manage};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 
@@ -41,6 +42,13 @@ impl Bucket {
         match self {
             Self::Hour => "hour",
             Self::Day => "day",
+        }
+    }
+
+    const fn width(self) -> Duration {
+        match self {
+            Self::Hour => Duration::from_hours(1),
+            Self::Day => Duration::from_hours(24),
         }
     }
 }
@@ -130,7 +138,7 @@ pub(crate) async fn rows_of(
     from: OffsetDateTime,
     to: OffsetDateTime,
 ) -> Result<Vec<HourRow>> {
-    store::read::stats(&ctx.pg, track_id, Buckets { unit: bucket.as_str(), from, to, limit: BUCKETS_MAX }).await
+    store::read::stats(&ctx.pg, track_id, Buckets { width: bucket.width(), from, to, limit: BUCKETS_MAX }).await
 }
 
 /// Of all tracks of the caller together; operators have everybody's.
@@ -143,6 +151,6 @@ pub async fn of_all(ctx: &Context, caller: &Caller, query: &StatsQuery) -> Resul
 impl StatsQuery {
     fn buckets(&self) -> Result<Buckets> {
         let (from, to) = read::range(self.from, self.to)?;
-        Ok(Buckets { unit: self.bucket.as_str(), from, to, limit: BUCKETS_MAX })
+        Ok(Buckets { width: self.bucket.width(), from, to, limit: BUCKETS_MAX })
     }
 }
