@@ -178,7 +178,7 @@ async fn more_points_than_a_request_may_hold_are_refused() {
     let world = World::new().await;
     let track = world.track().await;
     let line = format!("{}\n", point(&track, 0));
-    assert_eq!(send_for_problem(world.post("/points").json(&json!({"points": vec![1; 10_001]}))).await.0, 413);
+    assert_eq!(send_for_problem(world.post("/points").json(&json!({"points": vec![1; 10_001]}))).await.0, 422);
     let (status, answer) = send(world.send_as("/points", "application/x-ndjson", line.repeat(10_001))).await;
     assert_eq!((status, &answer["stopped"]["problem"]["code"]), (StatusCode::MULTI_STATUS, &json!("body_too_large")));
     assert_eq!(answer["accepted"], answer["stopped"]["index"]);

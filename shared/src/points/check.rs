@@ -33,6 +33,8 @@ pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 /// What the numbers may be: each name with its range.
 const LAT: RangeInclusive<f64> = -90.0..=90.0;
 const LON: RangeInclusive<f64> = -180.0..=180.0;
+/// What is nearer to zero is zero: a ten-millionth of a metre. PostgreSQL refuses the squares of much smaller numbers.
+const LEAST_DEG: f64 = 1e-12;
 /// Below the deepest sea, and above where there is air.
 const ALTITUDE_M: RangeInclusive<f64> = -12_000.0..=1_000_000.0;
 /// Beyond what leaves the Earth for good.
@@ -91,8 +93,8 @@ impl<'a> RawPoint<'a> {
             (Some(track_id), Some(recorded_at_us), Some(lat), Some(lon)) if broken.is_empty() => Ok(Point {
                 track_id,
                 recorded_at_us,
-                lat,
-                lon,
+                lat: or_zero(lat),
+                lon: or_zero(lon),
                 altitude_m: self.altitude_m,
                 speed_mps: self.speed_mps,
                 heading_deg: self.heading_deg,
@@ -106,6 +108,10 @@ impl<'a> RawPoint<'a> {
             }
         }
     }
+}
+
+fn or_zero(degrees: f64) -> f64 {
+    if degrees.abs() < LEAST_DEG { 0.0 } else { degrees }
 }
 
 fn check_attributes(attributes: &RawValue, broken: &mut Vec<FieldError>) {
@@ -151,6 +157,18 @@ mod tests {
         let json = |n| format!(r#"{{"recorded_at":"2026-11-21T10:00:00Z","lat":0,"lon":0,"attributes":{{"a":"{}"}}}}"#, "x".repeat(n));
         assert!(broken(&json(1_000)).is_empty());
         assert_eq!(broken(&json(1_020)), ["/attributes"]);
+    }
+
+    #[rstest]
+    #[case(1e-239, 0.0)]
+    #[case(-5e-324, 0.0)]
+    #[case(-1e-12, -1e-12)]
+    #[case(90.0, 90.0)]
+    fn coordinates_have_a_least_one(#[case] sent: f64, #[case] kept: f64) {
+        let recorded_at = Some(Text("2026-11-21T10:00:00Z".into()));
+        let raw = RawPoint { recorded_at, lat: Some(sent), lon: Some(sent), ..RawPoint::default() };
+        let point = raw.check(Some(TRACK)).unwrap();
+        assert_eq!((point.lat, point.lon), (kept, kept));
     }
 
     #[test]

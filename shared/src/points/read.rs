@@ -78,10 +78,9 @@ pub async fn list(ctx: &Context, caller: &Caller, track_id: TrackId, query: &Lis
 /// All time there is, as far as it is not said.
 pub(super) fn range(from: Option<OffsetDateTime>, to: Option<OffsetDateTime>) -> Result<(OffsetDateTime, OffsetDateTime)> {
     let (first, last) = (OffsetDateTime::UNIX_EPOCH, time::macros::datetime!(9999-12-31 23:59:59.999999 UTC));
-    let (from, to) = (from.unwrap_or(first), to.unwrap_or(last));
-    if from > to {
+    if from.zip(to).is_some_and(|(from, to)| from > to) {
         return Err(Error::new(Code::InvalidQuery, "`from` must not be after `to`."));
     }
     // What is beyond is asked for in vain, and PostgreSQL does not know every year that a text can name.
-    Ok((from.clamp(first, last), to.clamp(first, last)))
+    Ok((from.unwrap_or(first).clamp(first, last), to.unwrap_or(last).clamp(first, last)))
 }

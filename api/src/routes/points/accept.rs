@@ -58,6 +58,7 @@ impl Accepting<'_> {
         match form {
             Form::Json => match json::Body::parse(&body)? {
                 json::Body::One(point) => return self.one(point, query.durability).await,
+                json::Body::Many(items) if items.len() > POINTS_MAX => return Err(wrong_number().into()),
                 json::Body::Many(items) => json::each(&items, self.of_track, &mut taker)?,
             },
             Form::Lines => forms::lines::each_of(&body, self.of_track, &mut taker)?,
@@ -65,7 +66,7 @@ impl Accepting<'_> {
             Form::Gpx => forms::gpx::each(&body[..], self.of_track, &mut taker)?,
         }
         if taker.index == 0 {
-            return Err(empty().into());
+            return Err(wrong_number().into());
         }
         taker.finish(self).await
     }
@@ -76,7 +77,7 @@ impl Accepting<'_> {
             let first = taker.index;
             match self.next_block(lines, &mut taker).await {
                 Ok(true) => {}
-                Ok(false) if taker.index == 0 => return Err(empty().into()),
+                Ok(false) if taker.index == 0 => return Err(wrong_number().into()),
                 Ok(false) => return Ok(taker.answer(StatusCode::MULTI_STATUS, None)?),
                 Err(error) if taker.n_accepted == 0 => return Err(error.into()),
                 Err(error) => {
@@ -277,7 +278,7 @@ fn form(request: &HttpRequest) -> Result<Form> {
     }
 }
 
-fn empty() -> Error {
+fn wrong_number() -> Error {
     Error::invalid("/points", "length", format!("must hold 1 to {POINTS_MAX} points"))
 }
 

@@ -73,6 +73,18 @@ async fn store(fixture: &Fixture, sent: &[Sent], tracks: &[TrackId]) {
     now::store(&fixture.ctx, &points).await.unwrap();
 }
 
+/// PostgreSQL refuses what is less than the least number there is, such as the square of one that is near it.
+#[tokio::test]
+async fn the_shortest_way_there_is_has_a_length() {
+    let fixture = Fixture::new().await;
+    let track = fixture.track().await;
+    let at = |n, degrees| Point { lat: degrees, lon: degrees, ..point(track.id, n) };
+    for points in [[at(1, 0.0), at(3, 1e-12)], [at(2, -1e-12), at(4, 0.0)], [at(3, 0.0), at(1, 1e-12)]] {
+        now::store(&fixture.ctx, &points).await.unwrap();
+        fixture.check_hours().await;
+    }
+}
+
 #[tokio::test]
 async fn a_point_behind_others_reads_its_neighbours_and_not_its_hour() {
     let fixture = Fixture::new().await;
