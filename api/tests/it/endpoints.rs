@@ -152,6 +152,23 @@ async fn what_is_done_to_an_endpoint_is_in_the_audit_log_and_no_secret_with_it()
 }
 
 #[tokio::test]
+async fn what_is_not_shown_of_headers_stays_when_it_is_sent_back() {
+    let world = World::with(ALLOW).await;
+    let new = json!({"name": "orders", "url": receiver().await, "headers": {"Authorization": "Bearer hunter2", "X-Shop": "7"}});
+    let (_, made) = send(world.create_endpoint(&new)).await;
+    let shown = json!({"Authorization": "***", "X-Shop": "7"});
+    assert_eq!(made["headers"], shown);
+    let patch = |headers: Value| send(world.on_endpoint(Method::PATCH, &made["id"], "").json(&json!({"headers": headers})));
+    assert_eq!(patch(json!({"authorization": "***", "X-Shop": "8"})).await.1["headers"], json!({"authorization": "***", "X-Shop": "8"}));
+    let kept = || sqlx::query_scalar::<_, Value>("SELECT headers FROM endpoints").fetch_one(&world.app.state.ctx.pg);
+    assert_eq!(kept().await.unwrap(), json!({"authorization": "Bearer hunter2", "X-Shop": "8"}));
+    let (status, problem) = patch(json!({"X-Api-Key": "***"})).await;
+    assert_eq!((status, &problem["errors"][0]["pointer"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("/headers/X-Api-Key")));
+    assert_eq!(patch(json!({"Cookie": "a=b"})).await.1["headers"], json!({"Cookie": "***"}));
+    assert_eq!(kept().await.unwrap(), json!({"Cookie": "a=b"}));
+}
+
+#[tokio::test]
 async fn every_callback_that_is_not_one_is_the_same_404() {
     let world = World::new().await;
     let call = |token: &str, body: Value| world.app.post(&format!("/api/v1/callbacks/{token}")).json(&body);

@@ -1,9 +1,10 @@
 //! What owners do with their endpoints; operators may with everybody's.
 
 use super::{
-    Endpoint, EndpointSettings, EndpointState,
+    Endpoint, EndpointSettings, EndpointState, Headers,
     deliver::{self, Destination, Message},
     input::{NewEndpoint, PatchEndpoint, TIMEOUT_MS, TargetMethod, check_headers, milliseconds},
+    masking,
     store::{self, EndpointRow},
 };
 use crate::{
@@ -40,7 +41,7 @@ pub struct Trial {
 pub async fn check(ctx: &Context, caller: &Caller, new: &NewEndpoint) -> Result<EndpointSettings> {
     caller.require(Scope::JobsWrite)?;
     new.validate()?;
-    let headers = new.headers.clone().unwrap_or_default();
+    let headers = masking::unmask(&new.headers.clone().unwrap_or_default(), &Headers::new())?;
     check_headers(&headers, "/headers")?;
     Ok(EndpointSettings {
         id: EndpointId::new(),
@@ -120,7 +121,8 @@ pub async fn update(
     let mut settings: EndpointSettings = lock(&mut tx, caller, id).await?.into();
     allow(&settings)?;
     let has_moved = url.is_some();
-    settings.apply(patch, url);
+    let headers = patch.headers.as_ref().map(|new| masking::unmask(new, &settings.headers)).transpose()?;
+    settings.apply(patch, url, headers);
     store::update(&mut *tx, &settings).await?;
     record(ctx, &mut tx, caller, Action::EndpointChanged, &settings, origin).await?;
     tx.commit().await?;
@@ -131,12 +133,12 @@ pub async fn update(
 }
 
 impl EndpointSettings {
-    fn apply(&mut self, patch: &PatchEndpoint, url: Option<String>) {
+    fn apply(&mut self, patch: &PatchEndpoint, url: Option<String>, headers: Option<Headers>) {
         if let Some(url) = url {
             self.url = url;
         }
-        if let Some(headers) = &patch.headers {
-            self.headers.clone_from(headers);
+        if let Some(headers) = headers {
+            self.headers = headers;
         }
         if let Some(name) = &patch.name {
             self.name.clone_from(name);

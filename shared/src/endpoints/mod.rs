@@ -1,12 +1,14 @@
 //! Endpoints: receivers that jobs are delivered to over HTTP, each with a secret that its deliveries are signed with.
 //!
 //! In reading order: this file (types), [`input`] (what callers say), [`manage`] (what they do), [`target`] (where a job goes),
-//! [`mod@deliver`] (one delivery and what it comes to), [`callbacks`] (receivers that say so later); `store` holds the SQL.
+//! [`mod@deliver`] (one delivery and what it comes to), [`callbacks`] (receivers that say so later); `store` holds the SQL,
+//! `masking` what of them is not shown.
 
 pub mod callbacks;
 pub mod deliver;
 pub mod input;
 pub mod manage;
+mod masking;
 mod store;
 pub mod target;
 
@@ -53,6 +55,8 @@ pub struct EndpointSettings {
     pub name: String,
     #[schema(example = "https://example.org/hooks/orders")]
     pub url: String,
+    /// `***` is the value of those whose name says that it is a secret: `Authorization`, `Cookie`, `X-Api-Key` and the like.
+    #[serde(serialize_with = "masking::serialize")]
     #[schema(value_type = BTreeMap<String, String>)]
     pub headers: Headers,
     /// Longest that a delivery may take.
