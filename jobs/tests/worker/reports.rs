@@ -6,9 +6,11 @@ use serde_json::{Value, json};
 use shared::{
     Caller, Code, Role, Scope,
     files::{content, manage},
-    ids::{FileId, TrackId, UserId},
+    ids::{FileId, JobId, TrackId, UserId},
     jobs::JobState,
+    page::IdPageQuery,
     points::{Point, append::Appending},
+    tracks::report::{self, ReportTracks},
 };
 
 /// 2026-11-20T10:00:00Z.
@@ -60,6 +62,20 @@ async fn a_report_is_a_file_of_its_owner() {
     let file_id = result["file_id"].as_str().unwrap().parse().unwrap();
     let file = manage::get(&world.ctx, &world.caller, file_id).await.unwrap();
     assert_eq!((file.content_type.as_str(), file.owner_id), ("text/html", world.caller.user_id));
+}
+
+#[tokio::test]
+async fn a_report_that_is_made_again_takes_the_place_of_the_one_before() {
+    let world = World::new().await;
+    world.a_track().await;
+    let asked: ReportTracks = serde_json::from_value(json!({"last_buckets": 24, "format": "html"})).unwrap();
+    let job_id = JobId::new();
+    for _ in 0..2 {
+        let report = report::run::run(&world.ctx, world.caller.user_id, job_id, &asked, |_, _| {}).await.unwrap();
+        let files = manage::list(&world.ctx, &world.caller, &IdPageQuery::default()).await.unwrap().items;
+        assert_eq!(files.iter().map(|file| file.id).collect::<Vec<_>>(), [report.file_id]);
+        assert_eq!((report.tracks, report.rows), (1, 0));
+    }
 }
 
 #[tokio::test]
