@@ -38,17 +38,22 @@ impl Depth {
 
 /// Refuses more points while `INGEST_MAX_DEPTH` of them wait.
 pub async fn check(ctx: &Context) -> Result<()> {
-    let depth = &ctx.points.depth;
     let most = ctx.settings().ingest_max_depth;
-    if depth.take_turn() {
-        look(ctx).await?;
-    }
-    if depth.points.load(Ordering::Relaxed) < most {
+    if is_below(ctx, most).await? {
         return Ok(());
     }
     // Not all at the same moment.
     let pause = Duration::from_secs(rand::random_range(1..=3));
     Err(Error::new(Code::IngestFull, format!("{most} points wait to be stored already.")).retry_after(pause))
+}
+
+/// Whether fewer than so many wait.
+pub(super) async fn is_below(ctx: &Context, most: u64) -> Result<bool> {
+    let depth = &ctx.points.depth;
+    if depth.take_turn() {
+        look(ctx).await?;
+    }
+    Ok(depth.points.load(Ordering::Relaxed) < most)
 }
 
 /// How many points wait, over all shards.

@@ -5,7 +5,7 @@ use super::{
     parsing::{self, Batch, Outlet, Tally},
 };
 use crate::{
-    Code, Context, Error, Result,
+    Context, Error, Result,
     files::{self, content::Content},
     ids::UserId,
     points::{append::Appending, depth},
@@ -25,12 +25,17 @@ const CHUNKS_AHEAD: usize = 4;
 /// Batches that are parsed ahead of the appending.
 const BATCHES_AHEAD: usize = 1;
 /// Between two looks whether there is room, or Redis is back.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Points that may wait to be stored while an import appends more: a second or two of storing. Whoever sends points meanwhile neither waits
+/// long behind those of the import, nor finds the streams full.
+const AHEAD_MAX: u64 = 100_000;
+/// How long it waits before it says so.
+const WAIT_TOLD_AFTER: Duration = Duration::from_secs(1);
 /// How long an attempt waits for Redis. After that another one begins anew some time later.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Imports the file in the name of `owner_id`, and says how far it is: a percentage, and in words. While too many points wait to be stored,
-/// it waits as well. An error says how many points were accepted before it; one that is a refusal (`Error::is_refusal`) will be the same
+/// Imports the file in the name of `owner_id`, and says how far it is: a percentage, and in words. While many points wait to be stored, it
+/// waits as well. An error says how many points were accepted before it; one that is a refusal (`Error::is_refusal`) will be the same
 /// the next time.
 pub async fn run(ctx: &Context, owner_id: UserId, asked: ImportTracks, progress: impl Fn(f64, &str) + Sync) -> Result<Imported> {
     let content = files::content::open_for_job(ctx, owner_id, asked.file_id).await?;
@@ -94,17 +99,31 @@ impl<P: Fn(f64, &str)> Appender<'_, P> {
     }
 
     async fn send(&self, batch: &mut Batch) -> Result<()> {
-        let begun = Instant::now();
+        let most = AHEAD_MAX.min(self.ctx.settings().ingest_max_depth / 2).max(1);
+        let (begun, mut redis_away_since) = (Instant::now(), None);
         loop {
             let tried = async {
-                depth::check(self.ctx).await?;
-                batch.appending.send(self.ctx).await
+                if !depth::is_below(self.ctx, most).await? {
+                    return Ok(false);
+                }
+                batch.appending.send(self.ctx).await.map(|()| true)
             };
-            match tried.await {
-                Ok(()) => return Ok(()),
-                Err(error) if error.code == Code::IngestFull => self.tell(batch, ", waits for room"),
-                Err(error) if error.is_refusal() || begun.elapsed() > PATIENCE => return Err(error),
-                Err(_) => self.tell(batch, ", waits for Redis"),
+            let waiting = match tried.await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {
+                    redis_away_since = None;
+                    ", waits for room"
+                }
+                Err(error) => {
+                    let since = *redis_away_since.get_or_insert_with(Instant::now);
+                    if error.is_refusal() || since.elapsed() > PATIENCE {
+                        return Err(error);
+                    }
+                    ", waits for Redis"
+                }
+            };
+            if begun.elapsed() > WAIT_TOLD_AFTER {
+                self.tell(batch, waiting);
             }
             sleep(LOOK_EVERY).await;
         }
