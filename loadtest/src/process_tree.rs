@@ -27,7 +27,8 @@ pub struct TreeUsage {
     pub cpu_us_per_job: Option<f64>,
     /// Resident memory at its highest, what the processes share being counted once.
     pub rss_peak_bytes: u64,
-    /// Of its memory over the last half of the run; null where that is too short to tell.
+    /// Of its memory over the last half of the run, without what the processes share: PostgreSQL's buffers are of a fixed size, and fill.
+    /// Null where that is too short to tell.
     pub rss_growth_percent: Option<f64>,
 }
 
@@ -44,8 +45,9 @@ struct Tree {
     pid: u32,
     name: String,
     cpu_before_s: f64,
-    /// At even distances.
-    rss_bytes: Vec<u64>,
+    rss_peak_bytes: u64,
+    /// Memory of its own, at even distances.
+    own_bytes: Vec<u64>,
 }
 
 /// One line of `/proc/<pid>/stat`, as far as it matters.
@@ -63,7 +65,9 @@ impl TreeWatch {
         let tree = |pid: &u32| {
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned();
             let members = members(*pid, &processes);
-            Tree { pid: *pid, name, cpu_before_s: cpu_s(&members, &processes), rss_bytes: vec![rss_bytes(&members)] }
+            let memory = memory(&members);
+            let cpu_before_s = cpu_s(&members, &processes);
+            Tree { pid: *pid, name, cpu_before_s, rss_peak_bytes: memory.rss_bytes(), own_bytes: vec![memory.own_bytes] }
         };
         Self { trees: pids.iter().map(tree).collect(), begun: Instant::now(), sampled: Instant::now() }
     }
@@ -74,8 +78,10 @@ impl TreeWatch {
             self.sampled = Instant::now();
             let processes = processes();
             for tree in &mut self.trees {
-                if tree.rss_bytes.len() < SAMPLES_MAX {
-                    tree.rss_bytes.push(rss_bytes(&members(tree.pid, &processes)));
+                let memory = memory(&members(tree.pid, &processes));
+                tree.rss_peak_bytes = tree.rss_peak_bytes.max(memory.rss_bytes());
+                if tree.own_bytes.len() < SAMPLES_MAX {
+                    tree.own_bytes.push(memory.own_bytes);
                 }
             }
         }
@@ -92,8 +98,8 @@ impl TreeWatch {
                 n_processes: members.len(),
                 cpu_percent: 100.0 * used_s / elapsed_s,
                 cpu_us_per_job: (n_jobs > 0).then(|| used_s * 1e6 / n_jobs as f64),
-                rss_peak_bytes: tree.rss_bytes.iter().copied().fold(rss_bytes(&members), u64::max),
-                rss_growth_percent: growth_percent(&tree.rss_bytes),
+                rss_peak_bytes: tree.rss_peak_bytes.max(memory(&members).rss_bytes()),
+                rss_growth_percent: growth_percent(&tree.own_bytes),
                 name: tree.name,
                 pid: tree.pid,
             }
@@ -138,7 +144,20 @@ fn cpu_s(members: &[u32], processes: &HashMap<u32, Process>) -> f64 {
     members.iter().filter_map(|pid| processes.get(pid)).map(|process| process.cpu_s).sum()
 }
 
-fn rss_bytes(members: &[u32]) -> u64 {
+/// Resident memory of a tree.
+struct Memory {
+    own_bytes: u64,
+    /// Shared by its processes.
+    shared_bytes: u64,
+}
+
+impl Memory {
+    fn rss_bytes(&self) -> u64 {
+        self.own_bytes + self.shared_bytes
+    }
+}
+
+fn memory(members: &[u32]) -> Memory {
     let (mut own, mut shared) = (0, 0);
     for pid in members {
         let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { continue };
@@ -150,7 +169,7 @@ fn rss_bytes(members: &[u32]) -> u64 {
         own += bytes_of("VmRSS:").unwrap_or(0).saturating_sub(shared_here);
         shared = shared.max(shared_here);
     }
-    own + shared
+    Memory { own_bytes: own, shared_bytes: shared }
 }
 
 #[cfg(test)]
