@@ -215,6 +215,7 @@ impl Writer {
 
     async fn try_reserve(&mut self, reserved_bytes: u64) -> Result<()> {
         let mut tx = self.ctx.pg.begin().await?;
+        store::commit_lightly(&mut tx).await?;
         if !store::reserve(&mut tx, self.id, whole(reserved_bytes)).await? {
             return Err(gone());
         }
@@ -225,6 +226,11 @@ impl Writer {
     /// Completes the object; the file is seen with [`record`](Self::record).
     pub async fn complete(&mut self) -> Result<Complete> {
         self.upload.complete(Bytes::from(std::mem::take(&mut self.buffer))).await?;
+        // Apart from the commit that has to be on the disk: nobody else's upload waits for that.
+        if self.reserved_bytes != self.size_bytes {
+            self.try_reserve(self.size_bytes).await?;
+            self.reserved_bytes = self.size_bytes;
+        }
         Ok(Complete { sha256: self.hash.clone().finalize().into() })
     }
 
@@ -237,13 +243,7 @@ impl Writer {
             Some(told) => told,
             None => sniff::content_type(&self.head, &self.name, self.said_type.as_deref()),
         };
-        let finished = Finished {
-            id: self.id,
-            size_bytes: whole(self.size_bytes),
-            sha256: &complete.sha256,
-            content_type,
-            stored_at: self.ctx.clock.now(),
-        };
+        let finished = Finished { id: self.id, sha256: &complete.sha256, content_type, stored_at: self.ctx.clock.now() };
         store::finish(tx, finished).await?.ok_or_else(gone)
     }
 
@@ -286,6 +286,7 @@ impl Drop for Writer {
 
 async fn reserve_new(ctx: &Context, new: &Unfinished<'_>) -> Result<()> {
     let mut tx = ctx.pg.begin().await?;
+    store::commit_lightly(&mut tx).await?;
     store::insert(&mut tx, *new).await?;
     check_quota(ctx, &mut tx, new.owner_id).await?;
     Ok(tx.commit().await?)

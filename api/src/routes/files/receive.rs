@@ -19,7 +19,7 @@ use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 const PART: &str = "file";
 /// What a form may have around its content; the parser holds no more of it either.
 const AROUND_BYTES: u64 = 64 << 10;
-/// What a form has around its content at least: what is announced beyond it is content, and reserved at once.
+/// What a form of ours has around its content, about: what is announced beyond it is content.
 const AROUND_LEAST: u64 = 1 << 10;
 
 /// An upload whose content is in the store, and which nobody sees yet.
@@ -52,9 +52,9 @@ pub(super) async fn receive(ctx: &Context, caller: &Caller, request: &HttpReques
     let mut form = Form { parts: Multipart::new(request.headers(), payload), patience };
     let part = form.next().await?.ok_or_else(|| broken_rule("required", "must be there, with the content"))?;
     let name = name_of(&part)?;
-    let size_hint = announced.map(|length| length.saturating_sub(AROUND_LEAST).min(bytes_max));
+    let size_hint = announced.map(|length| length.min(bytes_max));
     let new = NewFile { owner_id: caller.user_id, name: &name, content_type: None, size_hint, made_by: None };
-    let mut writer = Writer::open(ctx, new).await?;
+    let mut writer = open(ctx, new).await?;
     if let Some(said) = part.content_type() {
         writer.say_type(said.essence_str());
     }
@@ -64,6 +64,16 @@ pub(super) async fn receive(ctx: &Context, caller: &Caller, request: &HttpReques
             writer.abandon().await;
             Err(error)
         }
+    }
+}
+
+/// With what is announced reserved at once; where there is no room for all of that, what is around the content may make the difference.
+async fn open(ctx: &Context, new: NewFile<'_>) -> Result<Writer> {
+    match Writer::open(ctx, new).await {
+        Err(error) if error.code == Code::QuotaExceeded && new.size_hint.is_some() => {
+            Writer::open(ctx, NewFile { size_hint: new.size_hint.map(|hint| hint.saturating_sub(AROUND_LEAST)), ..new }).await
+        }
+        opened => opened,
     }
 }
 

@@ -51,7 +51,6 @@ pub(super) struct Unfinished<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Finished<'a> {
     pub(super) id: FileId,
-    pub(super) size_bytes: i64,
     pub(super) sha256: &'a [u8],
     pub(super) content_type: &'a str,
     pub(super) stored_at: OffsetDateTime,
@@ -59,6 +58,13 @@ pub(super) struct Finished<'a> {
 
 pub(super) async fn store_id(db: impl PgExecutor<'_>) -> Result<StoreId> {
     Ok(StoreId(sqlx::query_scalar!("SELECT id FROM file_store").fetch_one(db).await?))
+}
+
+/// The commit of this transaction need not be on the disk: what it reserves is lost together with the process that writes, or is said again by a
+/// later one. Others of the same owner wait for as long as it takes.
+pub(super) async fn commit_lightly(tx: &mut PgConnection) -> Result<()> {
+    sqlx::query!("SET LOCAL synchronous_commit = off").execute(tx).await?;
+    Ok(())
 }
 
 /// The caller asks [`usage`] in the same transaction whether there is room for it.
@@ -102,16 +108,15 @@ pub(super) async fn note_upload(db: impl PgExecutor<'_>, id: FileId, upload_id: 
     Ok(done.execute(db).await?.rows_affected() == 1)
 }
 
-/// From here on it is seen; `None` as for [`reserve`].
+/// From here on it is seen; `None` as for [`reserve`]. What was reserved is its size.
 pub(super) async fn finish(tx: &mut PgConnection, done: Finished<'_>) -> Result<Option<File>> {
     let row = sqlx::query_as!(
         FileRow,
         r#"UPDATE files
-        SET size_bytes = $2, sha256 = $3, content_type = $4, stored_at = $5, upload_id = NULL
+        SET sha256 = $2, content_type = $3, stored_at = $4, upload_id = NULL
         WHERE id = $1 AND stored_at IS NULL
         RETURNING id AS "id: FileId", owner_id AS "owner_id: UserId", name, content_type, size_bytes, sha256 AS "sha256!", created_at"#,
         done.id.0,
-        done.size_bytes,
         done.sha256,
         done.content_type,
         done.stored_at,
