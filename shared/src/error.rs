@@ -165,6 +165,7 @@ impl Error {
                 | Code::RedisUnavailable
                 | Code::StorageUnavailable
                 | Code::StorageFull
+                | Code::FileLost
                 | Code::DeadlineExceeded
                 | Code::Overloaded
         )

@@ -111,7 +111,7 @@ pub async fn get_file(state: Data<AppState>, CallerOf(caller): CallerOf, Id(id):
         (status = 416, description = "The range lies outside of it", body = Problem<'static>, content_type = "application/problem+json")))]
 pub async fn get_file_content(state: Data<AppState>, CallerOf(caller): CallerOf, Id(id): Id<FileId>, request: HttpRequest) -> ApiResult {
     let file = manage::get(&state.ctx, &caller, id).await?;
-    send::send(&state.ctx, &request, file).await
+    send::send(&state.ctx, &caller, &request, file).await
 }
 
 /// Deletes a file, and its content.

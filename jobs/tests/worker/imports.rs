@@ -197,3 +197,30 @@ async fn a_file_that_is_deleted_meanwhile_is_read_to_its_end_and_never_again() {
     let _worker = world.worker(&[]);
     assert_eq!(world.until(late, JobState::Dead).await.error.unwrap().code, "not_found");
 }
+
+#[tokio::test]
+async fn a_file_that_names_tracks_of_others_changes_none_of_them_whoever_imports_it() {
+    let world = World::new().await;
+    let track = world.a_track().await;
+    let other = UserId::new();
+    sqlx::query(
+        "WITH other AS (INSERT INTO users (id, email, password_hash, role, created_at, updated_at)
+            VALUES ($1, 'c@d', '', 'user', now(), now()) RETURNING id)
+        UPDATE tracks SET owner_id = other.id FROM other",
+    )
+    .bind(other.0)
+    .execute(&world.ctx.pg)
+    .await
+    .unwrap();
+    let _worker = world.worker(&[]);
+    let file_id = world.a_file("points.ndjson", &lines(track, 3)).await;
+    let import = async |payload: Value| {
+        let id = world.submit(json!({"kind": "tracks.import", "payload": payload})).await;
+        let job = world.until_job(id, "at its end", |job| job.state.is_ended()).await;
+        assert_eq!(result(&job)["accepted"], 3);
+        world.until_stored().await;
+        (world.count_of("points").await, world.count_of("points_dead").await)
+    };
+    assert_eq!(import(json!({"file_id": file_id})).await, (0, 3), "nobody asked whether the operator's key may");
+    assert_eq!(import(json!({"file_id": file_id, "track_id": track})).await, (3, 3), "which was asked of the track that is named");
+}

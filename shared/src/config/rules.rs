@@ -65,7 +65,8 @@ impl Settings {
             problems.add("AI_BASE_URL", "***", allowed);
         }
         if let Some(Err(allowed)) = self.storage_s3_endpoint.as_deref().map(check_base) {
-            problems.add("STORAGE_S3_ENDPOINT", self.storage_s3_endpoint.clone().unwrap_or_default(), allowed);
+            // It may have a password in it.
+            problems.add("STORAGE_S3_ENDPOINT", "***", allowed);
         }
         if self.storage_s3_access_key_id.is_some() != self.storage_s3_secret_access_key.is_some() {
             problems.add("STORAGE_S3_SECRET_ACCESS_KEY", "***", "set together with STORAGE_S3_ACCESS_KEY_ID, or neither");

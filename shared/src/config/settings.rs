@@ -262,9 +262,9 @@ settings! {
     MAX_UPLOAD_BYTES max_upload_bytes: Bytes = "100MiB";
     /// Seconds an upload may take.
     UPLOAD_TIMEOUT_S upload_timeout_s: u64 = "300" in 1..=86_400;
-    /// Uploads at once, per process; more wait shortly, then get 503. Each holds 64 KiB, with S3 5 MiB.
+    /// Uploads at once, per process, a quarter of them one user's; more wait shortly, then get 503. Each holds 64 KiB, with S3 5 MiB.
     UPLOADS_MAX uploads_max: usize = "32" in 1..=10_000;
-    /// Downloads at once, per process; more get 503. Each holds 64 KiB.
+    /// Downloads at once, per process, a quarter of them one user's; more get 503. Each holds 64 KiB.
     DOWNLOADS_MAX downloads_max: usize = "256" in 1..=100_000;
     /// Seconds that a reader may leave a download where it is.
     DOWNLOAD_STALL_S download_stall_s: u64 = "60" in 1..=3_600;

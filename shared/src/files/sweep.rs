@@ -28,6 +28,8 @@ const ROWS: i64 = 1_000;
 const ROUNDS: usize = 100;
 /// Objects that are removed at once.
 const REMOVING: usize = 8;
+/// One that could not be removed.
+const TRIED_AGAIN_AFTER: Duration = Duration::minutes(10);
 /// By how much the clocks of processes may differ.
 const CLOCKS_DIFFER: Duration = Duration::minutes(1);
 /// Hexadecimal digits of an id that a window leaves open, in bits.
@@ -65,13 +67,22 @@ async fn remove_due(ctx: &Context) -> Result<()> {
     for _ in 0..ROUNDS {
         let due = rows::removed(&ctx.pg, ctx.clock.now(), ROWS).await?;
         let is_last = due.len() < usize::try_from(ROWS).unwrap_or(usize::MAX);
-        let each: Vec<_> = due.iter().map(|removed| remove(ctx, removed)).collect();
+        let each: Vec<_> = due.iter().map(|removed| remove_or_postpone(ctx, removed)).collect();
         stream::iter(each).buffer_unordered(REMOVING).try_collect::<()>().await?;
         if is_last {
             break;
         }
     }
     Ok(())
+}
+
+/// One that cannot be removed holds up no other: it is tried again when they have had their turn.
+async fn remove_or_postpone(ctx: &Context, removed: &Removed) -> Result<()> {
+    let Err(error) = remove(ctx, removed).await else { return Ok(()) };
+    tracing::warn!(file_id = %removed.file_id, %error, "an object cannot be removed; it is tried again later");
+    // What was never finished is removed for good by the next look, before which its writer must have given up.
+    let later = if removed.was_stored { TRIED_AGAIN_AFTER } else { unfinished_for(ctx) };
+    rows::postpone(&ctx.pg, removed.file_id, ctx.clock.now() + later).await
 }
 
 /// Removes an object whose row is gone, and then the note of it. The note of one that was never finished stays for a while: its writer may be
@@ -96,19 +107,21 @@ fn unfinished_for(ctx: &Context) -> Duration {
 /// Compares the store with the table, window by window: ids sort by time, and so do windows, so that each is one stretch of the table.
 pub async fn scan(ctx: &Context) -> Result<()> {
     let store_id = ctx.files.store_id(ctx).await?;
+    // A window that is not listed may get its first object while others are looked at.
+    let listed_at = ctx.clock.now();
     let listed = ctx.storage.windows(store_id).await?;
     let windows: BTreeSet<u32> = listed.iter().filter_map(|name| u32::from_str_radix(name, 16).ok()).collect();
     let mut next = 0;
     for window in windows {
         // What lies between windows has no objects at all.
-        compare(ctx, next..window, &Listing::default(), ctx.clock.now()).await?;
+        compare(ctx, next..window, &Listing::default(), listed_at).await?;
         let began_at = ctx.clock.now();
         let listing = ctx.storage.list(store_id, &format!("{window:06x}")).await?;
         remove_orphans(ctx, store_id, &listing).await?;
         compare(ctx, window..window + 1, &listing, began_at).await?;
         next = window + 1;
     }
-    compare(ctx, next..WINDOWS, &Listing::default(), ctx.clock.now()).await
+    compare(ctx, next..WINDOWS, &Listing::default(), listed_at).await
 }
 
 /// Removes objects that no row names.
@@ -138,20 +151,21 @@ async fn compare(ctx: &Context, windows: std::ops::Range<u32>, listing: &Listing
         return Ok(());
     }
     let there: HashSet<FileId> = listing.objects.iter().filter(|object| !object.is_partial).map(|object| object.file_id).collect();
-    let (from, to) = (first_of(windows.start), (windows.end < WINDOWS).then(|| first_of(windows.end)));
-    let mut missing = Vec::new();
-    let mut after = from;
+    let (mut from, to) = (first_of(windows.start), (windows.end < WINDOWS).then(|| first_of(windows.end)));
+    let (mut n_missing, mut n_changed) = (0, 0);
+    // Marked as far as it was looked at: of a store that is not there, all files are missing.
     loop {
-        let ids = rows::stored_between(&ctx.pg, after, to, listed_at - CLOCKS_DIFFER, ROWS).await?;
-        missing.extend(ids.iter().filter(|id| !there.contains(&FileId(**id))));
-        match ids.last() {
-            Some(last) if ids.len() == usize::try_from(ROWS).unwrap_or(usize::MAX) => after = Uuid::from_u128(last.as_u128() + 1),
-            Some(_) | None => break,
-        }
+        let ids = rows::stored_between(&ctx.pg, from, to, listed_at - CLOCKS_DIFFER, ROWS).await?;
+        let missing: Vec<Uuid> = ids.iter().filter(|id| !there.contains(&FileId(**id))).copied().collect();
+        let goes_on = ids.last().filter(|_| ids.len() == usize::try_from(ROWS).unwrap_or(usize::MAX));
+        let next = goes_on.map(|last| Uuid::from_u128(last.as_u128() + 1));
+        n_missing += missing.len();
+        n_changed += rows::mark_missing(&ctx.pg, from, next.or(to), &missing, ctx.clock.now()).await?;
+        let Some(next) = next else { break };
+        from = next;
     }
-    let n_changed = rows::mark_missing(&ctx.pg, from, to, &missing, ctx.clock.now()).await?;
     if n_changed > 0 {
-        tracing::warn!(n_missing = missing.len(), n_changed, "files whose content is missing, of about four hours of uploads");
+        tracing::warn!(n_missing, n_changed, "files whose content is missing, of about four hours of uploads");
     }
     Ok(())
 }

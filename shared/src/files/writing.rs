@@ -237,7 +237,8 @@ impl Writer {
     /// Makes the file seen, in the caller's transaction; [`keep`](Self::keep) it after the commit.
     pub async fn record(&mut self, tx: &mut PgConnection, complete: Complete) -> Result<File> {
         if let Some(job_id) = self.made_by {
-            store::delete_made_by(tx, job_id, &self.name).await?;
+            // Not a newer one: that is of a run that came after this one was given up for lost, and its result names it.
+            store::delete_made_by(tx, job_id, &self.name, self.id).await?;
         }
         let content_type = match &self.content_type {
             Some(told) => told,

@@ -10,10 +10,13 @@ use actix_web::{
 use futures_util::StreamExt;
 use shared::{
     Caller, Code, Context, Error, Result,
-    files::writing::{Complete, NewFile, Writer},
+    files::{
+        Turn,
+        writing::{Complete, NewFile, Writer},
+    },
 };
 use std::time::Duration;
-use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+use tokio::time::timeout;
 
 /// The one part of the form.
 const PART: &str = "file";
@@ -27,7 +30,7 @@ pub(super) struct Received {
     pub(super) writer: Writer,
     pub(super) complete: Complete,
     /// Given back when the request is done.
-    _turn: OwnedSemaphorePermit,
+    _turn: Turn,
 }
 
 impl Received {
@@ -48,7 +51,7 @@ pub(super) async fn receive(ctx: &Context, caller: &Caller, request: &HttpReques
     if announced.is_some_and(|length| length > bytes_max + AROUND_BYTES) {
         return Err(Error::new(Code::BodyTooLarge, format!("A file may have {bytes_max} bytes.")));
     }
-    let turn = ctx.files.upload_turn().await?;
+    let turn = ctx.files.upload_turn(caller.user_id).await?;
     let mut form = Form { parts: Multipart::new(request.headers(), payload), patience };
     let part = form.next().await?.ok_or_else(|| broken_rule("required", "must be there, with the content"))?;
     let name = name_of(&part)?;

@@ -15,14 +15,14 @@ use actix_web::{
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use shared::{
-    Code, Context, Error, Result,
+    Caller, Code, Context, Error, Result,
     files::{
-        File,
+        File, Turn,
         content::{self, Content},
     },
 };
 use std::{ops::Range, time::Duration};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 
 /// Chunks that wait for their reader, besides the one that is being read.
 const CHUNKS_AHEAD: usize = 1;
@@ -38,7 +38,7 @@ enum Wanted {
     Outside,
 }
 
-pub(super) async fn send(ctx: &Context, request: &HttpRequest, file: File) -> ApiResult {
+pub(super) async fn send(ctx: &Context, caller: &Caller, request: &HttpRequest, file: File) -> ApiResult {
     let etag = format!("\"{}\"", &file.sha256[..TAG_DIGITS]);
     if names(request, &header::IF_NONE_MATCH, &etag) == Some(true) {
         return Ok(HttpResponse::NotModified().insert_header((header::ETAG, etag)).finish());
@@ -57,7 +57,7 @@ pub(super) async fn send(ctx: &Context, request: &HttpRequest, file: File) -> Ap
     if request.method() == Method::HEAD {
         return Ok(response.body(SizedStream::new(n_bytes, stream::empty::<Result<Bytes>>())));
     }
-    let turn = ctx.files.download_turn()?;
+    let turn = ctx.files.download_turn(caller.user_id)?;
     let stall = Duration::from_secs(ctx.settings().download_stall_s);
     let content = content::open(ctx, file, range).await?;
     Ok(response.body(SizedStream::new(n_bytes, paced(content, stall, turn))))
@@ -124,7 +124,7 @@ fn parse(range: &str, size_bytes: u64) -> Wanted {
 
 /// The bytes as their reader takes them. One that leaves them where they are for longer than `stall` gets no more: what it holds here is
 /// needed for others.
-fn paced(content: Content, stall: Duration, turn: OwnedSemaphorePermit) -> impl stream::Stream<Item = Result<Bytes>> {
+fn paced(content: Content, stall: Duration, turn: Turn) -> impl stream::Stream<Item = Result<Bytes>> {
     let (to_reader, from_store) = mpsc::channel(CHUNKS_AHEAD);
     tokio::spawn(async move {
         let _turn = turn;

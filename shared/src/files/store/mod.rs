@@ -125,13 +125,14 @@ pub(super) async fn finish(tx: &mut PgConnection, done: Finished<'_>) -> Result<
 }
 
 /// The file of that name which an earlier run of the job made.
-pub(super) async fn delete_made_by(tx: &mut PgConnection, job_id: JobId, name: &str) -> Result<Option<FileId>> {
+pub(super) async fn delete_made_by(tx: &mut PgConnection, job_id: JobId, name: &str, before: FileId) -> Result<Option<FileId>> {
     let id = sqlx::query_scalar!(
         r#"DELETE FROM files
-        WHERE made_by = $1 AND name = $2 AND stored_at IS NOT NULL
+        WHERE made_by = $1 AND name = $2 AND stored_at IS NOT NULL AND id < $3
         RETURNING id AS "id: FileId""#,
         job_id.0,
         name,
+        before.0,
     );
     Ok(id.fetch_optional(tx).await?)
 }

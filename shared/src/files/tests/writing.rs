@@ -116,6 +116,17 @@ async fn a_job_that_runs_again_leaves_one_file_of_a_name() {
 }
 
 #[tokio::test]
+async fn a_run_that_was_given_up_for_lost_takes_no_newer_file_away() {
+    let fixture = Fixture::new().await;
+    let by_job = || NewFile { made_by: Some(JobId(uuid::Uuid::nil())), ..fixture.new_file("report.csv") };
+    let mut lost = Writer::open(&fixture.ctx, by_job()).await.unwrap();
+    lost.write(b"old").await.unwrap();
+    let file = fixture.write_as(by_job(), b"new").await.unwrap();
+    lost.finish().await.unwrap_err();
+    assert_eq!(fixture.read(file.id).await.unwrap(), b"new");
+}
+
+#[tokio::test]
 async fn a_deleted_file_takes_its_content_along() {
     let fixture = Fixture::new().await;
     let file = fixture.write("a.txt", b"hello").await.unwrap();

@@ -95,6 +95,10 @@ impl<'de, S: Sink> Visitor<'de> for Root<'_, '_, '_, S> {
                     map.next_value_seed(Features { taker: &mut *self.taker, meter: self.meter })?;
                     has_features = true;
                 }
+                // Once each, for they are held.
+                "geometry" | "properties" if alone.iter().any(|(known, _)| *known == name) => {
+                    return Err(A::Error::custom(format!("it has `{name}` twice")));
+                }
                 "geometry" => alone.push(("geometry", map.next_value()?)),
                 "properties" => alone.push(("properties", map.next_value()?)),
                 _ => drop(map.next_value::<IgnoredAny>()?),

@@ -13,10 +13,9 @@ use crate::{
 };
 use bytes::Bytes;
 use futures_util::StreamExt;
-use std::time::Duration;
+use std::{thread, time::Duration};
 use tokio::{
-    sync::mpsc,
-    task::spawn_blocking,
+    sync::{mpsc, oneshot},
     time::{Instant, sleep},
 };
 
@@ -40,7 +39,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub async fn run(ctx: &Context, owner_id: UserId, asked: ImportTracks, progress: impl Fn(f64, &str) + Sync) -> Result<Imported> {
     let content = files::content::open_for_job(ctx, owner_id, asked.file_id).await?;
     let format = asked.format(&content.file)?;
-    let for_all = manage::owner_sees_all(ctx, owner_id).await?;
+    // A key that may not do with everybody's tracks what an operator may had its one track checked at the submit; of tracks that the file
+    // names nobody was asked.
+    let for_all = asked.track_id.is_some() && manage::owner_sees_all(ctx, owner_id).await?;
     let mut appender = Appender { ctx, size_bytes: content.file.size_bytes, n_accepted: 0, progress: &progress };
     let (chunks_in, chunks) = mpsc::channel(CHUNKS_AHEAD);
     let (batches, mut batches_out) = mpsc::channel(BATCHES_AHEAD);
@@ -48,7 +49,10 @@ pub async fn run(ctx: &Context, owner_id: UserId, asked: ImportTracks, progress:
         let ctx = ctx.clone();
         Box::new(move || Appending::in_name_of(&ctx, owner_id, for_all))
     };
-    let parsing = spawn_blocking(move || parsing::parse(asked, format, chunks, Outlet { batches, empty }));
+    let (parsed_in, parsed) = oneshot::channel();
+    // Not one of the threads for blocking work: the chunks that it waits for are read on those, and as many imports could take them all.
+    let parsing = move || drop(parsed_in.send(parsing::parse(asked, format, chunks, Outlet { batches, empty })));
+    thread::Builder::new().name("import".to_owned()).spawn(parsing).map_err(Error::internal)?;
     // What fails first drops the ends of both channels, and so ends the thread.
     let moved = tokio::try_join!(fetch(content, chunks_in), async {
         while let Some(batch) = batches_out.recv().await {
@@ -58,10 +62,8 @@ pub async fn run(ctx: &Context, owner_id: UserId, asked: ImportTracks, progress:
     });
     let n_accepted = appender.n_accepted;
     let tally = match moved {
-        Ok(_) => parsing.await.unwrap_or_else(|error| match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(error) => Err(Error::internal(error)),
-        }),
+        // Its thread ends without a word where it panics.
+        Ok(_) => parsed.await.unwrap_or_else(|gone| Err(Error::internal(gone))),
         Err(error) => Err(error),
     };
     let Tally { n_rejected, rejects, .. } = tally.map_err(|error| after(n_accepted, error))?;

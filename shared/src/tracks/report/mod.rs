@@ -20,7 +20,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use time::{Duration, OffsetDateTime};
+use time::{Duration, OffsetDateTime, macros::datetime};
 use uuid::Uuid;
 
 pub const KIND: &str = "tracks.report";
@@ -86,8 +86,8 @@ struct Span {
     bucket: Bucket,
 }
 
-/// Years that texts and PostgreSQL both know.
-const YEARS: std::ops::RangeInclusive<i32> = 1970..=9999;
+/// Instants that texts and PostgreSQL both know, wherever on earth they are told.
+const INSTANTS: std::ops::RangeInclusive<OffsetDateTime> = datetime!(1970-01-01 0:00 UTC)..=datetime!(9999-12-31 23:59:59.999_999 UTC);
 
 impl Span {
     /// The last whole buckets before `now`.
@@ -137,7 +137,7 @@ impl ReportTracks {
                 ));
             }
         };
-        if !YEARS.contains(&span.from.year()) || !YEARS.contains(&span.to.year()) || span.from >= span.to {
+        if !INSTANTS.contains(&span.from) || !INSTANTS.contains(&span.to) || span.from >= span.to {
             return Err(Error::invalid("/payload/from", "range", "must be before `to`, or before now, and both in years 1970 to 9999"));
         }
         if span.n_buckets() > BUCKETS_MAX {

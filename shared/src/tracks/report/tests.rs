@@ -46,6 +46,7 @@ fn a_report_is_of_whole_buckets(#[case] payload: Value, #[case] n_buckets: i64) 
 #[case::to_come(json!({"from": "2027-01-01T00:00:00Z"}), "/payload/from")]
 #[case::too_long(json!({"from": "2020-01-01T00:00:00Z"}), "/payload/from")]
 #[case::before_time(json!({"from": "1969-01-01T00:00:00Z", "to": "1969-01-02T00:00:00Z"}), "/payload/from")]
+#[case::behind_time(json!({"from": "9999-12-31T23:00:00-05:00", "to": "9999-12-31T23:59:00-05:00"}), "/payload/from")]
 #[case::no_tracks(json!({"from": "2026-11-21T10:00:00Z", "track_ids": []}), "/payload/track_ids")]
 #[case::name_of_two_lines(json!({"from": "2026-11-21T10:00:00Z", "name": "a\nb"}), "/payload/name")]
 fn what_a_report_cannot_be_of_is_refused(#[case] payload: Value, #[case] pointer: &str) {

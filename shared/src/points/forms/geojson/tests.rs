@@ -98,6 +98,7 @@ fn a_feature_that_is_none_is_refused_by_itself(#[case] broken: Value) {
 #[case::no_features(r#"{"type":"FeatureCollection"}"#)]
 #[case::features_no_list(r#"{"type":"FeatureCollection","features":{}}"#)]
 #[case::cut_off(r#"{"type":"FeatureCollection","features":[{"type""#)]
+#[case::properties_twice(r#"{"type":"Feature","properties":{},"geometry":null,"properties":{}}"#)]
 #[case::more_behind(r#"{"type":"FeatureCollection","features":[]} {}"#)]
 #[case::no_json("lat,lon\n1,2\n")]
 #[case::xml("<gpx/>")]
