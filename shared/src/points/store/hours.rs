@@ -6,7 +6,7 @@ use crate::{
     points::{process::HourFold, time::to_us},
 };
 use sqlx::PgConnection;
-use std::collections::BTreeSet;
+use std::{borrow::Borrow, collections::BTreeSet};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -17,9 +17,6 @@ type Hour = (Uuid, i64);
 pub(crate) async fn add(tx: &mut PgConnection, hours: &[HourFold]) -> Result<BTreeSet<Hour>> {
     if hours.is_empty() {
         return Ok(BTreeSet::new());
-    }
-    fn column<T>(hours: &[HourFold], of: impl Fn(&HourFold) -> T) -> Vec<T> {
-        hours.iter().map(of).collect()
     }
     let rows = sqlx::query!(
         r#"INSERT INTO point_hours AS hours (
@@ -82,9 +79,6 @@ pub(crate) async fn add(tx: &mut PgConnection, hours: &[HourFold]) -> Result<BTr
 pub(crate) async fn merge(tx: &mut PgConnection, hours: &[&HourFold]) -> Result<()> {
     if hours.is_empty() {
         return Ok(());
-    }
-    fn column<T>(hours: &[&HourFold], of: impl Fn(&HourFold) -> T) -> Vec<T> {
-        hours.iter().map(|hour| of(hour)).collect()
     }
     sqlx::query!(
         "WITH fresh AS MATERIALIZED (
@@ -225,6 +219,10 @@ pub(crate) async fn recompute(tx: &mut PgConnection, hours: &BTreeSet<Hour>) -> 
     .execute(tx)
     .await?;
     Ok(())
+}
+
+fn column<T>(hours: &[impl Borrow<HourFold>], of: impl Fn(&HourFold) -> T) -> Vec<T> {
+    hours.iter().map(|hour| of(hour.borrow())).collect()
 }
 
 fn columns(hours: &BTreeSet<Hour>) -> (Vec<Uuid>, Vec<OffsetDateTime>) {

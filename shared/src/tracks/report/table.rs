@@ -54,7 +54,7 @@ pub(super) fn rows(track: &Named, rows: &[HourRow]) -> Result<Vec<u8>> {
 
 /// Table programs take text that begins so for a formula, and run it.
 fn harmless(text: &str) -> Cow<'_, str> {
-    match text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+    match text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) {
         true => Cow::Owned(format!("'{text}")),
         false => Cow::Borrowed(text),
     }

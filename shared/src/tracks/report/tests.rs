@@ -85,7 +85,7 @@ fn names_of_others_are_text_and_nothing_else() {
     assert!(html.contains("&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&#39; onload=&amp;"), "{html}");
     assert!(!html.contains("<script") && html.contains("default-src 'none'") && !html.contains("unsafe"), "{html}");
     assert!(html.contains("3,600") && html.contains("<title>2026-11-21 10:00 · 3600 points</title>"), "{html}");
-    for (name, shown) in [("=HYPERLINK(\"x\")", "'=HYPERLINK"), ("+1", "'+1"), ("Bus 7, east", "\"Bus 7, east\"")] {
+    for (name, shown) in [("=HYPERLINK(\"x\")", "'=HYPERLINK"), ("+1", "'+1"), ("\n=1", "'\n=1"), ("Bus 7, east", "\"Bus 7, east\"")] {
         let rows = table::rows(&track(name), &[row(datetime!(2026-11-21 10:00 UTC), 2)]).unwrap();
         assert!(String::from_utf8(rows).unwrap().contains(shown), "{name}");
     }
