@@ -1,5 +1,7 @@
-//! The HTTP server: actix wired to the settings, the middleware in its order. [`takeover`]: how connections leave it.
+//! The HTTP server: actix wired to the settings, the middleware in its order. [`takeover`]: how connections leave it; [`sips`]: how
+//! much of a body is read ahead.
 
+mod sips;
 mod takeover;
 
 use crate::{
@@ -131,6 +133,10 @@ fn site(
         .wrap(Condition::new(!cors_origins.is_empty(), cors(cors_origins)))
         .wrap(TracingLogger::<RequestSpans>::new())
         .wrap(Edge::new(data.clone()))
+        .wrap_fn(|mut request, service| {
+            sips::on_demand(&mut request);
+            service.call(request)
+        })
 }
 
 /// A second listener for `/metrics` alone.

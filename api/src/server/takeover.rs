@@ -1,17 +1,17 @@
 //! HTTP on one worker thread, with a way out: a request that wants a WebSocket goes through the same site as any other, and if
 //! it is let in, its connection leaves the HTTP server for good, with whatever that kept for it.
 
-use super::count_connection;
+use super::{count_connection, sips::Sips};
 use crate::socket::upgrade::Ticket;
 use actix_codec::{Framed, FramedParts};
 use actix_http::{
-    ConnectionType, HttpMessage, HttpService, Request, Response,
+    ConnectionType, HttpMessage, HttpService, Protocol, Request, Response,
     body::{BodySize, BoxBody, MessageBody},
     error::DispatchError,
     h1::{Codec, Message},
 };
 use actix_server::GracefulShutdownSignal;
-use actix_service::{IntoServiceFactory, Service, ServiceFactory, fn_factory};
+use actix_service::{IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, fn_factory, fn_service};
 use actix_web::{
     Error,
     dev::{AppConfig, ServiceResponse},
@@ -62,7 +62,7 @@ where
             Ok::<_, ()>(site)
         }
     });
-    HttpService::build()
+    let http = HttpService::build()
         .graceful_shutdown_signal(move || {
             let stopping = stopping.clone();
             async move { stopping.notified().await }
@@ -70,12 +70,20 @@ where
         .keep_alive(Duration::from_secs(settings.api_keep_alive_s))
         .client_request_timeout(Duration::from_secs(settings.api_client_timeout_s))
         .client_disconnect_timeout(GOODBYE)
-        // A socket's second answer would wait for the client to acknowledge the first, which takes clients 40 ms.
-        .tcp_nodelay(true)
-        .on_connect_ext(count_connection)
+        .on_connect_ext(|connection: &Sips, data| {
+            data.insert(connection.tap());
+            count_connection(connection.stream(), data);
+        })
         .upgrade(takeovers)
-        .finish(made_once)
-        .tcp()
+        .finish(made_once);
+    let opened = fn_service(|stream: TcpStream| async move {
+        // A socket's second answer would wait for the client to acknowledge the first, which takes clients 40 ms. A client that is gone again is
+        // found out by reading.
+        drop(stream.set_nodelay(true));
+        let peer = stream.peer_addr().ok();
+        Ok((Sips::new(stream), Protocol::Http1, peer))
+    });
+    opened.and_then(http)
 }
 
 /// The site, once the thread has made it.
@@ -92,7 +100,7 @@ impl<S> Clone for Takeovers<S> {
     }
 }
 
-type Upgraded = (Request, Framed<TcpStream, Codec>);
+type Upgraded = (Request, Framed<Sips, Codec>);
 
 impl<S, B> ServiceFactory<Upgraded> for Takeovers<S>
 where
@@ -135,12 +143,13 @@ where
 }
 
 /// Has the site answer. If it lets the client in, the connection is handed over; else the answer is its last.
-async fn take_over<S, B>(site: &S, request: Request, parts: FramedParts<TcpStream, Codec>) -> io::Result<()>
+async fn take_over<S, B>(site: &S, request: Request, parts: FramedParts<Sips, Codec>) -> io::Result<()>
 where
     S: Service<Request, Response = ServiceResponse<B>, Error = Error>,
     B: MessageBody + 'static,
 {
-    let FramedParts { io: mut stream, mut codec, read_buf, write_buf, .. } = parts;
+    let FramedParts { io, mut codec, read_buf, write_buf, .. } = parts;
+    let mut stream = io.into_stream();
     let ticket = Ticket::default();
     request.extensions_mut().insert(ticket.clone());
     let response = match site.call(request).await {

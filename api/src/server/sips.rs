@@ -1,0 +1,216 @@
+//! A connection whose large bodies are read when they are asked for. The HTTP server by itself reads on for as long as something is there, up to 128 KiB
+//! ahead of a body that nobody takes, twice over and in buffers that double as they grow: each upload that waits for its turn would hold
+//! 400 KiB. Here it gets a sip at a time, and after the first none until somebody wants more of the body.
+
+use actix_codec::{AsyncRead, AsyncWrite, ReadBuf};
+use actix_web::{
+    HttpMessage,
+    dev::{Payload, ServiceRequest},
+    error::PayloadError,
+    http::header,
+    rt::net::TcpStream,
+};
+use bytes::Bytes;
+use futures_util::Stream;
+use std::{
+    cell::{Cell, RefCell},
+    io::{self, IoSlice},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+/// As much as the server gets at once; a body that is not larger is read without being asked for.
+const SIP_BYTES: usize = 32 << 10;
+
+/// Has the connection of `request` wait with its body, if that is large, until it is asked for.
+pub(super) fn on_demand(request: &mut ServiceRequest) {
+    let headers = request.headers();
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let may_be_large = headers.contains_key(header::TRANSFER_ENCODING) || announced.is_some_and(|length| length > SIP_BYTES);
+    let Some(tap) = request.conn_data::<Tap>().filter(|_| may_be_large).cloned() else { return };
+    tap.close();
+    let body = request.take_payload();
+    request.set_payload(Payload::Stream { payload: Box::pin(OnDemand { body, tap }) });
+}
+
+/// Whether a connection is read from; shared with the body that comes over it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tap(Rc<TapState>);
+
+#[derive(Debug, Default)]
+struct TapState {
+    closed: Cell<bool>,
+    reader: RefCell<Option<Waker>>,
+}
+
+impl Tap {
+    fn close(&self) {
+        self.0.closed.set(true);
+    }
+
+    fn open(&self) {
+        self.0.closed.set(false);
+        if let Some(reader) = self.0.reader.take() {
+            reader.wake();
+        }
+    }
+
+    /// Whether the reader may go on; it is woken when it may.
+    fn poll_open(&self, cx: &Context<'_>) -> Poll<()> {
+        if !self.0.closed.get() {
+            return Poll::Ready(());
+        }
+        self.0.reader.replace(Some(cx.waker().clone()));
+        Poll::Pending
+    }
+}
+
+/// A body that opens the tap while it is asked for more, and for good when nobody has it any more: what is left must be read to reach what
+/// comes behind.
+struct OnDemand {
+    body: Payload,
+    tap: Tap,
+}
+
+impl Stream for OnDemand {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let chunk = Pin::new(&mut self.body).poll_next(cx);
+        match &chunk {
+            Poll::Ready(Some(_)) => self.tap.close(),
+            Poll::Ready(None) | Poll::Pending => self.tap.open(),
+        }
+        chunk
+    }
+}
+
+impl Drop for OnDemand {
+    fn drop(&mut self) {
+        self.tap.open();
+    }
+}
+
+pub(super) struct Sips {
+    stream: TcpStream,
+    tap: Tap,
+    n_left: usize,
+}
+
+impl Sips {
+    pub(super) fn new(stream: TcpStream) -> Self {
+        Self { stream, tap: Tap::default(), n_left: SIP_BYTES }
+    }
+
+    pub(super) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    pub(super) fn tap(&self) -> Tap {
+        self.tap.clone()
+    }
+
+    pub(super) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+}
+
+impl AsyncRead for Sips {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.tap.poll_open(cx).is_pending() {
+            this.n_left = SIP_BYTES;
+            return Poll::Pending;
+        }
+        if this.n_left == 0 {
+            // What is there is looked at first, which may close the tap.
+            this.n_left = SIP_BYTES;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let n_before = buffer.filled().len();
+        let Poll::Ready(read) = Pin::new(&mut this.stream).poll_read(cx, buffer) else {
+            this.n_left = SIP_BYTES;
+            return Poll::Pending;
+        };
+        this.n_left = this.n_left.saturating_sub(buffer.filled().len() - n_before);
+        Poll::Ready(read)
+    }
+}
+
+impl AsyncWrite for Sips {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::rt::net::TcpListener;
+    use std::future::poll_fn;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    /// A connection over which `sent` came, and nothing more will.
+    async fn connection(sent: &[u8]) -> Sips {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut sender = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        sender.write_all(sent).await.unwrap();
+        Sips::new(stream)
+    }
+
+    async fn has_more_to_say(sips: &mut Sips) -> bool {
+        let mut more = [0; 1];
+        poll_fn(|cx| Poll::Ready(Pin::new(&mut *sips).poll_read(cx, &mut ReadBuf::new(&mut more)).is_ready())).await
+    }
+
+    fn bytes() -> Vec<u8> {
+        (0..100_000_u32).map(|n| n.to_le_bytes()[n as usize % 3]).collect()
+    }
+
+    #[actix_web::test]
+    async fn after_a_sip_the_reader_looks_what_it_has_and_nothing_is_lost() {
+        let sent = bytes();
+        let mut sips = connection(&sent).await;
+        let mut got = vec![0; SIP_BYTES];
+        sips.read_exact(&mut got).await.unwrap();
+        assert!(!has_more_to_say(&mut sips).await, "there is more, and the reader is made to look at what it has");
+        sips.read_to_end(&mut got).await.unwrap();
+        assert!(got == sent);
+    }
+
+    #[actix_web::test]
+    async fn a_closed_tap_gives_nothing_and_wakes_its_reader_when_it_opens() {
+        let sent = bytes();
+        let mut sips = connection(&sent).await;
+        let tap = sips.tap();
+        tap.close();
+        assert!(!has_more_to_say(&mut sips).await);
+        let reading = actix_web::rt::spawn(async move {
+            let mut got = Vec::new();
+            sips.read_to_end(&mut got).await.map(|_| got)
+        });
+        actix_web::rt::task::yield_now().await;
+        assert!(!reading.is_finished());
+        tap.open();
+        assert!(reading.await.unwrap().unwrap() == sent);
+    }
+}
