@@ -28,7 +28,7 @@ use utoipa::{
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Millrace", description = "REST, realtime channels and background jobs over PostgreSQL and Redis. Every error is `application/problem+json` (RFC 9457); the list is in docs/PROBLEMS.md. Every request may carry `X-Request-Id` (kept if it is well-formed) and `traceparent`; HEAD works wherever GET does."),
-    paths(probes::get_health, probes::get_readiness, probes::get_metrics, system::get_system_info,
+    paths(probes::get_health, probes::get_readiness, probes::get_metrics, system::get_system_info, system::get_system_capacity,
         auth::register_user, auth::create_session, auth::refresh_session, auth::end_session, auth::get_me, auth::delete_me,
         auth::change_password, auth::forgot_password, auth::reset_password, auth::list_sessions, auth::revoke_session,
         api_keys::list_api_keys, api_keys::create_api_key, api_keys::revoke_api_key,

@@ -29,6 +29,7 @@ use shared::{
     config::Settings,
     ids::NodeId,
     limits::Limiter,
+    pg,
     telemetry::metrics::{self as names, APP_ACTIVE_CONNECTIONS},
 };
 use std::{
@@ -46,7 +47,8 @@ use tokio::net::TcpSocket;
 use tracing_actix_web::TracingLogger;
 
 /// Everything a process needs before it can listen.
-pub async fn open_state(settings: Settings) -> Result<AppState> {
+pub async fn open_state(mut settings: Settings) -> Result<AppState> {
+    pg::fit_pool(&mut settings).await;
     let bodies = BodyBudget::new(settings.bodies_max_bytes.0);
     let ctx = Context::open(settings)?;
     let sockets = Sockets::start(&ctx);

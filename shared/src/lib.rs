@@ -14,13 +14,14 @@
 //! - [`limits`]: rate limits. [`idempotency`]: replay of answers to repeated creations.
 //!
 //! - [`outbound`]: HTTP to addresses that callers chose.
-//! - [`nodes`]: which processes of the platform are alive.
+//! - [`nodes`]: which processes of the platform are alive. [`capacity`]: how large all of it should be, and why.
 //!
 //! `testing` gives tests a database and a key prefix of their own. Edges (HTTP, command line, apalis workers) live in the binaries and only call downwards into here.
 
 pub mod accounts;
 pub mod ai;
 pub mod caller;
+pub mod capacity;
 pub mod channels;
 pub mod clock;
 pub mod config;

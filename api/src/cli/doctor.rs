@@ -1,131 +1,153 @@
 //! `doctor`: looks at everything outside this binary that a good run depends on, and says what to do about it.
 
+mod postgres;
+mod redis;
+mod stopping;
+
 use nix::sys::resource::{Resource, getrlimit};
-use shared::{
-    Context,
-    config::Settings,
-    pg,
-    redis::{NodeFacts, Role, Topology},
+use serde::Serialize;
+use shared::{Context, config::Settings};
+use std::{
+    fmt::Write,
+    net::{SocketAddr, TcpListener},
+    process::ExitCode,
 };
-use std::{fmt::Write, net::TcpListener, process::ExitCode};
 
 /// What one look found.
-enum Finding {
-    Good(String),
+#[derive(Debug, Serialize)]
+struct Finding {
+    verdict: Verdict,
+    /// What was looked at: `port`, `files`, `postgres`, `pools`, `clock`, `migrations`, `redis`, `stopping`.
+    subject: &'static str,
+    words: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Good,
     /// Works, but not as well or as safely as it could.
-    Doubt(String),
-    Bad(String),
+    Doubt,
+    Bad,
 }
 
-pub(super) fn run(settings: Settings) -> ExitCode {
-    let findings = super::block_on(examine(settings));
-    let is_bad = findings.iter().any(|finding| matches!(finding, Finding::Bad(_)));
-    let mut text = String::new();
-    for finding in findings {
-        let (mark, words) = match finding {
-            Finding::Good(words) => ("ok  ", words),
-            Finding::Doubt(words) => ("warn", words),
-            Finding::Bad(words) => ("BAD ", words),
-        };
-        writeln!(text, "{mark}  {words}").expect("writing to a string cannot fail");
+impl Finding {
+    fn good(subject: &'static str, words: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Good, subject, words: words.into() }
     }
-    super::print(text);
-    if is_bad { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+
+    fn doubt(subject: &'static str, words: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Doubt, subject, words: words.into() }
+    }
+
+    fn bad(subject: &'static str, words: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Bad, subject, words: words.into() }
+    }
 }
 
-async fn examine(settings: Settings) -> Vec<Finding> {
-    let mut findings = vec![look_at_port(&settings), look_at_files(&settings)];
-    match Context::open(settings) {
-        Ok(ctx) => {
-            findings.extend(look_at_postgres(&ctx).await);
-            findings.extend(look_at_redis(&ctx).await);
+/// All findings, as JSON has them.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// False when any finding is bad; the exit code says the same.
+    ok: bool,
+    findings: Vec<Finding>,
+}
+
+pub(super) fn run(settings: Settings, is_json: bool, stop_timeout_s: Option<u64>) -> ExitCode {
+    let findings = super::block_on(examine(settings, stop_timeout_s));
+    let report = Report { ok: findings.iter().all(|finding| finding.verdict != Verdict::Bad), findings };
+    super::print(if is_json { serde_json::to_string_pretty(&report).expect("findings are text") + "\n" } else { report.text() });
+    if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+impl Report {
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for finding in &self.findings {
+            let mark = match finding.verdict {
+                Verdict::Good => "ok  ",
+                Verdict::Doubt => "warn",
+                Verdict::Bad => "BAD ",
+            };
+            writeln!(text, "{mark}  {}: {}", finding.subject, finding.words).expect("writing to a string cannot fail");
         }
-        Err(error) => findings.push(Finding::Bad(error.to_string())),
+        text
+    }
+}
+
+async fn examine(settings: Settings, stop_timeout_s: Option<u64>) -> Vec<Finding> {
+    let mut findings = look_at_ports(&settings);
+    findings.push(look_at_files(&settings));
+    findings.extend(stopping::look(&settings, stop_timeout_s));
+    // Of a server that is away one attempt tells enough.
+    match Context::open_spare(settings) {
+        Ok(ctx) => {
+            findings.extend(postgres::look(&ctx).await);
+            findings.extend(redis::look(&ctx).await);
+        }
+        Err(error) => findings.push(Finding::bad("settings", error.to_string())),
     }
     findings
 }
 
-fn look_at_port(settings: &Settings) -> Finding {
-    let (host, port) = (settings.api_host, settings.api_port);
-    match TcpListener::bind((host, port)) {
-        Ok(_) => Finding::Good(format!("port: {host}:{port} is free")),
-        Err(error) => Finding::Doubt(format!("port: {host}:{port} cannot be bound ({error}); fine if Millrace itself is running")),
-    }
+/// Those of the API, and the worker's own of this machine.
+fn look_at_ports(settings: &Settings) -> Vec<Finding> {
+    let api = SocketAddr::new(settings.api_host, settings.api_port);
+    let addresses =
+        [("API_PORT", Some(api)), ("METRICS_ADDR", settings.metrics_addr), ("WORKER_METRICS_ADDR", settings.worker_metrics_addr)];
+    let looked = addresses.into_iter().filter_map(|(setting, address)| Some((setting, address?)));
+    looked
+        .map(|(setting, address)| match TcpListener::bind(address) {
+            Ok(_) => Finding::good("port", format!("{address} is free ({setting})")),
+            Err(error) => {
+                Finding::doubt("port", format!("{address} cannot be bound ({setting}: {error}); fine if Millrace itself is running"))
+            }
+        })
+        .collect()
 }
 
 fn look_at_files(settings: &Settings) -> Finding {
-    let wanted = (settings.api_workers() * settings.api_concurrency_limit + 500) as u64;
+    let beside = settings.db_pool_max() as usize + settings.redis_max_connections + 500;
+    let wanted = (settings.api_workers() * settings.api_concurrency_limit + settings.ws_max_connections + beside) as u64;
     match getrlimit(Resource::RLIMIT_NOFILE) {
-        Ok((soft, _)) if soft >= wanted => Finding::Good(format!("files: the limit of {soft} open files is enough")),
-        Ok((soft, _)) => {
-            Finding::Doubt(format!("files: the limit is {soft}; {wanted} would be needed at full load: raise LimitNOFILE or `ulimit -n`"))
-        }
-        Err(error) => Finding::Doubt(format!("files: the limit cannot be read ({error})")),
+        Ok((soft, _)) if soft >= wanted => Finding::good("files", format!("the limit of {soft} open files is enough")),
+        Ok((soft, hard)) => Finding::doubt(
+            "files",
+            format!(
+                "the limit is {soft} (at most {hard}); WS_MAX_CONNECTIONS, API_CONCURRENCY_LIMIT and the pools together may need {wanted}: \
+                 raise LimitNOFILE or `ulimit -n`, or lower them"
+            ),
+        ),
+        Err(error) => Finding::doubt("files", format!("the limit cannot be read ({error})")),
     }
 }
 
-async fn look_at_postgres(ctx: &Context) -> Vec<Finding> {
-    let facts = match pg::server_facts(&ctx.pg).await {
-        Ok(facts) => facts,
-        Err(error) => return vec![Finding::Bad(format!("postgres: {error}"))],
-    };
-    let pool_max = i64::from(ctx.settings().db_pool_max());
-    let mut findings = vec![Finding::Good(format!("postgres: version {}.{}", facts.version / 10_000, facts.version % 10_000))];
-    if facts.version < 140_000 {
-        findings.push(Finding::Bad("postgres: version 14 or later is needed".to_owned()));
+/// Clocks that differ more make leases, tokens and time limits end at other times than they say.
+const CLOCK_TOLERANCE_S: f64 = 1.0;
+
+fn look_at_clock(server: &str, ahead_s: f64) -> Finding {
+    if ahead_s.abs() <= CLOCK_TOLERANCE_S {
+        return Finding::good("clock", format!("{server}'s is within a second of ours"));
     }
-    // Two API processes and a worker are the usual smallest set.
-    if pool_max * 3 > i64::from(facts.max_connections) - 20 {
-        findings.push(Finding::Doubt(format!(
-            "postgres: three processes of DB_POOL_MAX={pool_max} do not fit max_connections={}",
-            facts.max_connections
-        )));
-    }
-    if facts.synchronous_commit == "off" {
-        findings
-            .push(Finding::Bad("postgres: synchronous_commit is off, so accepted jobs can be lost in a crash of the server".to_owned()));
-    }
-    if facts.clock_ahead_s.abs() > 1.0 {
-        findings.push(Finding::Doubt(format!("clock: PostgreSQL's is {:.1} s ahead of ours", facts.clock_ahead_s)));
-    }
-    findings.push(match pg::pending_migrations(&ctx.pg).await {
-        Ok(0) => Finding::Good("migrations: all applied".to_owned()),
-        Ok(n_pending) => Finding::Bad(format!("migrations: {n_pending} pending; run `millrace-api migrate`")),
-        Err(error) => Finding::Bad(format!("migrations: {error}")),
-    });
-    findings
+    let (distance_s, side) = (ahead_s.abs(), if ahead_s > 0.0 { "ahead of" } else { "behind" });
+    Finding::doubt("clock", format!("{server}'s is {distance_s:.1} s {side} ours: let NTP set both"))
 }
 
-async fn look_at_redis(ctx: &Context) -> Vec<Finding> {
-    let facts = match ctx.redis.facts().await {
-        Ok(facts) => facts,
-        Err(error) => return vec![Finding::Bad(format!("redis: {error}"))],
-    };
-    let is_development = ctx.settings().profile.is_development();
-    let mut findings = vec![Finding::Good(format!("redis: {}", ctx.redis.seen().unwrap_or_else(|| facts.topology.to_string())))];
-    findings.extend(facts.nodes.iter().map(|node| look_at_redis_node(node, is_development)));
-    if facts.nodes.len() == 1 && facts.topology != Topology::Server {
-        findings.push(Finding::Doubt("redis: there is no replica, and so nothing to fail over to".to_owned()));
-    }
-    if facts.topology == Topology::Server
-        && facts.nodes.iter().any(|node| matches!(&node.answer, Ok(answer) if answer.role == Role::Replica))
-    {
-        findings.push(Finding::Bad("redis: REDIS_URL names a replica, which takes no writes".to_owned()));
-    }
-    findings
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn look_at_redis_node(node: &NodeFacts, is_development: bool) -> Finding {
-    let place = if node.address.is_empty() { "redis".to_owned() } else { format!("redis {}", node.address) };
-    match &node.answer {
-        Ok(answer) if answer.maxmemory_policy == "noeviction" => {
-            Finding::Good(format!("{place}: {}, version {}, noeviction", answer.role, answer.version))
-        }
-        Ok(answer) if is_development => Finding::Doubt(format!("{place}: maxmemory-policy is {}; set noeviction", answer.maxmemory_policy)),
-        Ok(answer) => Finding::Bad(format!(
-            "{place}: maxmemory-policy is {}; anything but noeviction drops work when memory runs out",
-            answer.maxmemory_policy
-        )),
-        Err(error) => Finding::Doubt(format!("{place}: {error}")),
+    #[test]
+    fn clocks_may_differ_by_a_second_either_way() {
+        assert_eq!([0.9, -0.9].map(|ahead_s| look_at_clock("Redis", ahead_s).verdict), [Verdict::Good; 2]);
+        assert_eq!(look_at_clock("Redis", -1.1).words, "Redis's is 1.1 s behind ours: let NTP set both");
+    }
+
+    #[test]
+    fn a_report_is_as_good_as_its_worst_finding_and_says_so_either_way() {
+        let report = Report { ok: false, findings: vec![Finding::good("port", "free"), Finding::bad("redis", "away")] };
+        assert_eq!(report.text(), "ok    port: free\nBAD   redis: away\n");
+        let json = serde_json::to_value(&report).expect("findings are text");
+        assert_eq!(json["findings"][1], serde_json::json!({"verdict": "bad", "subject": "redis", "words": "away"}));
     }
 }

@@ -1,6 +1,7 @@
 //! The command line of `millrace-api`.
 
 mod admin;
+mod capacity;
 mod check_config;
 mod doctor;
 mod healthcheck;
@@ -43,8 +44,24 @@ enum Command {
     },
     /// Check the configuration and say what is in force, without secrets.
     CheckConfig,
-    /// Look at the servers and limits that a good run depends on.
-    Doctor,
+    /// Look at the servers and limits that a good run depends on; exit code 1 when something is bad.
+    Doctor {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        /// Seconds that the service manager waits before it kills, where no systemd unit tells: stop_grace_period, terminationGracePeriodSeconds.
+        #[arg(long, value_name = "SECONDS")]
+        stop_timeout: Option<u64>,
+    },
+    /// Say what to set for this machine, and why: threads, pools, memory, job slots, nodes.
+    Capacity {
+        /// For so many concurrent users; without it for what goes on now.
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..=shared::capacity::USERS_MAX))]
+        users: Option<u64>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Apply the migrations that the database has not seen.
     Migrate,
     /// Manage administrators.
@@ -83,7 +100,8 @@ impl Cli {
                 with_settings(&flags, serve::run)
             }
             Command::CheckConfig => check_config(),
-            Command::Doctor => with_settings(&[], |settings, _| doctor::run(settings)),
+            Command::Doctor { json, stop_timeout } => with_settings(&[], |settings, _| doctor::run(settings, json, stop_timeout)),
+            Command::Capacity { users, json } => with_settings(&[], |settings, _| capacity::run(settings, users, json)),
             Command::Migrate => with_settings(&[], |settings, _| migrate::run(&settings)),
             Command::Admin(command) => with_settings(&[], |settings, _| admin::run(&command, settings)),
             Command::Token(command) => token::run(command),

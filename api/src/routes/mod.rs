@@ -166,6 +166,7 @@ pub fn versioned() -> Vec<Entry> {
         POST "/workers/{id}/resume" Write Scoped(Scope::Workers) => workers::resume_worker;
         POST "/workers/{id}/stop" Write Scoped(Scope::Workers) => workers::stop_worker;
         GET "/system/info" Read SignedIn => system::get_system_info;
+        GET "/system/capacity" Read Scoped(Scope::Workers) => system::get_system_capacity;
         POST "/system/send" Write Scoped(Scope::Admin) => system::send_system_message;
     }
     .into()

@@ -1,16 +1,18 @@
-//! What runs here: version, this process, and the nodes that share its stores; and a word to everybody.
+//! What runs here: version, this process, and the nodes that share its stores; how large it should be; and a word to everybody.
 
 use super::channels::publications::Published;
 use crate::{
     error::ApiResult,
-    extract::{self, Body, CallerOf, Meta},
+    extract::{self, Body, CallerOf, Meta, Query},
     state::AppState,
 };
 use actix_web::{HttpResponse, web::Data};
 use serde::Serialize;
 use shared::{
+    capacity::{self, Capacity, CapacityQuery, OfProcess},
     channels::administration::{self, SystemMessage},
     nodes::{self, Node},
+    telemetry::metrics::{APP_ACTIVE_CONNECTIONS, HTTP_IN_FLIGHT},
 };
 use time::OffsetDateTime;
 use utoipa::ToSchema;
@@ -65,6 +67,26 @@ pub async fn get_system_info(state: Data<AppState>, CallerOf(caller): CallerOf) 
         },
         profile: settings.profile.as_str(),
     }))
+}
+
+/// Says what to set for this machine and load, and why: threads, processes, nodes, pools, sockets, memory, job slots, and when to add.
+#[utoipa::path(get, path = "/api/v1/system/capacity", tag = "system", operation_id = "get_system_capacity", params(CapacityQuery),
+    security(("bearer" = []), ("api_key" = [])),
+    responses((status = 200, description = "What there is, and what it should be", body = Capacity)))]
+pub async fn get_system_capacity(state: Data<AppState>, Query(query): Query<CapacityQuery>) -> ApiResult {
+    let users = query.checked()?;
+    Ok(HttpResponse::Ok().json(capacity::look(&state.ctx, Some(of_process(&state)), users).await))
+}
+
+/// Connections are counted where they are opened and closed, thread by thread: the metrics have their sum.
+fn of_process(state: &AppState) -> OfProcess {
+    let metrics = state.metrics.render();
+    let sum = |name: &str| {
+        let values = metrics.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('{')?.rsplit_once(' ')?.1.parse::<f64>().ok());
+        values.reduce(|sum, value| sum + value).map(|sum| sum.max(0.0) as u64)
+    };
+    let sockets = state.sockets.n_open() as u64;
+    OfProcess { connections: sum(APP_ACTIVE_CONNECTIONS).unwrap_or(sockets), sockets, requests_in_flight: sum(HTTP_IN_FLIGHT) }
 }
 
 /// Publishes on the channel `system`, which every user may subscribe to. The same is at `/system/send`.

@@ -6,6 +6,7 @@ mod access;
 mod api_keys;
 mod auth;
 mod batches;
+mod capacity;
 mod channels;
 mod edge;
 mod endpoints;

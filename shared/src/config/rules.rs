@@ -2,6 +2,7 @@
 
 use super::{Auto, JwtAlgorithm, Problems, Settings};
 use crate::{
+    capacity::pools,
     jobs::names::{NAME_RULE, is_name},
     mail,
     outbound::guard::check_base,
@@ -179,11 +180,20 @@ impl Settings {
     }
 
     pub fn db_pool_min(&self) -> u32 {
-        self.db_pool_min.unwrap_or_else(|| 2 * self.workers_u32()).min(1_000)
+        let of_rule = || pools::least(self.workers_u32()).min(self.db_pool_max());
+        self.db_pool_min.unwrap_or_else(of_rule).min(1_000)
     }
 
     pub fn db_pool_max(&self) -> u32 {
-        self.db_pool_max.unwrap_or_else(|| 10 * self.workers_u32()).clamp(1, 1_000)
+        self.db_pool_max.unwrap_or_else(|| pools::most(self.profile, self.workers_u32())).clamp(1, 1_000)
+    }
+
+    /// Keeps a `DB_POOL_MAX` of `auto` within this process's share of a server that takes so many connections.
+    pub fn fit_pool(&mut self, server_max_connections: u32) {
+        if self.db_pool_max == Auto::Auto {
+            let share = pools::share(server_max_connections, self.db_processes);
+            self.db_pool_max = Auto::Set(self.db_pool_max().min(share));
+        }
     }
 
     fn workers_u32(&self) -> u32 {

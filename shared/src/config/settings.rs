@@ -94,8 +94,10 @@ settings! {
     DATABASE_DIRECT_URL database_direct_url: Option<SecretString> = "";
     /// Connections kept open per process; auto = 2 × workers.
     DB_POOL_MIN db_pool_min: Auto<u32> = "auto";
-    /// Most connections per process; auto = 10 × workers.
+    /// Most connections per process; auto = 10 × workers, 20 × in the profile maximum, and at most the process's share of the server's.
     DB_POOL_MAX db_pool_max: Auto<u32> = "auto";
+    /// Processes that share the server's max_connections, of which 20 are left to others: APIs and workers, on all machines.
+    DB_PROCESSES db_processes: u32 = "3" in 1..=10_000;
     /// Milliseconds a caller waits for a pooled connection.
     DB_ACQUIRE_TIMEOUT_MS db_acquire_timeout_ms: u64 = "1000" in 10..=60_000;
     /// Milliseconds one statement may take.

@@ -1,6 +1,7 @@
 //! Layers, ranges, masking, and that all problems are told at once.
 
-use super::{Layers, Profile, Settings};
+use super::{Layers, LogFormat, Profile, Settings};
+use crate::capacity::tiers;
 
 fn load(variables: &[(&str, &str)]) -> Result<Settings, super::Problems> {
     let servers = [("DATABASE_URL", "postgres://u@h/d"), ("REDIS_URL", "redis://h")];
@@ -14,6 +15,45 @@ fn every_profile_loads() {
         let settings = load(&[("APP_PROFILE", profile.as_str())]).expect("a profile's own values pass the checks");
         assert_eq!(settings.profile, *profile);
     }
+}
+
+/// One row of the table that operators size by.
+#[rstest::rstest]
+#[case::development("development", (Some(2), 1_000, 1_024, 65), ("debug", LogFormat::Pretty), (4, 1), 50)]
+#[case::staging("staging", (Some(4), 1_000, 2_048, 65), ("info", LogFormat::Json), (4, 1), 50)]
+#[case::production("production", (Some(6), 1_000, 2_048, 65), ("info", LogFormat::Json), (8, 1), 50)]
+#[case::high_traffic("high-traffic", (Some(8), 2_000, 4_096, 65), ("warn", LogFormat::Json), (12, 2), 50)]
+#[case::maximum("maximum", (Some(12), 2_000, 8_192, 5), ("warn", LogFormat::Json), (12, 2), 600)]
+fn profiles_have_the_values_of_the_table(
+    #[case] name: &str,
+    #[case] (workers, concurrency, backlog, keep_alive_s): (Option<usize>, usize, u32, u64),
+    #[case] (log_level, log_format): (&str, LogFormat),
+    #[case] (job_slots, replicas): (usize, u32),
+    #[case] redis_connections: usize,
+) {
+    let settings = load(&[("APP_PROFILE", name)]).unwrap();
+    assert_eq!(Some(settings.api_workers()), workers);
+    assert_eq!((settings.api_concurrency_limit, settings.api_backlog, settings.api_keep_alive_s), (concurrency, backlog, keep_alive_s));
+    assert_eq!((settings.log_level.split(',').next(), settings.log_format), (Some(log_level), log_format));
+    assert_eq!((settings.worker_concurrency, tiers::workers_of(settings.profile)), (job_slots, replicas));
+    assert_eq!(settings.redis_max_connections, redis_connections);
+    let workers = u32::try_from(settings.api_workers()).unwrap();
+    let per_worker = if name == "maximum" { 20 } else { 10 };
+    assert_eq!((settings.db_pool_min(), settings.db_pool_max()), (2 * workers, per_worker * workers));
+    assert!(settings.shutdown_timeout_s > settings.drain_delay_s + settings.ws_drain_s);
+}
+
+#[test]
+fn a_pool_that_is_left_to_us_is_no_larger_than_the_servers_share() {
+    let fitted = |variables: &[(&str, &str)], max_connections| {
+        let mut settings = load(variables).unwrap();
+        settings.fit_pool(max_connections);
+        (settings.db_pool_min(), settings.db_pool_max())
+    };
+    let maximum = ("APP_PROFILE", "maximum");
+    assert_eq!([fitted(&[maximum], 1_000), fitted(&[maximum, ("DB_PROCESSES", "2")], 500)], [(24, 240), (24, 240)]);
+    assert_eq!([fitted(&[maximum], 200), fitted(&[maximum], 50)], [(24, 60), (10, 10)]);
+    assert_eq!(fitted(&[maximum, ("DB_POOL_MAX", "300")], 100), (24, 300), "what somebody chose stays");
 }
 
 #[test]

@@ -24,6 +24,7 @@ use crate::{
     },
     page::{Page, PageRequest},
 };
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
 use sqlx::PgConnection;
 use std::{sync::Arc, time::Duration};
@@ -52,6 +53,24 @@ pub async fn is_visible(ctx: &Context, caller: &Caller, name: &QueueName) -> Res
         Err(error) if error.code == Code::NotFound => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// What waits and runs over all queues, as Redis counts it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Backlog {
+    pub queued: u64,
+    pub running: u64,
+}
+
+/// For the platform's own use.
+pub async fn backlog(ctx: &Context) -> Result<Backlog> {
+    let rows = engine::upkeep::queues(ctx).await?;
+    let depths = stream::iter(&rows).map(|row| engine::depths(ctx, &row.name)).buffered(stats::ASKED_AT_ONCE);
+    depths
+        .try_fold(Backlog::default(), async |sum, depths| {
+            Ok(Backlog { queued: sum.queued + depths.queued, running: sum.running + depths.running })
+        })
+        .await
 }
 
 /// A queue as it is now, whoever asks.

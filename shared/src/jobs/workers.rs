@@ -237,6 +237,20 @@ pub async fn get(ctx: &Context, caller: &Caller, id: WorkerId) -> Result<WorkerD
     read(ctx, &[id.0]).await?.pop().ok_or_else(|| Error::not_found("worker"))
 }
 
+/// Workers of our own that are there, and the jobs that they run at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Instances {
+    pub processes: usize,
+    pub slots: usize,
+}
+
+pub async fn instances(ctx: &Context) -> Result<Instances> {
+    let is_there = |worker: &&Worker| worker.kind == WorkerKind::Process && worker.state != WorkerState::Lost;
+    let workers = alive(ctx).await?;
+    let slots = workers.iter().filter(is_there).map(|worker| worker.concurrency);
+    Ok(Instances { processes: slots.clone().count(), slots: slots.sum() })
+}
+
 /// The workers that were heard of lately, for the platform's own use.
 pub(super) async fn alive(ctx: &Context) -> Result<Vec<Worker>> {
     let ids = heard_of(ctx).await?;

@@ -2,7 +2,11 @@
 
 mod store;
 
-use crate::{Code, Error, Result, config::Settings, telemetry::metrics::DB_POOL_SIZE};
+use crate::{
+    Code, Error, Result,
+    config::{Auto, Settings},
+    telemetry::metrics::DB_POOL_SIZE,
+};
 use secrecy::ExposeSecret;
 use sqlx::{
     Connection, PgConnection, PgPool,
@@ -119,6 +123,25 @@ pub async fn server_facts(pg: &PgPool) -> Result<ServerFacts> {
     let now_s = time::OffsetDateTime::now_utc().unix_timestamp_nanos() as f64 / 1e9;
     let clock_ahead_s = store::clock_ahead_s(pg, now_s).await?;
     Ok(ServerFacts { version, max_connections, synchronous_commit, clock_ahead_s })
+}
+
+/// `(max_connections, connections of clients now)` of the server.
+pub async fn connections(pg: &PgPool) -> Result<(i32, i64)> {
+    store::connections(pg).await
+}
+
+/// Keeps a pool whose size is left to us within this process's share of the server. A server that is away leaves the size as it is.
+pub async fn fit_pool(settings: &mut Settings) {
+    if settings.db_pool_max != Auto::Auto {
+        return;
+    }
+    let patience = Duration::from_millis(settings.db_acquire_timeout_ms);
+    let Ok(pool) = open_spare_pool(settings, 1) else { return };
+    let asked = tokio::time::timeout(patience, store::connections(&pool)).await;
+    if let Ok(Ok((max_connections, _))) = asked {
+        settings.fit_pool(u32::try_from(max_connections).unwrap_or(u32::MAX));
+    }
+    pool.close().await;
 }
 
 /// Sets the pool's gauges.

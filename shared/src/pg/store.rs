@@ -26,6 +26,17 @@ pub(super) async fn server_facts(pg: &PgPool) -> Result<(i32, i32, String)> {
     Ok((row.version, row.max_connections, row.synchronous_commit))
 }
 
+/// `(max_connections, connections of clients now)`.
+pub(super) async fn connections(pg: &PgPool) -> Result<(i32, i64)> {
+    let row = query!(
+        r#"SELECT current_setting('max_connections')::int AS "max_connections!",
+                  (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS "connections!""#
+    )
+    .fetch_one(pg)
+    .await?;
+    Ok((row.max_connections, row.connections))
+}
+
 /// Seconds by which the server's clock is ahead of ours (`now_s`, seconds since 1970).
 pub(super) async fn clock_ahead_s(pg: &PgPool, now_s: f64) -> Result<f64> {
     Ok(query_scalar!(r#"SELECT (extract(epoch FROM clock_timestamp())::float8 - $1) AS "ahead!""#, now_s).fetch_one(pg).await?)

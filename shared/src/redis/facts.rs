@@ -1,10 +1,11 @@
 //! What stands behind `REDIS_URL`, for readiness and `doctor`: which servers, in which roles, and whether one might drop jobs.
 
 use super::{Redis, Servers, address::Node, follow::Followed, no_answer_within, view::View};
-use crate::{Error, Result};
+use crate::{Error, Result, capacity::RedisRoom};
 use futures_util::future::join_all;
 use redis::{Client, InfoDict};
 use std::{fmt, time::Duration};
+use time::OffsetDateTime;
 
 /// The servers behind the setting, replicas included: each may be the master tomorrow.
 #[derive(Debug)]
@@ -34,6 +35,9 @@ pub struct NodeAnswer {
     pub version: String,
     /// Anything but `noeviction` may drop jobs when memory runs out.
     pub maxmemory_policy: String,
+    pub room: RedisRoom,
+    /// Seconds by which the server's clock is ahead of ours, the time of the answer included; `None` before version 7.
+    pub clock_ahead_s: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,7 +148,25 @@ async fn ask(client: &Client, patience: Duration) -> redis::RedisResult<(NodeAns
     let info: InfoDict = redis::cmd("INFO").arg("everything").query_async(&mut connection).await?;
     let text = |name| info.get::<String>(name).unwrap_or_else(|| "unknown".to_owned());
     let role = if text("role") == "master" { Role::Master } else { Role::Replica };
-    Ok((NodeAnswer { role, version: text("redis_version"), maxmemory_policy: text("maxmemory_policy") }, info))
+    let (version, maxmemory_policy) = (text("redis_version"), text("maxmemory_policy"));
+    Ok((NodeAnswer { role, version, maxmemory_policy, room: room(&info), clock_ahead_s: clock_ahead_s(&info) }, info))
+}
+
+fn room(info: &InfoDict) -> RedisRoom {
+    let clients = |name| info.get::<u32>(name).unwrap_or_default();
+    let bytes = |name| info.get::<u64>(name).unwrap_or_default();
+    RedisRoom {
+        maxmemory_bytes: bytes("maxmemory"),
+        used_memory_bytes: bytes("used_memory"),
+        maxclients: clients("maxclients"),
+        clients: clients("connected_clients"),
+    }
+}
+
+fn clock_ahead_s(info: &InfoDict) -> Option<f64> {
+    let theirs_us = info.get::<i64>("server_time_usec")? as f64;
+    let ours_us = OffsetDateTime::now_utc().unix_timestamp_nanos() as f64 / 1e3;
+    Some((theirs_us - ours_us) / 1e6)
 }
 
 /// `slave0:ip=127.0.0.1,port=7001,state=online,…`

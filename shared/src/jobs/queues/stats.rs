@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 /// Rows counted at most for one figure; of a deeper queue the figures are Redis', and that of dead jobs is this.
 const COUNT_MAX: i64 = 10_000;
 /// Queues of one page that Redis is asked for at the same time: their questions share its connection.
-const ASKED_AT_ONCE: usize = 16;
+pub(super) const ASKED_AT_ONCE: usize = 16;
 
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Queue {
