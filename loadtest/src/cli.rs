@@ -27,6 +27,9 @@ enum Command {
     #[command(visible_alias = "queue")]
     Jobs(Box<JobsArgs>),
     Ws(Box<WsArgs>),
+    /// Holds connections for `http`, which starts it
+    #[command(name = http::SHARE_COMMAND, hide = true)]
+    HttpShare,
     /// Holds sockets for `ws`, which starts it
     #[command(name = ws::CLIENT_COMMAND, hide = true)]
     WsClient,
@@ -38,6 +41,7 @@ impl Cli {
         match &self.command {
             Command::Files(args) => files::run(args, output).map(drop),
             Command::Http(args) => http::run(args, output).map(drop),
+            Command::HttpShare => http::run_share(),
             Command::Ingest(args) => ingest::run(args, output).map(drop),
             Command::Jobs(args) => jobs::run(args, output).map(drop),
             Command::Ws(args) => ws::run(args, output).map(drop),

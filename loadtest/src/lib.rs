@@ -4,7 +4,7 @@
 //! In reading order: `cli` is the command line · `http` measures requests, `jobs` the queue, `ingest` points, `files` uploads, `ws` sockets · `generator` makes the
 //! load · `client` speaks HTTP/1.1 · `control` and `session` set up over the API · `address` says
 //! where load may go · `process`, `process_tree`, `machine` and `progress` tell of server,
-//! machine and run · `columns` lays tables out · `output` and `error` are how a command speaks and fails.
+//! machine and run, `provenance` heads every report · `columns` lays tables out · `output` and `error` are how a command speaks and fails.
 //!
 //! A further kind of load is a folder beside `http` and a subcommand in `cli`; it brings its own
 //! `run`, and uses `generator` where it sends HTTP.
@@ -25,6 +25,7 @@ mod output;
 mod process;
 mod process_tree;
 mod progress;
+mod provenance;
 mod session;
 pub mod ws;
 
@@ -35,4 +36,5 @@ pub use machine::Machine;
 pub use output::Output;
 pub use process::Usage;
 pub use process_tree::TreeUsage;
+pub use provenance::Provenance;
 pub use session::Account;

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use time::OffsetDateTime;
 
 use crate::address::Ownership;
 use crate::client::{BodyRule, Method, Request};
@@ -15,10 +14,11 @@ use crate::columns::{aligned, dash, grouped, short_ms};
 use crate::control::Control;
 use crate::error::Error;
 use crate::generator::{self, Budget, Harvest, Pace, Plan, Progress, SourceAddresses};
-use crate::http::{Figures, Usages, masked};
-use crate::machine::{self, Machine};
+use crate::http::{Figures, Usages};
+use crate::machine;
 use crate::output::Output;
 use crate::process::Watch;
+use crate::provenance::Provenance;
 use crate::session::{Identity, Need};
 
 pub use self::args::FilesArgs;
@@ -36,13 +36,8 @@ const BOUNDARY: &str = "millrace-loadtest-8f1c3a";
 /// All steps, as they are written to JSON.
 #[derive(Debug, Clone, Serialize)]
 pub struct FilesReport {
-    pub tool: &'static str,
-    pub version: &'static str,
-    /// The command line, secrets masked.
-    pub command: Vec<String>,
-    #[serde(with = "time::serde::rfc3339")]
-    pub date: OffsetDateTime,
-    pub machine: Machine,
+    #[serde(flatten)]
+    pub provenance: Provenance,
     pub size_mib: u32,
     pub steps: Vec<FilesStep>,
 }
@@ -78,15 +73,7 @@ pub fn run(args: &FilesArgs, output: &mut Output<'_>) -> Result<FilesReport, Err
         output.note(&format!("{connections} at once: {:.0} MiB/s", step.mib_per_s))?;
         steps.push(step);
     }
-    let report = FilesReport {
-        tool: "millrace-loadtest",
-        version: env!("CARGO_PKG_VERSION"),
-        command: masked(std::env::args()),
-        date: OffsetDateTime::now_utc(),
-        machine: Machine::read(),
-        size_mib: args.size,
-        steps,
-    };
+    let report = FilesReport { provenance: Provenance::here(), size_mib: args.size, steps };
     write(args, &report, output)?;
     match report.steps.iter().map(|step| step.requests.errors.total).sum::<u64>() {
         0 => Ok(report),
@@ -99,7 +86,7 @@ fn write(args: &FilesArgs, report: &FilesReport, output: &mut Output<'_>) -> Res
         let json = serde_json::to_string_pretty(report).map_err(Error::failed)?;
         std::fs::write(path, json + "\n").map_err(|error| Error::failed(format!("cannot write {}: {error}", path.display())))?;
     }
-    output.result(&format!("{} {} · {}", report.tool, report.version, report.machine.summary()))?;
+    output.result(&report.provenance.summary())?;
     output.result("")?;
     let headings = ["at once", "uploads", "s", "MiB/s", "errors", "p50 ms", "p99", "max", "server's peak MiB"];
     let mut cells = vec![headings.map(str::to_owned).to_vec()];

@@ -3,9 +3,10 @@
 //!
 //! `plan` says what to send and how fast · `threads` runs one plan, a `worker` on each · `connection` is the loop of
 //! one connection · `pace` decides when it sends next · `timer` wakes the open loop on time ·
-//! `recorder` counts and measures.
+//! `recorder` counts and measures, `counts` takes a histogram to another process.
 
 mod connection;
+mod counts;
 mod pace;
 mod plan;
 mod recorder;
@@ -13,6 +14,7 @@ mod threads;
 mod timer;
 mod worker;
 
-pub(crate) use plan::{Budget, Harvest, Pace, Plan, SourceAddresses};
-pub(crate) use recorder::new_histogram;
-pub(crate) use threads::{Load, Progress, run};
+pub(crate) use counts::Counts;
+pub(crate) use plan::{Budget, Harvest, Pace, Plan, SourceAddresses, Window};
+pub(crate) use recorder::{Recorder, new_histogram};
+pub(crate) use threads::{Load, Progress, connect, run};

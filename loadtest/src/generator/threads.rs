@@ -68,26 +68,47 @@ struct Crew {
 
 /// Runs `plan` on threads of its own, telling `observe` how far it is from the calling one.
 pub(crate) fn run(plan: &Arc<Plan>, observe: &mut dyn FnMut(Progress)) -> Result<Load, LoadError> {
+    connect(plan)?.launch(Instant::now() + LAUNCH_DELAY, observe)
+}
+
+/// All connections of a plan, made and idle.
+pub(crate) struct Standing {
+    crew: Crew,
+    warmup: Duration,
+    duration: Duration,
+    pub(crate) connect_time: Duration,
+    /// Connections that could not be made.
+    pub(crate) unconnected: u32,
+}
+
+/// Makes the connections of `plan`, and sends nothing yet.
+pub(crate) fn connect(plan: &Arc<Plan>) -> Result<Standing, LoadError> {
     let begun = Instant::now();
     let crew = start_crew(plan)?;
     let unconnected = wait_until_connected(plan, &crew.connected)?;
-    let connect_time = begun.elapsed();
-    let launch = Instant::now() + LAUNCH_DELAY;
-    let start = launch + plan.warmup;
-    let end = start + plan.duration;
-    let window = Window { launch, start, end };
-    for launcher in crew.launches {
-        launcher.send(window).map_err(|_| LoadError::ThreadLost)?;
+    Ok(Standing { crew, warmup: plan.warmup, duration: plan.duration, connect_time: begun.elapsed(), unconnected })
+}
+
+impl Standing {
+    /// Sends from `launch` on, until the plan is done.
+    pub(crate) fn launch(self, launch: Instant, observe: &mut dyn FnMut(Progress)) -> Result<Load, LoadError> {
+        let crew = self.crew;
+        let start = launch + self.warmup;
+        let window = Window { launch, start, end: start + self.duration };
+        for launcher in crew.launches {
+            launcher.send(window).map_err(|_| LoadError::ThreadLost)?;
+        }
+        observe(Progress::WarmingUp);
+        watch(&crew.running, &crew.answered, window, observe);
+        let mut load =
+            Load { recorder: Recorder::new(window), offered: None, connect_time: self.connect_time, unconnected: self.unconnected };
+        for thread in crew.threads {
+            let recorded = thread.join().map_err(|_| LoadError::ThreadLost)??;
+            load.recorder.absorb(recorded.recorder);
+            load.offered = recorded.offered.map(|n_more| load.offered.unwrap_or(0) + n_more);
+        }
+        Ok(load)
     }
-    observe(Progress::WarmingUp);
-    watch(&crew.running, &crew.answered, window, observe);
-    let mut load = Load { recorder: Recorder::new(window), offered: None, connect_time, unconnected };
-    for thread in crew.threads {
-        let recorded = thread.join().map_err(|_| LoadError::ThreadLost)??;
-        load.recorder.absorb(recorded.recorder);
-        load.offered = recorded.offered.map(|n_more| load.offered.unwrap_or(0) + n_more);
-    }
-    Ok(load)
 }
 
 fn start_crew(plan: &Arc<Plan>) -> Result<Crew, LoadError> {

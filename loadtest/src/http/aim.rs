@@ -12,6 +12,9 @@ use crate::control::Control;
 use crate::error::Error;
 use crate::session::{Identity, Need};
 
+/// What a page of queues asks for. There always is a queue `default`.
+const QUEUE_PATHS: [&str; 4] =
+    ["/api/v1/queues?limit=20", "/api/v1/queues/default", "/api/v1/queues/default/dead?limit=20", "/api/v1/workers?limit=20"];
 const JOBS_PATH: &str = "/api/v1/jobs";
 /// Longest wait for the jobs of job-get to end.
 const JOBS_END_WITHIN: Duration = Duration::from_secs(60);
@@ -35,10 +38,10 @@ impl Aim {
             label: String::new(),
             peer,
             body_rule: BodyRule::Expected,
-            authority: args.url.authority(),
+            authority: first(args)?.authority(),
             requests: Vec::new(),
             identity: identity(args)?,
-            control: Control::new(peer, &args.url.authority())?,
+            control: Control::new(peer, &first(args)?.authority())?,
         };
         match &args.path {
             Some(path) => aim.take_custom_request(args, path),
@@ -102,6 +105,7 @@ impl Aim {
             Target::JobsList => vec![Request::get(JOBS_PATH)],
             Target::JobSubmit => vec![Request::post_json(JOBS_PATH, &echo_job(0))],
             Target::JobGet => self.submit_jobs(n_jobs, setting_up)?,
+            Target::Queues => QUEUE_PATHS.map(Request::get).to_vec(),
         };
         Ok(())
     }
@@ -151,9 +155,14 @@ pub(crate) fn echo_job(number: u32) -> serde_json::Value {
     json!({"kind": "debug.echo", "payload": {"message": "load test", "number": number}})
 }
 
+/// The process that is asked while setting up.
+fn first(args: &HttpArgs) -> Result<&HttpUrl, Error> {
+    args.url.first().ok_or_else(|| Error::usage("--url names no server"))
+}
+
 fn identity(args: &HttpArgs) -> Result<Identity, Error> {
     args.account.identity(match (&args.path, args.target) {
         (Some(_), _) | (None, Target::Healthz) => Need::Nobody,
-        (None, Target::JobGet | Target::JobSubmit | Target::JobsList | Target::Me) => Need::Somebody,
+        (None, Target::JobGet | Target::JobSubmit | Target::JobsList | Target::Me | Target::Queues) => Need::Somebody,
     })
 }

@@ -19,9 +19,9 @@ const MAX_DURATION: Duration = Duration::from_secs(600);
 /// counts from the time a request was due, so a stall of the server is seen in full.
 #[derive(Debug, Clone, Args)]
 pub struct HttpArgs {
-    /// The platform
-    #[arg(long, default_value = "http://127.0.0.1:8000")]
-    pub url: HttpUrl,
+    /// The platform's API processes; connections are dealt out over them, and the first is asked while setting up
+    #[arg(long, value_delimiter = ',', default_value = "http://127.0.0.1:8000")]
+    pub url: Vec<HttpUrl>,
 
     /// What to ask for
     #[arg(long, value_enum, default_value_t = Target::Healthz)]
@@ -42,11 +42,11 @@ pub struct HttpArgs {
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub jobs: u32,
 
-    /// Keep-alive connections, up to 20,000
-    #[arg(long, short = 'c', default_value_t = 100, value_parser = connections_parser())]
+    /// Keep-alive connections, up to 100,000; beyond what one process may open they are held by several
+    #[arg(long, short = 'c', default_value_t = 100, value_parser = ladder_parser())]
     pub connections: u32,
     /// Several numbers of connections, one row each, as in 100,1000,5000
-    #[arg(long, value_delimiter = ',', conflicts_with = "connections", value_parser = connections_parser())]
+    #[arg(long, value_delimiter = ',', conflicts_with = "connections", value_parser = ladder_parser())]
     pub ladder: Vec<u32>,
     /// Open loop: requests due per second, over all connections
     #[arg(long, value_parser = parse_rate)]
@@ -111,6 +111,8 @@ pub enum Target {
     JobsList,
     /// GET /api/v1/auth/me
     Me,
+    /// What operators look at: GET /api/v1/queues, one queue, its dead letters, and the workers, in rotation
+    Queues,
 }
 
 impl Target {
@@ -121,6 +123,7 @@ impl Target {
             Target::JobSubmit => "job-submit",
             Target::JobsList => "jobs-list",
             Target::Me => "me",
+            Target::Queues => "queues",
         }
     }
 }
@@ -147,6 +150,12 @@ impl FromStr for RateStep {
     }
 }
 
+/// Connections of a command that spreads them over processes.
+fn ladder_parser() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=100_000)
+}
+
+/// Connections of one process.
 pub(crate) fn connections_parser() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=20_000)
 }

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use super::aim::Aim;
 use super::args::HttpArgs;
+use super::crew::{self, Crew, Seen};
 use super::figures::{Figures, Usages};
 use super::report::{Mode, Reference, Row};
+use super::share::Share;
 use super::steps::{self, Step};
 use super::threads;
 use crate::address::{HttpUrl, Ownership};
@@ -24,6 +26,8 @@ const SET_UP_WITHIN: Duration = Duration::from_secs(60);
 pub(super) struct Bench<'a> {
     args: &'a HttpArgs,
     target: Aim,
+    /// All processes of the target.
+    peers: Vec<SocketAddr>,
     reference: Option<Aim>,
     progress: ProgressDisplay,
     n_runs_done: u32,
@@ -32,12 +36,13 @@ pub(super) struct Bench<'a> {
 impl<'a> Bench<'a> {
     pub(super) fn set_up(args: &'a HttpArgs, steps: &[Step], output: &mut Output<'_>) -> Result<Self, Error> {
         check_pids(args)?;
-        if !args.url.is_root() {
+        if !args.url.iter().all(HttpUrl::is_root) {
             return Err(Error::usage("--url names the server alone: give the rest as --path"));
         }
         let n_runs = steps::runs_per_step(args) * u32::try_from(steps.len()).unwrap_or(u32::MAX);
         let planned = steps::run_time(args) * n_runs;
-        let peer = resolve(&args.url, args)?;
+        let peers = args.url.iter().map(|url| resolve(url, args)).collect::<Result<Vec<_>, _>>()?;
+        let peer = *peers.first().ok_or_else(|| Error::usage("--url names no server"))?;
         let reference = match &args.reference_url {
             Some(url) => Some(Aim::at_reference(url, resolve(url, args)?)?),
             None => None,
@@ -49,7 +54,14 @@ impl<'a> Bench<'a> {
             true => Visibility::Hidden,
             false => Visibility::Terminal,
         };
-        Ok(Self { args, target, reference, progress: ProgressDisplay::new(n_runs, steps::run_time(args), visibility), n_runs_done: 0 })
+        Ok(Self {
+            args,
+            target,
+            peers,
+            reference,
+            progress: ProgressDisplay::new(n_runs, steps::run_time(args), visibility),
+            n_runs_done: 0,
+        })
     }
 
     /// The rows in order, up to the first that fails.
@@ -100,11 +112,14 @@ impl<'a> Bench<'a> {
 
     fn measure(&mut self, side: Side, connections: u32, rate_per_s: Option<f64>) -> Result<Figures, Error> {
         let run_time = steps::run_time(self.args) + self.args.timeout;
-        let (aim, pids) = match (side, &mut self.reference) {
-            (Side::Reference, Some(reference)) => (reference, &self.args.reference_pid),
-            (Side::Target, _) | (Side::Reference, None) => (&mut self.target, &self.args.server_pid),
+        let (aim, pids, peers) = match (side, &mut self.reference) {
+            (Side::Reference, Some(reference)) => {
+                let peers = vec![reference.peer];
+                (reference, &self.args.reference_pid, peers)
+            }
+            (Side::Target, _) | (Side::Reference, None) => (&mut self.target, &self.args.server_pid, self.peers.clone()),
         };
-        let plan = Arc::new(Plan {
+        let plan = Plan {
             peer: aim.peer,
             requests: aim.request_bytes(run_time)?,
             body_rule: aim.body_rule,
@@ -117,11 +132,15 @@ impl<'a> Bench<'a> {
             sources: SourceAddresses::for_run(aim.peer, connections, self.n_runs_done),
             budget: None,
             harvest: Harvest::Nothing,
-        });
+        };
+        let run_idx = self.n_runs_done;
         self.n_runs_done += 1;
         let label = format!("{} over {connections} connections", aim.label);
         self.progress.begin_run(&label);
-        let figures = run_once(&plan, &label, pids, &self.progress)?;
+        let figures = match crew::n_shares(connections, peers.len()) {
+            1 => run_once(&Arc::new(plan), &label, pids, &self.progress)?,
+            _ => run_shared(&plan, &peers, run_idx, &label, pids, &self.progress)?,
+        };
         self.progress.end_run();
         Ok(figures)
     }
@@ -157,6 +176,37 @@ fn run_once(plan: &Arc<Plan>, label: &str, pids: &[u32], progress: &ProgressDisp
         (Progress::Measuring { .. } | Progress::Running { .. }, None) => {}
     };
     let load = generator::run(plan, &mut observe).map_err(Error::failed)?;
+    Ok(Figures::of(plan, load, usages))
+}
+
+/// The same, by a process for each share of the connections.
+fn run_shared(
+    plan: &Plan,
+    peers: &[SocketAddr],
+    run_idx: u32,
+    label: &str,
+    pids: &[u32],
+    progress: &ProgressDisplay,
+) -> Result<Figures, Error> {
+    let shares = crew::deal(&Share::of(plan, run_idx), peers);
+    let crew = Crew::start(shares.len())?;
+    let (mut server, mut generator) = (Watch::new(pids), Watch::new(&crew.pids()));
+    let mut usages = Usages { server: None, generator: None };
+    let mut observe = |seen: Seen| match seen {
+        Seen::Measuring => {
+            server.begin();
+            generator.begin();
+        }
+        Seen::Running { elapsed } => {
+            server.sample();
+            progress.advance(label, plan.warmup + elapsed);
+        }
+        Seen::Ended => {
+            let taken = |watch: &mut Watch| std::mem::replace(watch, Watch::new(&[])).finish();
+            (usages.server, usages.generator) = (taken(&mut server), taken(&mut generator));
+        }
+    };
+    let load = crew.run(shares, &mut observe)?;
     Ok(Figures::of(plan, load, usages))
 }
 

@@ -2,22 +2,23 @@
 //! turns with a reference where one is given.
 //!
 //! `args` is the command line · `steps` the rows it asks for · `aim` prepares the requests · `bench`
-//! measures them · `figures` and `report` are the result · `table` shows it.
+//! measures them, by `crew` and `share` where one process is too few · `figures` and `report` are the result · `table` shows it.
 
 pub(crate) mod aim;
 mod args;
 mod bench;
+mod crew;
 mod figures;
 mod report;
+mod share;
 mod steps;
 mod table;
 
-use time::OffsetDateTime;
-
 use self::bench::Bench;
 use crate::error::Error;
-use crate::machine::{self, Machine};
+use crate::machine;
 use crate::output::Output;
+use crate::provenance::Provenance;
 
 pub use self::args::{HttpArgs, RateStep, Target};
 pub(crate) use self::args::{connections_parser, parse_duration};
@@ -25,6 +26,7 @@ pub(crate) use self::figures::Usages;
 pub use self::figures::{Errors, Figures, Percentiles, Schedule};
 pub(crate) use self::report::masked;
 pub use self::report::{Mode, Reference, Report, Row, Settings};
+pub(crate) use self::share::{SHARE_COMMAND, run as run_share};
 
 /// A generator this busy, in percent of its threads, may itself be what limits the figures.
 const BUSY_PERCENT: f64 = 90.0;
@@ -35,8 +37,10 @@ pub fn run(args: &HttpArgs, output: &mut Output<'_>) -> Result<Report, Error> {
         output.be_quiet();
     }
     let steps = steps::steps(args);
-    let most_connections = steps.iter().map(|step| step.connections).max();
-    machine::allow_connections(most_connections.unwrap_or(0))?;
+    let most_connections = steps.iter().map(|step| step.connections).max().unwrap_or(0);
+    if crew::n_shares(most_connections, args.url.len()) == 1 {
+        machine::allow_connections(most_connections)?;
+    }
     let (rows, failure) = Bench::set_up(args, &steps, output)?.measure_all(&steps);
     if rows.is_empty() {
         return Err(failure.unwrap_or_else(|| Error::failed("there is nothing to measure")));
@@ -44,15 +48,7 @@ pub fn run(args: &HttpArgs, output: &mut Output<'_>) -> Result<Report, Error> {
     if let Some(failure) = &failure {
         output.warn(&format!("the rows below were measured before it failed: {failure}"))?;
     }
-    let report = Report {
-        tool: "millrace-loadtest",
-        version: env!("CARGO_PKG_VERSION"),
-        command: report::masked(std::env::args()),
-        date: OffsetDateTime::now_utc(),
-        machine: Machine::read(),
-        settings: settings(args),
-        rows,
-    };
+    let report = Report { provenance: Provenance::here(), settings: settings(args), rows };
     if let Some(path) = &args.json {
         let json = serde_json::to_string_pretty(&report).map_err(Error::failed)?;
         std::fs::write(path, json + "\n").map_err(|error| Error::failed(format!("cannot write {}: {error}", path.display())))?;
@@ -72,7 +68,7 @@ fn threads(args: &HttpArgs) -> u32 {
 
 fn settings(args: &HttpArgs) -> Settings {
     Settings {
-        url: format!("http://{}", args.url.authority()),
+        url: args.url.iter().map(|url| format!("http://{}", url.authority())).collect::<Vec<_>>().join(","),
         reference_url: args.reference_url.as_ref().map(|url| format!("http://{}{}", url.authority(), url.path())),
         threads: threads(args),
         repeat: args.repeat,

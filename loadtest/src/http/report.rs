@@ -1,21 +1,15 @@
 //! The report of a command, as it is written to JSON. Field names are read by others: keep them.
 
 use serde::Serialize;
-use time::OffsetDateTime;
 
 use super::figures::Figures;
-use crate::machine::Machine;
+use crate::provenance::Provenance;
 
 /// All rows, with what a reader needs to judge and repeat them.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    pub tool: &'static str,
-    pub version: &'static str,
-    /// The command line, secrets masked.
-    pub command: Vec<String>,
-    #[serde(with = "time::serde::rfc3339")]
-    pub date: OffsetDateTime,
-    pub machine: Machine,
+    #[serde(flatten)]
+    pub provenance: Provenance,
     pub settings: Settings,
     pub rows: Vec<Row>,
 }

@@ -21,8 +21,9 @@ const SCHEDULE: [Column; 2] = [
     Column { heading: "due/s", shown: |row, _, _| row.rate_per_s.map_or(dash(), grouped) },
     Column { heading: "unsent", shown: |_, _, figures| figures.schedule.map_or(dash(), |schedule| grouped(schedule.unsent as f64)) },
 ];
-const LATENCY: [Column; 5] = [
-    Column { heading: "p50 ms", shown: |_, _, figures| ms(figures, |of| of.p50) },
+const LATENCY: [Column; 6] = [
+    Column { heading: "mean ms", shown: |_, _, figures| ms(figures, |of| of.mean) },
+    Column { heading: "p50", shown: |_, _, figures| ms(figures, |of| of.p50) },
     Column { heading: "p90", shown: |_, _, figures| ms(figures, |of| of.p90) },
     Column { heading: "p99", shown: |_, _, figures| ms(figures, |of| of.p99) },
     Column { heading: "p99.9", shown: |_, _, figures| ms(figures, |of| of.p99_9) },
@@ -46,7 +47,7 @@ const SERVER: [Column; 3] = [
 /// The whole table as lines, with the notes that belong to it.
 pub(super) fn lines(report: &Report) -> Vec<String> {
     let mut lines = vec![
-        format!("{} {} · {}", report.tool, report.version, report.machine.summary()),
+        report.provenance.summary(),
         format!(
             "{} · {} threads · {} s after {} s of warm-up · median of {}",
             report.settings.url, report.settings.threads, report.settings.duration_s, report.settings.warmup_s, report.settings.repeat,

@@ -28,10 +28,11 @@ use crate::client::BodyRule;
 use crate::control::Control;
 use crate::error::Error;
 use crate::generator::{self, Budget, Harvest, Pace, Plan, Progress, SourceAddresses};
-use crate::http::{Figures, Percentiles, Usages, masked};
-use crate::machine::{self, Machine};
+use crate::http::{Figures, Percentiles, Usages};
+use crate::machine;
 use crate::output::Output;
 use crate::process_tree::{TreeUsage, TreeWatch, pids_of};
+use crate::provenance::Provenance;
 use crate::session::Need;
 
 pub use self::args::{AcceptArgs, FlowArgs, ImportArgs, IngestArgs, Measure, MoveArgs, StoreArgs};
@@ -105,16 +106,7 @@ fn measure_all(site: &mut Site<'_>, output: &mut Output<'_>, make_run: &MakeRun<
     }
     let mut order: Vec<usize> = (0..runs.len()).collect();
     order.sort_by(|a, b| runs[*a].points_per_s.total_cmp(&runs[*b].points_per_s));
-    Ok(IngestReport {
-        tool: "millrace-loadtest",
-        version: env!("CARGO_PKG_VERSION"),
-        command: masked(std::env::args()),
-        date: OffsetDateTime::now_utc(),
-        machine: Machine::read(),
-        batch: args.batch,
-        median: order[(runs.len() - 1) / 2],
-        runs,
-    })
+    Ok(IngestReport { provenance: Provenance::here(), batch: args.batch, median: order[(runs.len() - 1) / 2], runs })
 }
 
 /// What a run needs of its command.

@@ -1,23 +1,17 @@
 //! What the runs of one measure came to, as JSON and for people.
 
 use serde::Serialize;
-use time::OffsetDateTime;
 
 use crate::columns::{aligned, dash, grouped, short_ms};
 use crate::http::{Figures, Percentiles};
-use crate::machine::Machine;
 use crate::process_tree::TreeUsage;
+use crate::provenance::Provenance;
 
 /// All runs of one measure, as it is written to JSON.
 #[derive(Debug, Clone, Serialize)]
 pub struct IngestReport {
-    pub tool: &'static str,
-    pub version: &'static str,
-    /// The command line, secrets masked.
-    pub command: Vec<String>,
-    #[serde(with = "time::serde::rfc3339")]
-    pub date: OffsetDateTime,
-    pub machine: Machine,
+    #[serde(flatten)]
+    pub provenance: Provenance,
     pub batch: u32,
     /// Which of the runs is the one in the middle, from 0: by points per second.
     pub median: usize,
@@ -46,7 +40,7 @@ pub struct IngestRun {
 
 /// The report for people.
 pub(super) fn lines(report: &IngestReport) -> Vec<String> {
-    let mut lines = vec![format!("{} {} · {}", report.tool, report.version, report.machine.summary()), String::new()];
+    let mut lines = vec![report.provenance.summary(), String::new()];
     let headings = ["run", "points", "s", "points/s", "accepted/s", "stored", "errors", "p50 ms", "p99"];
     let mut cells = vec![headings.map(str::to_owned).to_vec()];
     for (run_idx, run) in report.runs.iter().enumerate() {

@@ -21,10 +21,10 @@ use self::run::Site;
 use crate::address::{HttpUrl, Ownership};
 use crate::control::Control;
 use crate::error::Error;
-use crate::http::masked;
-use crate::machine::{self, Machine};
+use crate::machine;
 use crate::output::Output;
 use crate::process::Watch;
+use crate::provenance::Provenance;
 use crate::session::Need;
 
 pub use self::args::{DrainArgs, EnqueueArgs, JobsArgs, Measure, PickupArgs};
@@ -80,11 +80,7 @@ fn measure_all(args: &JobsArgs, output: &mut Output<'_>) -> Result<JobsReport, E
         runs.push(run);
     }
     Ok(JobsReport {
-        tool: "millrace-loadtest",
-        version: env!("CARGO_PKG_VERSION"),
-        command: masked(std::env::args()),
-        date: OffsetDateTime::now_utc(),
-        machine: Machine::read(),
+        provenance: Provenance::here(),
         measure,
         url: format!("http://{}", args.url.authority()),
         bulk,

@@ -1,23 +1,17 @@
 //! The report of a command, as it is written to JSON. Field names are read by others: keep them.
 
 use serde::Serialize;
-use time::OffsetDateTime;
 
 use super::ledger::Ledger;
 use crate::http::{Figures, Percentiles};
-use crate::machine::Machine;
 use crate::process_tree::TreeUsage;
+use crate::provenance::Provenance;
 
 /// All runs of one measure.
 #[derive(Debug, Clone, Serialize)]
 pub struct JobsReport {
-    pub tool: &'static str,
-    pub version: &'static str,
-    /// The command line, secrets masked.
-    pub command: Vec<String>,
-    #[serde(with = "time::serde::rfc3339")]
-    pub date: OffsetDateTime,
-    pub machine: Machine,
+    #[serde(flatten)]
+    pub provenance: Provenance,
     /// `enqueue`, `drain` or `pickup`.
     pub measure: &'static str,
     pub url: String,

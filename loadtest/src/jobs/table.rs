@@ -35,7 +35,7 @@ const PICKUP: [Column; 8] = [
 
 /// The whole report as lines.
 pub(super) fn lines(report: &JobsReport) -> Vec<String> {
-    let mut lines = vec![format!("{} {} · {}", report.tool, report.version, report.machine.summary()), heading(report), String::new()];
+    let mut lines = vec![report.provenance.summary(), heading(report), String::new()];
     lines.extend(aligned(&cells(report)));
     lines.push(String::new());
     let median = report.median_run();

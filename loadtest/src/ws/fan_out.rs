@@ -224,8 +224,8 @@ fn draw_up(ends: &[FannedOut], dialect: Dialect, n_subscribers: u32) -> Ledger {
 
 #[cfg(test)]
 mod tests {
-    use super::super::orders::Counts;
     use super::*;
+    use crate::generator::Counts;
 
     fn end(epoch: &str, acknowledged: u64, ledger: Totals, last_offsets: &[(u64, u32)]) -> FannedOut {
         let channel = ChannelEnd {

@@ -19,18 +19,15 @@ mod table;
 mod target;
 mod watchers;
 
-use time::OffsetDateTime;
-
 use self::report::middle;
 use self::site::{SOCKET_PATH, Side, Site};
 use crate::error::Error;
-use crate::http::masked;
-use crate::machine::Machine;
 use crate::output::Output;
+use crate::provenance::Provenance;
 
 pub use self::args::{CapacityArgs, EchoArgs, FanOutArgs, Measure, PublishWay, StuckArgs, WsArgs};
 pub use self::client::Totals;
-pub(crate) use self::client::run as run_client;
+pub(crate) use self::client::{now_ns, run as run_client};
 pub(crate) use self::crew::CLIENT_COMMAND;
 pub(crate) use self::follower::Follower;
 pub use self::meter::{Memory, ProcessUsage, Usages};
@@ -71,11 +68,7 @@ pub fn run(args: &WsArgs, output: &mut Output<'_>) -> Result<WsReport, Error> {
         Measure::Stuck(args) => Outcome::Stuck(measure_stuck(&mut site, args, output)?),
     };
     let report = WsReport {
-        tool: "millrace-loadtest",
-        version: env!("CARGO_PKG_VERSION"),
-        command: masked(std::env::args()),
-        date: OffsetDateTime::now_utc(),
-        machine: Machine::read(),
+        provenance: Provenance::here(),
         urls: args.url.iter().map(|url| url.shown(SOCKET_PATH)).collect(),
         reference_url: args.reference_url.as_ref().map(|url| url.shown(reference_path)),
         clients,

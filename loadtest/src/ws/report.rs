@@ -3,23 +3,17 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use time::OffsetDateTime;
 
 use super::client::Totals;
 use super::meter::Usages;
 use crate::http::Percentiles;
-use crate::machine::Machine;
+use crate::provenance::Provenance;
 
 /// All runs of one measure.
 #[derive(Debug, Clone, Serialize)]
 pub struct WsReport {
-    pub tool: &'static str,
-    pub version: &'static str,
-    /// The command line, secrets masked.
-    pub command: Vec<String>,
-    #[serde(with = "time::serde::rfc3339")]
-    pub date: OffsetDateTime,
-    pub machine: Machine,
+    #[serde(flatten)]
+    pub provenance: Provenance,
     pub urls: Vec<String>,
     pub reference_url: Option<String>,
     /// Client processes.

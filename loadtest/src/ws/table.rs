@@ -50,7 +50,7 @@ const FAN_OUT: [Column<FanOut>; 11] = [
 /// The whole report as lines.
 pub(super) fn lines(report: &WsReport) -> Vec<String> {
     let mut lines = vec![
-        format!("{} {} · {}", report.tool, report.version, report.machine.summary()),
+        report.provenance.summary(),
         format!("{} · {} client processes · * is the run in the middle", report.urls.join(", "), report.clients),
         String::new(),
     ];

@@ -17,8 +17,8 @@ fn stderr(output: &Output) -> String {
 fn bad_arguments_end_with_exit_code_2_and_say_what_is_wrong() {
     let cases = [
         ("nothing", "unrecognized subcommand"),
-        ("http --connections 0", "0 is not in 1..=20000"),
-        ("http --connections 20001", "20001 is not in 1..=20000"),
+        ("http --connections 0", "0 is not in 1..=100000"),
+        ("http --connections 100001", "100001 is not in 1..=100000"),
         ("http --ladder 100,x", "invalid digit"),
         ("http --ladder 100 -c 5", "cannot be used with"),
         ("http --duration 601s", "at most 600s"),

@@ -10,6 +10,7 @@ mod jobs;
 mod open_loop;
 mod report_shape;
 mod setting_up;
+mod several;
 mod stub;
 mod ws;
 mod ws_stub;

@@ -54,8 +54,12 @@ fn job_get_submits_jobs_waits_until_they_end_and_reads_them_in_rotation() {
 
 #[test]
 fn targets_send_their_request_as_the_account() {
-    let cases =
-        [("me", "GET /api/v1/auth/me HTTP/1.1"), ("jobs-list", "GET /api/v1/jobs HTTP/1.1"), ("job-submit", "POST /api/v1/jobs HTTP/1.1")];
+    let cases = [
+        ("me", "GET /api/v1/auth/me HTTP/1.1"),
+        ("jobs-list", "GET /api/v1/jobs HTTP/1.1"),
+        ("job-submit", "POST /api/v1/jobs HTTP/1.1"),
+        ("queues", "GET /api/v1/queues/default/dead?limit=20 HTTP/1.1"),
+    ];
     for (target, line) in cases {
         let stub = platform();
         let report = measure(&stub, &format!("--target {target} -c 1 {ACCOUNT}")).unwrap();

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 use hdrhistogram::Histogram;
 
-use super::super::orders::{Counts, EchoOrder, Echoed, State};
+use super::super::orders::{EchoOrder, Echoed, State};
 use super::scanner::Verdict;
-use crate::generator::new_histogram;
+use crate::generator::{Counts, new_histogram};
 
 #[derive(Debug)]
 pub(super) struct EchoRun {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mio::{Token, event::Event};
 
-use super::super::orders::{ChannelEnd, Counts, Dialect, FanOutOrder, FannedOut, PublishBy, StuckEnd, Told};
+use super::super::orders::{ChannelEnd, Dialect, FanOutOrder, FannedOut, PublishBy, StuckEnd, Told};
 use super::fan_out::{Answers, FanOutRun};
 use super::http::HttpPublisher;
 use super::ledger::Totals;
@@ -12,6 +12,7 @@ use super::reactor::{HTTP_TOKENS, Reactor, tell};
 use super::script::{Publication, padding, text_frame};
 use super::slot::{Kind, Stage};
 use crate::error::Error;
+use crate::generator::Counts;
 
 /// Commands that a publisher may have unanswered: a server takes the next when it has done the last.
 const MAX_IN_FLIGHT: u32 = 64;

@@ -1,0 +1,37 @@
+//! What a reader must know of any report: what made it, when, how and where. Flattened into the report.
+
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use crate::http::masked;
+use crate::machine::Machine;
+
+/// The head of a report.
+#[derive(Debug, Clone, Serialize)]
+pub struct Provenance {
+    pub tool: &'static str,
+    pub version: &'static str,
+    /// The command line, secrets masked.
+    pub command: Vec<String>,
+    #[serde(with = "time::serde::rfc3339")]
+    pub date: OffsetDateTime,
+    pub machine: Machine,
+}
+
+impl Provenance {
+    /// Of this process, now.
+    pub(crate) fn here() -> Self {
+        Self {
+            tool: "millrace-loadtest",
+            version: env!("CARGO_PKG_VERSION"),
+            command: masked(std::env::args()),
+            date: OffsetDateTime::now_utc(),
+            machine: Machine::read(),
+        }
+    }
+
+    /// One line for people.
+    pub(crate) fn summary(&self) -> String {
+        format!("{} {} · {}", self.tool, self.version, self.machine.summary())
+    }
+}
