@@ -58,7 +58,7 @@ fn targets_send_their_request_as_the_account() {
         ("me", "GET /api/v1/auth/me HTTP/1.1"),
         ("jobs-list", "GET /api/v1/jobs HTTP/1.1"),
         ("job-submit", "POST /api/v1/jobs HTTP/1.1"),
-        ("queues", "GET /api/v1/queues/default/dead?limit=20 HTTP/1.1"),
+        ("queues", "GET /api/v1/queues?limit=20 HTTP/1.1"),
     ];
     for (target, line) in cases {
         let stub = platform();
