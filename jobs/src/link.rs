@@ -17,6 +17,8 @@ pub(crate) enum Told {
     Wish(Wish),
     /// The queues to consume, where the settings name none.
     Queues(Vec<String>),
+    /// `LOG_LEVEL` was changed to this.
+    LogLevel(String),
     /// Asks for [`News::Metrics`].
     Metrics,
     /// What became of [`News::Write`].

@@ -38,7 +38,7 @@ use shared::{
             timekeeping,
         },
     },
-    telemetry,
+    telemetry::{self, logs::LogLevel},
 };
 use std::{
     path::PathBuf,
@@ -104,9 +104,9 @@ pub enum Duty {
 }
 
 /// Runs until it is told to stop or has been replaced; attempts run on `handlers`, everything else where this is called.
-pub async fn run(ctx: Context, assignment: Assignment, handlers: Handle) -> Result<ExitCode> {
+pub async fn run(ctx: Context, assignment: Assignment, handlers: Handle, log_level: LogLevel) -> Result<ExitCode> {
     let recorder = telemetry::metrics::install_tally();
-    let (voice, ear) = voice::connect(&ctx.settings(), recorder.clone())?;
+    let (voice, ear) = voice::connect(&ctx.settings(), recorder.clone(), log_level)?;
     ctx.clock.correct(assignment.clock_correction_ms);
     if assignment.duty == Duty::Maintenance {
         return maintaining::run(ctx, &assignment, &voice, ear).await;

@@ -9,7 +9,7 @@ use shared::{
         QueueName,
         engine::relay::{Relay, Unwritten},
     },
-    telemetry::tally::Tally,
+    telemetry::{logs::LogLevel, tally::Tally},
 };
 use std::{
     collections::HashMap,
@@ -93,7 +93,7 @@ pub(super) struct Ear {
 }
 
 /// Takes over standard input and output.
-pub(super) fn connect(settings: &Settings, recorder: Tally) -> Result<(Voice, Ear)> {
+pub(super) fn connect(settings: &Settings, recorder: Tally, log_level: LogLevel) -> Result<(Voice, Ear)> {
     let (from, to) = pipes().map_err(Error::internal)?;
     let voice = Voice(Arc::new(Mutex::new(to)));
     let (wishes, wish) = watch::channel(Wish::default());
@@ -104,7 +104,7 @@ pub(super) fn connect(settings: &Settings, recorder: Tally) -> Result<(Voice, Ea
     let patience = Duration::from_millis(2 * settings.db_acquire_timeout_ms + settings.db_statement_timeout_ms) + PATIENCE;
     let dictation = Arc::new(Dictation { voice: voice.clone(), answers: Arc::clone(&answers), next: AtomicU64::new(0), patience });
     tokio::spawn(async move {
-        let told = Hearing { voice: answering, recorder, wishes, names, answers };
+        let told = Hearing { voice: answering, recorder, log_level, wishes, names, answers };
         if let Err(error) = told.hear(from).await {
             tracing::debug!(%error, "the pipe to the supervisor broke");
         }
@@ -126,6 +126,7 @@ fn pipes() -> io::Result<(pipe::Receiver, pipe::Sender)> {
 struct Hearing {
     voice: Voice,
     recorder: Tally,
+    log_level: LogLevel,
     wishes: watch::Sender<Wish>,
     names: watch::Sender<Vec<QueueName>>,
     answers: Answers,
@@ -140,6 +141,7 @@ impl Hearing {
                 Told::Queues(queues) => {
                     self.names.send_replace(queues.iter().filter_map(|name| QueueName::new(name).ok()).collect());
                 }
+                Told::LogLevel(directives) => self.log_level.set(&directives),
                 Told::Metrics => {
                     shared::telemetry::process::observe();
                     self.voice.tell(&News::Metrics(self.recorder.render())).await;

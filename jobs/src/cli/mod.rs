@@ -33,7 +33,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run jobs until told to stop: TERM finishes what runs, a second TERM or QUIT ends it, TSTP leases nothing more.
+    /// Run jobs until told to stop: TERM finishes what runs, a second TERM or QUIT ends it, TSTP leases nothing more. HUP reads LOG_LEVEL
+    /// again.
     Work(WorkFlags),
     /// One child of a worker; only `work` starts it.
     #[command(hide = true)]

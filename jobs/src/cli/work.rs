@@ -15,16 +15,16 @@ const ENGINE_THREADS: usize = 2;
 const SUPERVISOR_THREADS: usize = 2;
 
 pub(super) fn supervise(settings: Settings, flags: &[(&'static str, String)]) -> ExitCode {
-    drop(telemetry::logs::init(&settings));
+    let log_level = telemetry::logs::init(&settings);
     drop(telemetry::metrics::install());
     let runtime = Builder::new_multi_thread().worker_threads(SUPERVISOR_THREADS).enable_all().build().expect("a runtime starts");
-    let code = run(&runtime, supervisor::run(settings, flags.to_vec()));
+    let code = run(&runtime, supervisor::run(settings, flags.to_vec(), log_level));
     runtime.shutdown_timeout(Duration::from_millis(100));
     code
 }
 
 pub(super) fn child(settings: Settings, assignment: Assignment) -> ExitCode {
-    drop(telemetry::logs::init(&settings));
+    let log_level = telemetry::logs::init(&settings);
     drop(telemetry::metrics::install_tally());
     log_panics();
     // Handlers have threads of their own: one that blocks them all stops neither heartbeats nor settling nor handing back.
@@ -41,7 +41,7 @@ pub(super) fn child(settings: Settings, assignment: Assignment) -> ExitCode {
         .build()
         .expect("a runtime starts");
     let handle = handlers.handle().clone();
-    let code = run(&engine, async { child::run(Context::open_lazily(settings)?, assignment, handle).await });
+    let code = run(&engine, async { child::run(Context::open_lazily(settings)?, assignment, handle, log_level).await });
     // Everything is settled and said: their threads end with the process, which costs less than stopping them, one by one, before.
     std::mem::forget((engine, handlers));
     code

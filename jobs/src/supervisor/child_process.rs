@@ -117,7 +117,7 @@ impl ChildProcess {
         let World { mut order, queues, settings, crew } = world;
         let mut kill_at = None;
         let ((to_child, from_child), (wishes, questions)) = self.pipes.take().zip(self.told.take()).expect("it is run once");
-        let speaking = speak(to_child, wishes, questions, queues);
+        let speaking = speak(to_child, wishes, questions, queues, crew.log_level.clone());
         let line = Arc::clone(&self.line);
         let mut hearing = Box::pin(hear(from_child, line, crew, news));
         let mut speaking = Box::pin(speaking);
@@ -208,6 +208,7 @@ async fn speak(
     mut wishes: watch::Receiver<Wish>,
     mut questions: mpsc::Receiver<Told>,
     mut queues: watch::Receiver<Vec<QueueRow>>,
+    mut log_level: watch::Receiver<String>,
 ) -> io::Result<()> {
     queues.mark_changed();
     wishes.mark_changed();
@@ -218,6 +219,7 @@ async fn speak(
                 Told::Queues(rows.iter().filter(|row| !row.is_remote).map(|row| row.name.to_string()).collect())
             }
             Ok(()) = wishes.changed() => Told::Wish(*wishes.borrow_and_update()),
+            Ok(()) = log_level.changed() => Told::LogLevel(log_level.borrow_and_update().clone()),
             Some(question) = questions.recv() => question,
         };
         link::write(&mut to_child, &told).await?;

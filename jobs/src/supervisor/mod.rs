@@ -16,7 +16,7 @@ use place::Place;
 use pulse::Pulse;
 use shared::{
     Context, Result,
-    config::Settings,
+    config::{Layers, Settings},
     ids::WorkerId,
     jobs::{
         QueueName,
@@ -24,9 +24,9 @@ use shared::{
         workers,
     },
     redis::Redis,
-    telemetry::{self, service},
+    telemetry::{self, logs::LogLevel, service},
 };
-use signals::Signals;
+use signals::{Heard, Signals};
 use std::{
     process::ExitCode,
     sync::{
@@ -75,6 +75,8 @@ struct Crew {
     ctx: Context,
     order: watch::Receiver<Order>,
     queues: watch::Receiver<Vec<QueueRow>>,
+    /// `LOG_LEVEL`, as it was last read.
+    log_level: watch::Receiver<String>,
     /// Rung when a child here has left suspects.
     suspects: Notify,
     /// What is being done about children that crashed.
@@ -117,18 +119,19 @@ impl Crew {
 }
 
 /// Supervises until told to stop and all children have ended.
-pub async fn run(settings: Settings, flags: Vec<(&'static str, String)>) -> Result<ExitCode> {
+pub async fn run(settings: Settings, flags: Vec<(&'static str, String)>, log_level: LogLevel) -> Result<ExitCode> {
     let mut signals = Signals::listen()?;
     Redis::open(&settings)?.refuse_eviction(settings.profile.is_development()).await?;
     let order = watch::Sender::new(Order::Run);
     let worker_id = WorkerId::new();
-    let (crew, _upkeep) = gather(&settings, order.subscribe())?;
+    let level = watch::Sender::new(settings.log_level.clone());
+    let (crew, _upkeep) = gather(&settings, order.subscribe(), level.subscribe())?;
     // Before anything is leased: children begin with this process's clock.
     timekeeping::look(&crew.ctx).await;
     let mut children = JoinSet::new();
     let slots = deal(settings.worker_concurrency, settings.worker_children());
     let (n_children, max_tasks) = (slots.len(), settings.worker_max_tasks_per_child);
-    let plan = Plan { worker_id, index: n_children, slots: 1, duty: Duty::Ordinary, max_tasks, flags };
+    let plan = Plan { worker_id, index: n_children, slots: 1, duty: Duty::Ordinary, max_tasks, flags: flags.clone() };
     let mut ordinary = Vec::new();
     for (index, slots) in slots.into_iter().enumerate() {
         let plan = Plan { index, slots, max_tasks: first_share(max_tasks, index, n_children), ..plan.clone() };
@@ -147,7 +150,10 @@ pub async fn run(settings: Settings, flags: Vec<(&'static str, String)>) -> Resu
     let _http = serve_http(&settings, Pulses { ordinary, wards, maintenance }, order.subscribe()).await;
     loop {
         tokio::select! {
-            heard = signals.next() => raise(&order, heard),
+            heard = signals.next() => match heard {
+                Heard::Order(heard) => raise(&order, heard),
+                Heard::Reload => reload(&flags, &log_level, &level),
+            },
             Some(heard) = from_afar.recv() => raise(&order, heard),
             ended = children.join_next() => if ended.is_none() { break },
         }
@@ -160,12 +166,17 @@ pub async fn run(settings: Settings, flags: Vec<(&'static str, String)>) -> Resu
     Ok(ExitCode::SUCCESS)
 }
 
-fn gather(settings: &Settings, order: watch::Receiver<Order>) -> Result<(Arc<Crew>, AbortOnDropHandle<()>)> {
+fn gather(
+    settings: &Settings,
+    order: watch::Receiver<Order>,
+    log_level: watch::Receiver<String>,
+) -> Result<(Arc<Crew>, AbortOnDropHandle<()>)> {
     let (rows, queues) = watch::channel(Vec::new());
     let crew = Arc::new(Crew {
         ctx: Context::open_spare(settings.clone())?,
         order,
         queues,
+        log_level,
         suspects: Notify::new(),
         aftermaths: TaskTracker::new(),
         unknown_queue: Notify::new(),
@@ -178,6 +189,19 @@ fn gather(settings: &Settings, order: watch::Receiver<Order>) -> Result<(Arc<Cre
         tokio::join!(discovery::discover(&ours.ctx, &rows, &ours.unknown_queue), timekeeping::follow(&ours.ctx));
     });
     Ok((crew, AbortOnDropHandle::new(upkeep)))
+}
+
+/// SIGHUP: takes over `LOG_LEVEL`, for the children too; all else is read when a worker starts. A configuration with problems
+/// changes nothing.
+fn reload(flags: &[(&'static str, String)], log_level: &LogLevel, level: &watch::Sender<String>) {
+    match Layers::from_process(flags).and_then(|layers| Settings::load(&layers)) {
+        Ok(settings) => {
+            log_level.set(&settings.log_level);
+            level.send_replace(settings.log_level);
+            tracing::info!("settings reloaded");
+        }
+        Err(problems) => tracing::error!(%problems, "settings not reloaded"),
+    }
 }
 
 /// Ready is a worker whose children all are, for the first time.

@@ -118,6 +118,8 @@ async fn the_service_manager_is_told_when_the_worker_is_ready_lives_and_stops() 
     };
     let until = async |word: &str| while told().await != word {};
     until("READY=1").await;
+    // What a service manager reloads with; it would end a process that does not know it.
+    worker.signal(nix::sys::signal::Signal::SIGHUP);
     until("WATCHDOG=1").await;
     worker.signal(nix::sys::signal::Signal::SIGTERM);
     until("STOPPING=1").await;
