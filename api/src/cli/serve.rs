@@ -1,6 +1,6 @@
 //! `serve`: start, run, and stop in the written order.
 //!
-//! Stop: readiness says draining and answers close their connections → `DRAIN_DELAY_S` for balancers to notice →
+//! Stop: readiness says draining, answers close their connections, and whoever waits for a job is answered → `DRAIN_DELAY_S` for balancers to notice →
 //! sockets are closed a few at a time over `WS_DRAIN_S` → HTTP stops, requests in flight finish → the node says goodbye and the pools close → exit 0. A second signal exits at once.
 
 use crate::{server, state::AppState};
@@ -8,6 +8,7 @@ use actix_web::dev::ServerHandle;
 use shared::{
     Error, Result,
     config::Settings,
+    jobs::wait,
     nodes,
     telemetry::{
         logs::{self, LogLevel},
@@ -110,6 +111,7 @@ async fn stop(state: &AppState, handle: &ServerHandle) {
     tracing::info!(delay_s = delay.as_secs(), "draining");
     service::stopping();
     state.drain.begin();
+    wait::end_all(&state.ctx);
     time::sleep(delay).await;
     state.sockets.drain(Duration::from_secs(state.ctx.settings().ws_drain_s)).await;
     handle.stop(true).await;

@@ -139,8 +139,8 @@ async fn a_stop_says_so_first_finishes_what_is_under_way_and_exits_well() {
     let client = Client::new();
     let mut process = ApiProcess::start_with(&app, &[("DRAIN_DELAY_S", "2"), ("SHUTDOWN_TIMEOUT_S", "20")]).await;
     let token = process.token(&client).await;
-    // No worker runs, so this request is under way for its whole five seconds.
-    let waiting = client.post(format!("{}/jobs", process.url)).bearer_auth(&token).header("prefer", "wait=5");
+    // No worker runs: it would wait for longer than the process is given to stop.
+    let waiting = client.post(format!("{}/jobs", process.url)).bearer_auth(&token).header("prefer", "wait=30");
     let waiting = tokio::spawn(waiting.json(&json!({"kind": "debug.echo", "queue": "nobody"})).send());
     until(&client, &format!("{}/queues/nobody", process.url), &token, |response| response.status() == 200).await;
     process.signal(Signal::SIGTERM);

@@ -15,6 +15,7 @@ use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::{Instant, MissedTickBehavior, interval_at, sleep, timeout, timeout_at},
 };
+use tokio_util::sync::CancellationToken;
 
 /// Longest a caller may wait.
 pub const WAIT_MAX: Duration = Duration::from_secs(30);
@@ -29,20 +30,35 @@ pub(super) struct Waiters {
     permits: Arc<Semaphore>,
     waiting: Mutex<HashMap<JobId, Arc<Notify>>>,
     listening: AtomicBool,
+    /// The process stops: nobody waits any more.
+    over: CancellationToken,
 }
 
 impl Waiters {
     pub(super) fn new(waiters_max: usize) -> Self {
-        Self { permits: Arc::new(Semaphore::new(waiters_max)), waiting: Mutex::default(), listening: AtomicBool::new(false) }
+        Self {
+            permits: Arc::new(Semaphore::new(waiters_max)),
+            waiting: Mutex::default(),
+            listening: AtomicBool::new(false),
+            over: CancellationToken::new(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<JobId, Arc<Notify>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place among those who may wait; `None` when all are taken.
+    /// A place among those who may wait; `None` when all are taken, and when the process stops.
     pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
+        if self.over.is_cancelled() {
+            return None;
+        }
         Arc::clone(&self.permits).try_acquire_owned().ok()
+    }
+
+    /// Ends when those who wait are to be answered with what there is.
+    pub(super) async fn over(&self) {
+        self.over.cancelled().await;
     }
 
     #[cfg(test)]
@@ -55,6 +71,12 @@ impl Waiters {
             ended.notify_one();
         }
     }
+}
+
+/// Has everyone who waits answered with what there is now, and nobody wait from here on: a process that stops would cut them off later,
+/// and its callers go on waiting elsewhere.
+pub fn end_all(ctx: &Context) {
+    ctx.jobs.waiters.over.cancel();
 }
 
 /// One caller waiting for one job; begun before the job is announced, so that no end is missed.
@@ -90,6 +112,7 @@ impl Waiter {
                 tokio::select! {
                     () = self.ended.notified() => {}
                     _ = poll.tick() => {}
+                    () = self.ctx.jobs.waiters.over() => return,
                 }
                 match read::current(&self.ctx, self.id).await {
                     Ok(job) => last_seen = job,

@@ -95,7 +95,10 @@ pub async fn lease(ctx: &Context, caller: &Caller, request: &LeaseJobs, is_gone:
     let deadline = if place.is_some() { deadline.max(at_once) } else { at_once };
     if order != WorkerOrder::Resume || queues.is_empty() {
         // The next heartbeat says why; asking again at once helps nobody.
-        tokio::time::sleep_until(deadline.into()).await;
+        tokio::select! {
+            () = tokio::time::sleep_until(deadline.into()) => {}
+            () = ctx.jobs.waiters.over() => {}
+        }
         return Ok(Vec::new());
     }
     take(ctx, &session, queues, max, deadline, &is_gone).await
@@ -115,7 +118,12 @@ async fn take(
     let (holder, process) = (session.holder(ctx), ctx.for_process());
     loop {
         let wish = (queues.clone(), max);
-        let Some(batch) = ctx.jobs.desk.wait(&process, &ctx.jobs.runtime, &holder, wish, deadline).await else { return Ok(Vec::new()) };
+        // What is leased in the moment of giving up goes back.
+        let batch = tokio::select! {
+            batch = ctx.jobs.desk.wait(&process, &ctx.jobs.runtime, &holder, wish, deadline) => batch,
+            () = ctx.jobs.waiters.over() => None,
+        };
+        let Some(batch) = batch else { return Ok(Vec::new()) };
         if is_gone() {
             return Ok(Vec::new());
         }

@@ -81,3 +81,19 @@ async fn beyond_the_cap_callers_are_answered_at_once() {
     assert_eq!(job.state, JobState::Queued);
     assert!(began.elapsed() < PATIENCE);
 }
+
+#[tokio::test]
+async fn a_process_that_stops_keeps_nobody_waiting() {
+    let fixture = Fixture::new().await;
+    let began = Instant::now();
+    let stop = async {
+        while fixture.ctx.jobs.waiters.n_waiting() == 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+        wait::end_all(&fixture.ctx);
+    };
+    let (job, ()) = futures_util::future::join(submit_and_wait(&fixture, PATIENCE), stop).await;
+    assert_eq!(job.state, JobState::Queued);
+    assert_eq!(submit_and_wait(&fixture, PATIENCE).await.state, JobState::Queued);
+    assert!(began.elapsed() < PATIENCE);
+}
