@@ -8,6 +8,7 @@ use crate::http::{self, HttpArgs};
 use crate::ingest::{self, IngestArgs};
 use crate::jobs::{self, JobsArgs};
 use crate::output::Output;
+use crate::rolling::{self, RollingArgs};
 use crate::ws::{self, WsArgs};
 
 /// Load tests for Millrace: open and closed loop, on this machine unless told otherwise.
@@ -26,6 +27,7 @@ enum Command {
     Ingest(Box<IngestArgs>),
     #[command(visible_alias = "queue")]
     Jobs(Box<JobsArgs>),
+    Rolling(Box<RollingArgs>),
     Ws(Box<WsArgs>),
     /// Holds connections for `http`, which starts it
     #[command(name = http::SHARE_COMMAND, hide = true)]
@@ -44,6 +46,7 @@ impl Cli {
             Command::HttpShare => http::run_share(),
             Command::Ingest(args) => ingest::run(args, output).map(drop),
             Command::Jobs(args) => jobs::run(args, output).map(drop),
+            Command::Rolling(args) => rolling::run(args, output).map(drop),
             Command::Ws(args) => ws::run(args, output).map(drop),
             Command::WsClient => ws::run_client(),
         }

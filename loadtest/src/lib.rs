@@ -1,8 +1,8 @@
 //! Load on a running Millrace, measured without coordinated omission. It speaks to the platform
 //! only over the network and shares no code with it.
 //!
-//! In reading order: `cli` is the command line · `http` measures requests, `jobs` the queue, `ingest` points, `files` uploads, `ws` sockets · `generator` makes the
-//! load · `client` speaks HTTP/1.1 · `control` and `session` set up over the API · `address` says
+//! In reading order: `cli` is the command line · `http` measures requests, `jobs` the queue, `ingest` points, `files` uploads, `ws` sockets, `rolling` what a
+//! restart does to all of them · `generator` makes the load · `client` speaks HTTP/1.1 · `control` and `session` set up over the API · `address` says
 //! where load may go · `process`, `process_tree`, `machine` and `progress` tell of server,
 //! machine and run, `provenance` heads every report · `columns` lays tables out · `output` and `error` are how a command speaks and fails.
 //!
@@ -26,6 +26,7 @@ mod process;
 mod process_tree;
 mod progress;
 mod provenance;
+pub mod rolling;
 mod session;
 pub mod ws;
 

@@ -33,14 +33,14 @@ pub struct Ledger {
 
 /// Whether jobs may be left when the ledger is drawn up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rest {
+pub(crate) enum Rest {
     AllHaveEnded,
     SomeMayBeLive,
 }
 
 impl Ledger {
     /// Looks every job of the queue up.
-    pub(super) fn draw_up(platform: &mut Platform, queue: &str, accepted: &[u128], in_doubt: u64) -> Result<Self, Error> {
+    pub(crate) fn draw_up(platform: &mut Platform, queue: &str, accepted: &[u128], in_doubt: u64) -> Result<Self, Error> {
         let mut counts: HashMap<u128, u32> = HashMap::with_capacity(accepted.len());
         let mut ledger = Self { accepted: accepted.len() as u64, in_doubt, ..Self::default() };
         for id in accepted {
@@ -84,13 +84,13 @@ impl Ledger {
         }
     }
 
-    pub(super) fn balances(&self, rest: Rest) -> bool {
+    pub(crate) fn balances(&self, rest: Rest) -> bool {
         let live_is_legal = self.live == 0 || rest == Rest::SomeMayBeLive;
         live_is_legal && self.missing == 0 && self.doubled == 0 && self.unacknowledged <= self.in_doubt
     }
 
     /// One line for people.
-    pub(super) fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         let n = |count: u64| grouped(count as f64);
         let mut line = format!(
             "{} accepted = {} succeeded + {} dead + {} cancelled + {} expired",

@@ -16,7 +16,6 @@ use std::net::SocketAddr;
 use time::OffsetDateTime;
 
 use self::args::connections;
-use self::platform::Platform;
 use self::run::Site;
 use crate::address::{HttpUrl, Ownership};
 use crate::control::Control;
@@ -29,6 +28,8 @@ use crate::session::Need;
 
 pub use self::args::{DrainArgs, EnqueueArgs, JobsArgs, Measure, PickupArgs};
 pub use self::ledger::Ledger;
+pub(crate) use self::ledger::Rest;
+pub(crate) use self::platform::{Platform, QueueState};
 pub use self::report::{JobsReport, Pickup, Run};
 
 /// Measures what `args` ask for, writes the table, and the JSON file where one is named. A ledger that does not balance is an

@@ -24,44 +24,44 @@ const PAGE: u32 = 1_000;
 const ENDED: [&str; 4] = ["succeeded", "dead", "cancelled", "expired"];
 
 /// The platform, asked one question at a time.
-pub(super) struct Platform {
+pub(crate) struct Platform {
     control: Control,
     identity: Identity,
 }
 
 /// One page of the jobs of a queue.
 #[derive(Debug, Deserialize)]
-pub(super) struct JobsPage {
-    pub(super) items: Vec<JobSeen>,
-    pub(super) next_cursor: Option<String>,
+pub(crate) struct JobsPage {
+    pub(crate) items: Vec<JobSeen>,
+    pub(crate) next_cursor: Option<String>,
 }
 
 /// What the ledger wants to know of a job.
 #[derive(Debug, Deserialize)]
-pub(super) struct JobSeen {
+pub(crate) struct JobSeen {
     #[serde(deserialize_with = "id")]
-    pub(super) id: u128,
-    pub(super) state: String,
-    pub(super) attempt: u32,
+    pub(crate) id: u128,
+    pub(crate) state: String,
+    pub(crate) attempt: u32,
 }
 
 impl Platform {
-    pub(super) fn new(control: Control, identity: Identity) -> Self {
+    pub(crate) fn new(control: Control, identity: Identity) -> Self {
         Self { control, identity }
     }
 
     /// The token to send load with for `needed_for`.
-    pub(super) fn token(&mut self, needed_for: Duration) -> Result<String, Error> {
+    pub(crate) fn token(&mut self, needed_for: Duration) -> Result<String, Error> {
         let token = self.identity.token(&mut self.control, needed_for)?;
         Ok(token.unwrap_or_default().to_owned())
     }
 
-    pub(super) fn pause(&self, pause: Duration) {
+    pub(crate) fn pause(&self, pause: Duration) {
         self.control.pause(pause);
     }
 
     /// Makes a queue, stopped where `is_paused`.
-    pub(super) fn make_queue(&mut self, queue: &str, state: QueueState) -> Result<(), Error> {
+    pub(crate) fn make_queue(&mut self, queue: &str, state: QueueState) -> Result<(), Error> {
         let make = Request::json(Method::Patch, format!("{QUEUES}/{queue}"), &json!({}));
         self.answer(200, "making a queue", &make)?;
         match state {
@@ -70,7 +70,7 @@ impl Platform {
         }
     }
 
-    pub(super) fn set_state(&mut self, queue: &str, state: QueueState) -> Result<(), Error> {
+    pub(crate) fn set_state(&mut self, queue: &str, state: QueueState) -> Result<(), Error> {
         let action = match state {
             QueueState::Paused => "pause",
             QueueState::Running => "resume",
@@ -80,24 +80,24 @@ impl Platform {
     }
 
     /// Jobs of the queue that have not ended; the platform counts up to 100,000.
-    pub(super) fn live_jobs(&mut self, queue: &str) -> Result<u64, Error> {
+    pub(crate) fn live_jobs(&mut self, queue: &str) -> Result<u64, Error> {
         let stats = self.answer(200, "asking how a queue stands", &Request::get(format!("{QUEUES}/{queue}")))?["stats"].take();
         let live = ["queued", "scheduled", "running", "retrying"];
         Ok(live.iter().filter_map(|state| stats[state].as_u64()).sum())
     }
 
     /// A job as it stands.
-    pub(super) fn job(&mut self, id: u128) -> Result<Value, Error> {
+    pub(crate) fn job(&mut self, id: u128) -> Result<Value, Error> {
         self.answer(200, "asking for a job", &Request::get(format!("{JOBS}/{}", shown_id(id))))
     }
 
-    pub(super) fn has_ended(&mut self, id: u128) -> Result<bool, Error> {
+    pub(crate) fn has_ended(&mut self, id: u128) -> Result<bool, Error> {
         let job = self.job(id)?;
         Ok(job["state"].as_str().is_some_and(|state| ENDED.contains(&state)))
     }
 
     /// Submits one job and tells the answer.
-    pub(super) fn submit(&mut self, job: &Value, prefer: Option<&str>) -> Result<Value, Error> {
+    pub(crate) fn submit(&mut self, job: &Value, prefer: Option<&str>) -> Result<Value, Error> {
         let mut request = Request::post_json(JOBS, job);
         request.headers.extend(prefer.map(|prefer| ("Prefer".to_owned(), prefer.to_owned())));
         let token = self.token(TOKEN_LASTS)?;
@@ -109,7 +109,7 @@ impl Platform {
     }
 
     /// The jobs of a queue, newest first.
-    pub(super) fn jobs_page(&mut self, queue: &str, cursor: Option<&str>) -> Result<JobsPage, Error> {
+    pub(crate) fn jobs_page(&mut self, queue: &str, cursor: Option<&str>) -> Result<JobsPage, Error> {
         let cursor = cursor.map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
         let request = Request::get(format!("{JOBS}?queue={queue}&limit={PAGE}{cursor}"));
         let body = self.ask(200, "listing jobs for the ledger", &request)?;
@@ -117,7 +117,7 @@ impl Platform {
     }
 
     /// Ends and removes every job of the queue, then the queue where the platform can.
-    pub(super) fn clear(&mut self, queue: &str) -> Result<(), Error> {
+    pub(crate) fn clear(&mut self, queue: &str) -> Result<(), Error> {
         self.set_state(queue, QueueState::Paused)?;
         let deadline = Instant::now() + PATIENCE;
         self.purge(queue, None)?;
@@ -171,7 +171,7 @@ impl Platform {
 
 /// Whether workers may lease from a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum QueueState {
+pub(crate) enum QueueState {
     Paused,
     Running,
 }

@@ -188,7 +188,7 @@ impl Sums {
 }
 
 /// Adds up the subscribers' accounts, and compares how far each has got with those who got furthest.
-fn draw_up(ends: &[FannedOut], dialect: Dialect, n_subscribers: u32) -> Ledger {
+pub(super) fn draw_up(ends: &[FannedOut], dialect: Dialect, n_subscribers: u32) -> Ledger {
     let mut totals = Totals::default();
     for end in ends {
         totals.add(&end.ledger);

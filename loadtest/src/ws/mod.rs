@@ -1,10 +1,11 @@
 //! `millrace-loadtest ws`: how many sockets a server holds, echo, fan-out with a ledger for each subscriber, stuck readers.
 //!
 //! `args` and `target` are the command line · `site` prepares runs · `capacity`, `echo` and `fan_out` make one each · `crew`
-//! holds the client processes, `orders` is what is said to them, `client` what they do, `follower` a socket for other loads · `meter` watches the servers ·
+//! holds the client processes, `orders` is what is said to them, `client` what they do, `follower` a socket for other loads, `audience` many of them that must miss nothing · `meter` watches the servers ·
 //! `report` and `table` are the result.
 
 mod args;
+mod audience;
 mod capacity;
 mod client;
 mod crew;
@@ -26,6 +27,8 @@ use crate::output::Output;
 use crate::provenance::Provenance;
 
 pub use self::args::{CapacityArgs, EchoArgs, FanOutArgs, Measure, PublishWay, StuckArgs, WsArgs};
+pub use self::audience::Heard;
+pub(crate) use self::audience::{Audience, Seats};
 pub use self::client::Totals;
 pub(crate) use self::client::{now_ns, run as run_client};
 pub(crate) use self::crew::CLIENT_COMMAND;

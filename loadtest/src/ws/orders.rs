@@ -67,6 +67,8 @@ pub(crate) enum Order {
     },
     Echo(EchoOrder),
     FanOut(FanOutOrder),
+    /// Ends the publications before their time.
+    EndFanOut,
     /// Answered by `State`.
     Report,
 }

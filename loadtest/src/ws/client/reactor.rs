@@ -111,6 +111,11 @@ impl Reactor {
                 self.shared.echo = Some(EchoRun::new(order));
             }
             Order::FanOut(order) => self.begin_fan_out(order)?,
+            Order::EndFanOut => {
+                if let Some(fan_out) = &mut self.shared.fan_out {
+                    fan_out.order.window.end_ns = now_ns();
+                }
+            }
             Order::Report => {
                 let state = self.state();
                 tell(&Told::State(state))?;
