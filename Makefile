@@ -1,7 +1,7 @@
 # Every task of this repository. `make` alone lists them; the work itself is in infra/local/.
 # API_PORT (8000), DATABASE_URL, REDIS_URL and the other settings of .env.example are taken from the environment or .env.
 .DEFAULT_GOAL := help
-.PHONY: help up start stop status dev demo test check chaos failover interop pages s3 units rolling sqlx openapi fuzz-api bench-backends bench-points bench-sockets reset
+.PHONY: help up start stop status dev demo test check chaos failover interop pages s3 manifests units rolling sqlx openapi fuzz-api bench-backends bench-points bench-sockets reset
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-22s %s\n", $$1, $$2 }'
@@ -41,6 +41,9 @@ pages: ## the pages of /examples in headless Chromium: a chat, and tracks that m
 
 s3: ## the tests of the S3-compatible store of files, against moto
 	@infra/local/s3
+
+manifests: ## the Kubernetes manifests against schemas, and the sizes of compose files, profiles and overlays against the capacity guide
+	@infra/local/manifests
 
 units: ## the systemd units: verified, their exposure counted, and run under their limits with a stand-in service manager
 	@infra/local/units
