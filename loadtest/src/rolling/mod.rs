@@ -17,10 +17,9 @@ use self::callers::{Crowd, Site, Tally, call};
 use crate::address::Ownership;
 use crate::control::Control;
 use crate::error::Error;
-use crate::http::masked;
 use crate::jobs::{Ledger, Platform, QueueState};
-use crate::machine::Machine;
 use crate::output::Output;
+use crate::provenance::Provenance;
 use crate::session::Need;
 use crate::ws::{Audience, Heard, Seats};
 
@@ -89,11 +88,7 @@ fn measure(args: &RollingArgs, output: &mut Output<'_>) -> Result<RollingReport,
 
 fn finish(args: &RollingArgs, tally: Tally, command_s: f64, ledger: Ledger, sockets: Heard) -> RollingReport {
     let mut report = RollingReport {
-        tool: "millrace-loadtest",
-        version: env!("CARGO_PKG_VERSION"),
-        command: masked(std::env::args()),
-        date: OffsetDateTime::now_utc(),
-        machine: Machine::read(),
+        provenance: Provenance::here(),
         url: format!("http://{}", args.url.authority()),
         command_s,
         gets: tally.gets,

@@ -1,24 +1,18 @@
 //! The report of a command, as it is written to JSON, and its lines for people. Field names are read by others: keep them.
 
 use serde::Serialize;
-use time::OffsetDateTime;
 
 use super::callers::{Requests, Submits};
 use crate::columns::{aligned, grouped, short_ms};
 use crate::jobs::{Ledger, Rest};
-use crate::machine::Machine;
+use crate::provenance::Provenance;
 use crate::ws::Heard;
 
 /// What a restart did to callers.
 #[derive(Debug, Clone, Serialize)]
 pub struct RollingReport {
-    pub tool: &'static str,
-    pub version: &'static str,
-    /// The command line, secrets masked.
-    pub command: Vec<String>,
-    #[serde(with = "time::serde::rfc3339")]
-    pub date: OffsetDateTime,
-    pub machine: Machine,
+    #[serde(flatten)]
+    pub provenance: Provenance,
     pub url: String,
     /// How long the command took that restarted processes.
     pub command_s: f64,
@@ -76,7 +70,7 @@ impl RollingReport {
         cells.push(row("GET", self.gets.answered, "-".to_owned(), self.gets.failed, self.gets.slowest_ms));
         cells.push(row("POST with a key", self.submits.accepted, n(self.submits.retries), self.submits.given_up, self.submits.slowest_ms));
         cells.push(row("POST that waits", self.waits.answered, "-".to_owned(), self.waits.failed, self.waits.slowest_ms));
-        let mut lines = vec![format!("{} {} · {}", self.tool, self.version, self.machine.summary()), String::new()];
+        let mut lines = vec![self.provenance.summary(), String::new()];
         lines.extend(aligned(&cells));
         lines.push(String::new());
         lines.push(format!("jobs: {}", self.ledger.shown()));
