@@ -57,8 +57,11 @@ failover: ## kill and stop masters of Redis, behind Sentinel and in a cluster, a
 sqlx: ## refresh .sqlx after a change to a query or a migration
 	@infra/local/sqlx-prepare
 
-openapi: ## refresh docs/openapi.json after a change to the REST API
+openapi: ## refresh docs/openapi.json, PROBLEMS.md and METRICS.md after a change to the REST API, the problems or the metrics
+	@cargo build --quiet --locked --bin millrace-api
 	@cargo run --quiet --locked --bin millrace-api -- openapi >docs/openapi.json.new && mv docs/openapi.json.new docs/openapi.json
+	@cargo run --quiet --locked --bin millrace-api -- openapi --problems >docs/PROBLEMS.md.new && mv docs/PROBLEMS.md.new docs/PROBLEMS.md
+	@cargo run --quiet --locked --bin millrace-api -- openapi --metrics >docs/METRICS.md.new && mv docs/METRICS.md.new docs/METRICS.md
 
 fuzz-api: ## schemathesis against a throw-away platform: anonymous, user and admin
 	@infra/local/fuzz-api

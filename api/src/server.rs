@@ -6,7 +6,7 @@ mod takeover;
 
 use crate::{
     drain::Drain,
-    edge::{Edge, compression, spans::RequestSpans},
+    edge::{Edge, Traffic, compression, spans::RequestSpans},
     extract::BodyBudget,
     routes::{self, probes},
     socket::{Hub, Sockets},
@@ -19,7 +19,7 @@ use actix_web::{
     dev::{Server, Service, ServiceFactory, ServiceRequest, ServiceResponse},
     http::{Method, header},
     middleware::{Compress, Condition},
-    rt::net::TcpStream,
+    rt::{self, net::TcpStream},
     web::Data,
 };
 use metrics::Gauge;
@@ -29,8 +29,12 @@ use shared::{
     config::Settings,
     ids::NodeId,
     limits::Limiter,
+    overview::Overview,
     pg,
-    telemetry::metrics::{self as names, APP_ACTIVE_CONNECTIONS},
+    telemetry::{
+        metrics::{self as names, APP_ACTIVE_CONNECTIONS, Teller},
+        pulse,
+    },
 };
 use std::{
     cell::RefCell,
@@ -62,7 +66,8 @@ pub async fn open_state(mut settings: Settings) -> Result<AppState> {
         drain: Drain::default(),
         bodies,
         sockets,
-        metrics: names::install(),
+        metrics: names::install(Teller::Api),
+        overview: Arc::<Overview>::default(),
         node_id: NodeId::new(),
         started_at,
     })
@@ -83,10 +88,16 @@ pub fn bind(state: AppState) -> io::Result<(Server, SocketAddr)> {
     let builder = builder.listen("api", listener, move || {
         let thread = name_thread(n_started.fetch_add(1, Ordering::Relaxed));
         let data = Data::new(state.for_worker(n_workers).expect("the settings opened once before"));
+        let traffic = Traffic::start(&thread);
+        rt::spawn(keep_pulse(data.clone(), thread.clone()));
         let hub = Hub::start(data.clone(), thread);
-        takeover::http(site(&data, hub, &settings.cors_origins.0), &settings, stopping.clone())
+        takeover::http(site(&data, hub, traffic, &settings.cors_origins.0), &settings, stopping.clone())
     })?;
     Ok((builder.run(), address))
+}
+
+async fn keep_pulse(data: Data<AppState>, thread: String) {
+    pulse::keep(&data.ctx, &thread).await;
 }
 
 fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
@@ -103,6 +114,7 @@ fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
 fn site(
     data: &Data<AppState>,
     hub: Rc<Hub>,
+    traffic: Rc<Traffic>,
     cors_origins: &[String],
 ) -> App<
     impl ServiceFactory<
@@ -134,7 +146,7 @@ fn site(
         })
         .wrap(Condition::new(!cors_origins.is_empty(), cors(cors_origins)))
         .wrap(TracingLogger::<RequestSpans>::new())
-        .wrap(Edge::new(data.clone()))
+        .wrap(Edge::new(data.clone(), traffic))
         .wrap_fn(|mut request, service| {
             sips::on_demand(&mut request);
             service.call(request)

@@ -1,7 +1,10 @@
 //! What every handler is given: one value per process, shared by its threads.
 
 use crate::{drain::Drain, extract::BodyBudget, socket::Sockets};
-use shared::{Caller, Context, Result, accounts::Accounts, ids::NodeId, limits::Limiter, telemetry::metrics::MetricsHandle};
+use shared::{
+    Caller, Context, Result, accounts::Accounts, ids::NodeId, limits::Limiter, overview::Overview, telemetry::metrics::MetricsHandle,
+};
+use std::sync::Arc;
 use time::OffsetDateTime;
 
 #[derive(Debug, Clone)]
@@ -13,6 +16,7 @@ pub struct AppState {
     pub bodies: BodyBudget,
     pub sockets: Sockets,
     pub metrics: MetricsHandle,
+    pub overview: Arc<Overview>,
     pub node_id: NodeId,
     pub started_at: OffsetDateTime,
 }

@@ -42,6 +42,16 @@ impl Keys {
         format!("{}:nodes", self.prefix)
     }
 
+    /// Held by the process that looks at queues and servers for the metrics of all.
+    pub fn overview_turn(&self) -> String {
+        format!("{}:overview:turn", self.prefix)
+    }
+
+    /// What it saw, as metrics in Prometheus' text form.
+    pub fn overview(&self) -> String {
+        format!("{}:overview", self.prefix)
+    }
+
     /// `<prefix>:{q:<queue>}:1:<part>`: the lists, hashes and sorted sets of one queue. The parts are listed beside the scripts.
     pub fn queue(&self, queue: &str, part: &str) -> String {
         format!("{}:{{q:{queue}}}:1:{part}", self.prefix)

@@ -14,7 +14,8 @@
 //! - [`limits`]: rate limits. [`idempotency`]: replay of answers to repeated creations.
 //!
 //! - [`outbound`]: HTTP to addresses that callers chose.
-//! - [`nodes`]: which processes of the platform are alive. [`capacity`]: how large all of it should be, and why.
+//! - [`nodes`]: which processes of the platform are alive. [`overview`]: how queues and servers stand, for metrics. [`capacity`]: how
+//!   large all of it should be, and why.
 //!
 //! `testing` gives tests a database and a key prefix of their own. Edges (HTTP, command line, apalis workers) live in the binaries and only call downwards into here.
 
@@ -38,6 +39,7 @@ pub mod limits;
 pub mod mail;
 pub mod nodes;
 pub mod outbound;
+pub mod overview;
 pub mod page;
 pub mod pg;
 pub mod points;

@@ -4,10 +4,12 @@
 //! [`TestStores`] drops the database and the keys.
 
 mod hours;
+mod metrics_page;
 mod redis_server;
 mod redis_topology;
 
 pub use hours::{all_hours, differing_hours};
+pub use metrics_page::MetricsPage;
 pub use redis_server::RedisServer;
 pub use redis_topology::{RedisTopology, server_of};
 

@@ -16,6 +16,7 @@ use shared::{
     accounts::Accounts,
     config::{Layers, Problems, Settings},
     limits::Limiter,
+    telemetry::metric,
 };
 use std::{
     io::{self, Write},
@@ -84,6 +85,9 @@ enum Command {
         /// The list of problems as Markdown instead.
         #[arg(long)]
         problems: bool,
+        /// The list of metrics as Markdown instead.
+        #[arg(long, conflicts_with_all = ["problems", "v3_0"])]
+        metrics: bool,
     },
 }
 
@@ -106,7 +110,8 @@ impl Cli {
             Command::Admin(command) => with_settings(&[], |settings, _| admin::run(&command, settings)),
             Command::Token(command) => token::run(command),
             Command::Healthcheck { url } => healthcheck::run(url),
-            Command::Openapi { v3_0, problems } => print(match (v3_0, problems) {
+            Command::Openapi { metrics: true, .. } => print(metric::markdown()),
+            Command::Openapi { v3_0, problems, .. } => print(match (v3_0, problems) {
                 (_, true) => problems::markdown(),
                 (true, false) => openapi::document_3_0_json().to_owned(),
                 (false, false) => openapi::document_json().to_owned(),

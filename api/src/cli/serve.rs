@@ -7,12 +7,12 @@ use crate::{server, state::AppState};
 use actix_web::dev::ServerHandle;
 use shared::{
     Error, Result,
-    config::Settings,
+    config::{Exposure, Settings},
     jobs::wait,
     nodes,
     telemetry::{
         logs::{self, LogLevel},
-        metrics, service,
+        metrics, pulse, service,
     },
 };
 use std::{process::ExitCode, time::Duration};
@@ -57,6 +57,7 @@ async fn serve(settings: Settings, log_level: LogLevel) -> Result<ExitCode> {
     }
     tokio::spawn(keep_beating(state.clone()));
     tokio::spawn(metrics::keep_up(state.metrics.clone()));
+    tokio::spawn(keep_watch(state.clone()));
     let stop_background = CancellationToken::new();
     tokio::spawn(state.accounts.clone().run_background(stop_background.clone()));
     let _stop_background = stop_background.drop_guard();
@@ -79,6 +80,19 @@ async fn serve(settings: Settings, log_level: LogLevel) -> Result<ExitCode> {
         () = stop(&state, &handle) => Ok(ExitCode::SUCCESS),
         () = signals.second_stop() => Ok(ExitCode::from(INTERRUPTED)),
     }
+}
+
+/// What `/metrics` tells beyond what is counted, where somebody may read it.
+async fn keep_watch(state: AppState) {
+    let settings = state.ctx.settings();
+    let is_told = settings.metrics != Exposure::Off || settings.metrics_addr.is_some();
+    drop(settings);
+    let looks = async {
+        if is_told {
+            state.overview.keep(&state.ctx).await;
+        }
+    };
+    tokio::join!(pulse::keep(&state.ctx, "api-background"), looks);
 }
 
 async fn keep_beating(state: AppState) {

@@ -11,8 +11,10 @@ pub mod compression;
 pub mod headers;
 pub mod scope;
 pub mod spans;
+pub mod traffic;
 
 pub use scope::RequestScope;
+pub use traffic::Traffic;
 
 use crate::{
     error::{ApiError, problem_response},
@@ -39,11 +41,12 @@ use std::{
 #[derive(Debug)]
 pub struct Edge {
     state: Data<AppState>,
+    traffic: Rc<Traffic>,
 }
 
 impl Edge {
-    pub fn new(state: Data<AppState>) -> Self {
-        Self { state }
+    pub fn new(state: Data<AppState>, traffic: Rc<Traffic>) -> Self {
+        Self { state, traffic }
     }
 }
 
@@ -60,7 +63,7 @@ where
 
     fn new_transform(&self, service: S) -> Self::Future {
         let admission = Admission::new(self.state.ctx.settings().api_concurrency_limit);
-        ready(Ok(EdgeService(Rc::new(Inner { service, admission, state: self.state.clone() }))))
+        ready(Ok(EdgeService(Rc::new(Inner { service, admission, state: self.state.clone(), traffic: Rc::clone(&self.traffic) }))))
     }
 }
 
@@ -72,6 +75,7 @@ struct Inner<S> {
     service: S,
     admission: Admission,
     state: Data<AppState>,
+    traffic: Rc<Traffic>,
 }
 
 impl<S, B> Service<ServiceRequest> for EdgeService<S>
@@ -99,6 +103,7 @@ where
     B: MessageBody + 'static,
 {
     async fn handle(&self, request: ServiceRequest) -> Result<ServiceResponse<EitherBody<B, BoxBody>>, Error> {
+        let _under_way = self.traffic.begin(&request);
         let scope = RequestScope::of(&request, &self.state.ctx.settings().trusted_proxies);
         request.extensions_mut().insert(Rc::clone(&scope));
         let mut response = match self.admission.admit(&request, &scope).await {
@@ -111,7 +116,7 @@ where
         };
         headers::finish(&mut response, &scope, self.state.drain.has_begun());
         scope.finish();
-        Ok(response)
+        Ok(self.traffic.count(response))
     }
 }
 

@@ -7,8 +7,18 @@ use crate::{
     state::AppState,
 };
 use actix_web::{HttpRequest, HttpResponse, web::Data};
+use nix::sys::statvfs::statvfs;
 use serde::Serialize;
-use shared::{Code, Context, Scope, config::Exposure, pg, telemetry::process};
+use shared::{
+    Code, Context, Scope,
+    config::{Exposure, StorageUrl},
+    pg,
+    telemetry::{
+        metrics::{FILES_FREE_BYTES, FILES_SIZE_BYTES},
+        page::Page,
+        process,
+    },
+};
 use std::{
     future::Future,
     time::{Duration, Instant},
@@ -125,10 +135,23 @@ pub async fn get_metrics(request: HttpRequest, state: Data<AppState>) -> ApiResu
 }
 
 pub(crate) fn render_metrics(state: &AppState) -> String {
-    process::observe();
-    pg::observe_pool(&state.ctx.pg);
     state.metrics.run_upkeep();
-    state.metrics.render()
+    let mut page = Page::default();
+    page.append(&state.metrics.render());
+    process::tell(&mut page);
+    tell_disk(&state.ctx.settings().storage_url, &mut page);
+    state.overview.tell(&mut page);
+    page.into_text()
+}
+
+/// The room of a store of files that is a folder.
+fn tell_disk(storage_url: &StorageUrl, page: &mut Page) {
+    let StorageUrl::Folder(folder) = storage_url else { return };
+    // There is no folder before the first file.
+    if let Some(disk) = folder.ancestors().find_map(|folder| statvfs(folder).ok()) {
+        page.single(FILES_FREE_BYTES, disk.blocks_available() * disk.fragment_size());
+        page.single(FILES_SIZE_BYTES, disk.blocks() * disk.fragment_size());
+    }
 }
 
 /// Lets everyone in, operators only, or nobody, as the setting says.

@@ -3,7 +3,7 @@
 use super::protocol::command::Request;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use shared::telemetry::metrics::{
-    WS_CLOSED, WS_COMMANDS, WS_CONNECTIONS, WS_FANOUT_LAG, WS_FRAMES_SENT, WS_OUTBOX_BYTES, WS_SUBSCRIPTIONS,
+    WS_BYTES_IN, WS_BYTES_OUT, WS_CLOSED, WS_COMMANDS, WS_CONNECTIONS, WS_FANOUT_LAG, WS_FRAMES_SENT, WS_OUTBOX_BYTES, WS_SUBSCRIPTIONS,
 };
 use std::{cell::Cell, fmt, time::Duration};
 
@@ -11,10 +11,14 @@ pub(super) struct Meters {
     connections: Gauge,
     commands: Vec<(&'static str, Counter)>,
     frames_sent: Counter,
+    bytes_in: Counter,
+    bytes_out: Counter,
     subscriptions: Gauge,
     outbox_bytes: Gauge,
     fanout_lag: Histogram,
     n_frames_sent: Cell<u64>,
+    n_bytes_in: Cell<u64>,
+    n_bytes_out: Cell<u64>,
     n_outbox_bytes: Cell<usize>,
     n_subscriptions: Cell<u64>,
 }
@@ -35,7 +39,11 @@ impl Meters {
             fanout_lag: histogram!(WS_FANOUT_LAG),
             commands: Request::METHODS.iter().map(|method| (*method, counter!(WS_COMMANDS, "method" => *method))).collect(),
             frames_sent: counter!(WS_FRAMES_SENT),
+            bytes_in: counter!(WS_BYTES_IN),
+            bytes_out: counter!(WS_BYTES_OUT),
             n_frames_sent: Cell::new(0),
+            n_bytes_in: Cell::new(0),
+            n_bytes_out: Cell::new(0),
             n_outbox_bytes: Cell::new(0),
             n_subscriptions: Cell::new(0),
         }
@@ -54,7 +62,12 @@ impl Meters {
     /// So many bytes went out, and with them the ends of so many frames.
     pub(super) fn frames_sent(&self, frames: u64, bytes: usize) {
         self.n_frames_sent.set(self.n_frames_sent.get() + frames);
+        self.n_bytes_out.set(self.n_bytes_out.get() + bytes as u64);
         self.frames_dropped(bytes);
+    }
+
+    pub(super) fn received(&self, bytes: usize) {
+        self.n_bytes_in.set(self.n_bytes_in.get() + bytes as u64);
     }
 
     /// Frames that waited and are not sent.
@@ -85,5 +98,7 @@ impl Meters {
         self.subscriptions.set(self.n_subscriptions.get() as f64);
         self.outbox_bytes.set(self.n_outbox_bytes.get() as f64);
         self.frames_sent.increment(self.n_frames_sent.take());
+        self.bytes_in.increment(self.n_bytes_in.take());
+        self.bytes_out.increment(self.n_bytes_out.take());
     }
 }

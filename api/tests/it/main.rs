@@ -13,6 +13,7 @@ mod endpoints;
 mod examples;
 mod files;
 mod jobs;
+mod metrics;
 mod openapi;
 mod points;
 mod process;

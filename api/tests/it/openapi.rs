@@ -7,6 +7,7 @@ use api::{
     routes::{self, Entry},
 };
 use serde_json::{Value, json};
+use shared::telemetry::metric;
 use std::{collections::BTreeSet, fs};
 
 fn document() -> Value {
@@ -170,7 +171,9 @@ fn for_each_object(value: &Value, look: &mut impl FnMut(&serde_json::Map<String,
 #[test]
 fn the_committed_documents_are_current() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
-    for (file, text) in [("openapi.json", openapi::document_json().to_owned()), ("PROBLEMS.md", problems::markdown())] {
+    for (file, text) in
+        [("openapi.json", openapi::document_json().to_owned()), ("PROBLEMS.md", problems::markdown()), ("METRICS.md", metric::markdown())]
+    {
         let committed = fs::read_to_string(format!("{root}/{file}")).unwrap_or_default();
         assert!(committed == text, "docs/{file} is not what the code says: run `make openapi`");
     }

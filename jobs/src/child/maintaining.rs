@@ -6,7 +6,7 @@ use super::{
     voice::{Ear, Voice},
 };
 use crate::{link::News, maintenance};
-use shared::{Context, Result, jobs::engine::timekeeping};
+use shared::{Context, Result, jobs::engine::timekeeping, telemetry::pulse};
 use std::process::ExitCode;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -15,6 +15,8 @@ pub(super) async fn run(ctx: Context, assignment: &Assignment, voice: &Voice, ea
     let mut orders = Orders::listen(ear.wish.clone(), ear.supervisor_gone)?;
     let clock = ctx.clone();
     let _timekeeping = AbortOnDropHandle::new(tokio::spawn(async move { timekeeping::follow(&clock).await }));
+    let pulse = ctx.clone();
+    let _pulse = AbortOnDropHandle::new(tokio::spawn(async move { pulse::keep(&pulse, "jobs-engine").await }));
     let ingest = ingest::spawn(&ctx, assignment);
     let _maintenance = AbortOnDropHandle::new(tokio::spawn(maintenance::run(ctx)));
     voice.tell(&News::Ready).await;

@@ -38,7 +38,7 @@ use shared::{
             timekeeping,
         },
     },
-    telemetry::{self, logs::LogLevel},
+    telemetry::{self, logs::LogLevel, pulse},
 };
 use std::{
     path::PathBuf,
@@ -152,6 +152,7 @@ async fn work(ctx: &Context, assignment: &Assignment, handlers: &Handle, held: &
     let settled = spawn_leaser(Leaser::new(ctx.clone(), wishes, wiring)?);
     let backend = EngineBackend::new(jobs, ended, mode.clone(), settled);
     let runner = Arc::new(runner(ctx, held, recorder, progress, &slots, handlers)?);
+    let pulses = spawn_pulses(ctx, &runner, handlers);
     let worker = worker::spawn(backend, runner, assignment, handlers);
     let is_going = Arc::new(AtomicBool::new(false));
     let tenure = Tenure {
@@ -167,7 +168,7 @@ async fn work(ctx: &Context, assignment: &Assignment, handlers: &Handle, held: &
     let _serving = AbortOnDropHandle::new(tokio::spawn(tenure.serve()));
     let idle = idle(assignment.duty, Arc::clone(held));
     let code = Stopper::new(ctx, mode, Arc::clone(held), give_up, is_going).run(orders, worker, idle).await;
-    drop(tasks);
+    drop((tasks, pulses));
     report.retire().await;
     Ok(code)
 }
@@ -278,6 +279,16 @@ fn spawn_timekeeping(ctx: &Context) -> AbortOnDropHandle<()> {
         sleep(SETTLES_IN).await;
         timekeeping::follow(&ctx).await;
     }))
+}
+
+/// How the child's own threads feel, and those that run its jobs; each asks over connections of its own.
+fn spawn_pulses(ctx: &Context, runner: &Arc<Runner>, handlers: &Handle) -> [AbortOnDropHandle<()>; 2] {
+    let feel = |ctx: Context, thread| async move {
+        sleep(SETTLES_IN).await;
+        pulse::keep(&ctx, thread).await;
+    };
+    let own = tokio::spawn(feel(ctx.clone(), "jobs-engine"));
+    [own, handlers.spawn(feel(runner.ctx.clone(), "jobs-handler"))].map(AbortOnDropHandle::new)
 }
 
 fn spawn_heartbeat(ctx: &Context, held: &Arc<Held>) -> AbortOnDropHandle<()> {

@@ -9,7 +9,7 @@ use shared::{
         QueueName,
         engine::relay::{Relay, Unwritten},
     },
-    telemetry::{logs::LogLevel, tally::Tally},
+    telemetry::{logs::LogLevel, page::Page, process, tally::Tally},
 };
 use std::{
     collections::HashMap,
@@ -143,8 +143,10 @@ impl Hearing {
                 }
                 Told::LogLevel(directives) => self.log_level.set(&directives),
                 Told::Metrics => {
-                    shared::telemetry::process::observe();
-                    self.voice.tell(&News::Metrics(self.recorder.render())).await;
+                    let mut page = Page::default();
+                    page.append(&self.recorder.render());
+                    process::tell(&mut page);
+                    self.voice.tell(&News::Metrics(page.into_text())).await;
                 }
                 Told::Written { batch, unwritten } => {
                     if let Some(answer) = lock(&self.answers).remove(&batch) {

@@ -4,7 +4,11 @@ use crate::{
     child::{self, Assignment},
     supervisor,
 };
-use shared::{Context, config::Settings, telemetry};
+use shared::{
+    Context,
+    config::Settings,
+    telemetry::{self, metrics::Teller},
+};
 use std::{process::ExitCode, time::Duration};
 use tokio::runtime::{Builder, Runtime};
 
@@ -16,8 +20,13 @@ const SUPERVISOR_THREADS: usize = 2;
 
 pub(super) fn supervise(settings: Settings, flags: &[(&'static str, String)]) -> ExitCode {
     let log_level = telemetry::logs::init(&settings);
-    drop(telemetry::metrics::install());
-    let runtime = Builder::new_multi_thread().worker_threads(SUPERVISOR_THREADS).enable_all().build().expect("a runtime starts");
+    drop(telemetry::metrics::install(Teller::Worker));
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(SUPERVISOR_THREADS)
+        .thread_name("jobs-supervisor")
+        .enable_all()
+        .build()
+        .expect("a runtime starts");
     let code = run(&runtime, supervisor::run(settings, flags.to_vec(), log_level));
     runtime.shutdown_timeout(Duration::from_millis(100));
     code

@@ -10,7 +10,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use shared::telemetry::{self, metrics::MetricsHandle};
+use shared::telemetry::{self, metrics::MetricsHandle, page::Page};
 use std::{convert::Infallible, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
@@ -91,8 +91,10 @@ fn readiness(state: &State) -> Response<Full<Bytes>> {
 }
 
 async fn metrics(state: &State) -> Response<Full<Bytes>> {
-    telemetry::process::observe();
-    let (mut texts, mut past) = (vec![("supervisor".to_owned(), state.recorder.render())], Vec::new());
+    let mut own = Page::default();
+    own.append(&state.recorder.render());
+    telemetry::process::tell(&mut own);
+    let (mut texts, mut past) = (vec![("supervisor".to_owned(), own.into_text())], Vec::new());
     let Pulses { ordinary, wards, maintenance } = &state.pulses;
     let all = ordinary.iter().chain(wards).enumerate().map(|(index, pulse)| (index.to_string(), pulse));
     for (label, pulse) in all.chain([("maintenance".to_owned(), maintenance)]) {

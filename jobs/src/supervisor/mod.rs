@@ -24,7 +24,11 @@ use shared::{
         workers,
     },
     redis::Redis,
-    telemetry::{self, logs::LogLevel, service},
+    telemetry::{
+        logs::LogLevel,
+        metrics::{self, Teller},
+        pulse as feeling, service,
+    },
 };
 use signals::{Heard, Signals};
 use std::{
@@ -186,7 +190,8 @@ fn gather(
     });
     let ours = Arc::clone(&crew);
     let upkeep = tokio::spawn(async move {
-        tokio::join!(discovery::discover(&ours.ctx, &rows, &ours.unknown_queue), timekeeping::follow(&ours.ctx));
+        let feeling = feeling::keep(&ours.ctx, "jobs-supervisor");
+        tokio::join!(discovery::discover(&ours.ctx, &rows, &ours.unknown_queue), timekeeping::follow(&ours.ctx), feeling);
     });
     Ok((crew, AbortOnDropHandle::new(upkeep)))
 }
@@ -263,7 +268,7 @@ fn raise(order: &watch::Sender<Order>, heard: Order) {
 /// Serves `WORKER_METRICS_ADDR`; a second worker on the same host finds it taken, and goes on without.
 async fn serve_http(settings: &Settings, pulses: Pulses, order: watch::Receiver<Order>) -> Option<AbortOnDropHandle<()>> {
     let addr = settings.worker_metrics_addr?;
-    match http::bind(addr, pulses, order, telemetry::metrics::install()).await {
+    match http::bind(addr, pulses, order, metrics::install(Teller::Worker)).await {
         Ok(serving) => Some(AbortOnDropHandle::new(tokio::spawn(serving))),
         Err(error) => {
             tracing::warn!(%addr, %error, "health and metrics are not served");

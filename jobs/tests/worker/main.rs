@@ -15,6 +15,7 @@ mod http;
 mod imports;
 mod limits;
 mod mail;
+mod metrics;
 mod outcomes;
 mod points;
 mod prefetch;

@@ -10,7 +10,7 @@ use std::{
 };
 
 /// An address that was free a moment ago.
-fn free_addr() -> SocketAddr {
+pub(crate) fn free_addr() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
@@ -23,7 +23,7 @@ fn get(addr: SocketAddr, path: &str) -> Option<String> {
     Some(answer)
 }
 
-async fn until(addr: SocketAddr, path: &str, part: &str) -> String {
+pub(crate) async fn until(addr: SocketAddr, path: &str, part: &str) -> String {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let answer = get(addr, path).unwrap_or_default();

@@ -9,7 +9,7 @@ use super::{
     types::{ListedSession, Origin, Session, User},
 };
 use crate::{
-    Caller, Code, Error, Result,
+    Caller, Code, Context, Error, Result,
     ids::SessionId,
     page::{Page, PageRequest},
 };
@@ -122,4 +122,9 @@ async fn end(accounts: &Accounts, caller: &Caller, id: SessionId, action: Action
 
 pub(super) fn invalid_refresh_token() -> Error {
     Error::new(Code::InvalidRefreshToken, "The refresh token is not good, or its session has ended; sign in again.")
+}
+
+/// How many sessions there are, roughly where they are many.
+pub async fn count_roughly(ctx: &Context) -> Result<i64> {
+    store::sessions::count_roughly(&ctx.pg, ctx.clock.now()).await
 }

@@ -86,6 +86,8 @@ settings! {
     METRICS metrics: Exposure = "operator";
     /// Own address for /metrics, besides the API's port; empty = none.
     METRICS_ADDR metrics_addr: Option<SocketAddr> = "";
+    /// Seconds between looks at queues, PostgreSQL and Redis, by one API process at a time; what it sees is on the /metrics of all.
+    METRICS_LOOK_S metrics_look_s: u64 = "10" in 1..=300;
 
     // PostgreSQL.
     /// PostgreSQL as a URL.

@@ -1,6 +1,7 @@
 //! Queues: their settings, how full they are, and what operators do to them. A queue comes to be on first use.
 
 mod dead;
+pub mod figures;
 mod purge;
 mod settings;
 mod stats;

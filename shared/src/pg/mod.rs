@@ -5,7 +5,12 @@ mod store;
 use crate::{
     Code, Error, Result,
     config::{Auto, Settings},
-    telemetry::metrics::DB_POOL_SIZE,
+    telemetry::{
+        metrics::{
+            PG_CONNECTIONS, PG_DATABASE_BYTES, PG_LOCK_WAITS, PG_LONGEST_TRANSACTION, PG_MAX_CONNECTIONS, PG_REPLICAS, PG_REPLICATION_LAG,
+        },
+        page::Page,
+    },
 };
 use secrecy::ExposeSecret;
 use sqlx::{
@@ -144,9 +149,21 @@ pub async fn fit_pool(settings: &mut Settings) {
     pool.close().await;
 }
 
-/// Sets the pool's gauges.
-pub fn observe_pool(pg: &PgPool) {
-    let n_idle = pg.num_idle();
-    metrics::gauge!(DB_POOL_SIZE, "state" => "idle").set(n_idle as f64);
-    metrics::gauge!(DB_POOL_SIZE, "state" => "used").set((pg.size() as usize).saturating_sub(n_idle) as f64);
+/// Tells how busy the server is.
+pub async fn tell(pg: &PgPool, page: &mut Page) -> Result<()> {
+    let activity = store::activity(pg).await?;
+    let states = [
+        ("active", activity.active),
+        ("idle", activity.idle),
+        ("idle_in_transaction", activity.idle_in_transaction),
+        ("other", activity.other),
+    ];
+    page.series(PG_CONNECTIONS, states.map(|(state, n)| ([state.to_owned()], n as f64)));
+    page.single(PG_MAX_CONNECTIONS, activity.max_connections);
+    page.single(PG_LOCK_WAITS, activity.lock_waits);
+    page.single(PG_LONGEST_TRANSACTION, activity.longest_transaction_s);
+    page.single(PG_DATABASE_BYTES, activity.database_bytes);
+    page.single(PG_REPLICAS, activity.replicas);
+    page.single(PG_REPLICATION_LAG, activity.replication_lag_s);
+    Ok(())
 }

@@ -2,7 +2,14 @@
 //! between by what the process itself appends. So a refusal costs no round trip, and comes before a body is read.
 
 use super::shard::SHARDS_MAX;
-use crate::{Code, Context, Error, Result, telemetry::metrics::INGEST_DEPTH};
+use crate::{
+    Code, Context, Error, Result,
+    clock::unix_ms,
+    telemetry::{
+        metrics::{INGEST_AGE, INGEST_DEPTH},
+        page::Page,
+    },
+};
 use std::{
     sync::{
         Mutex, PoisonError,
@@ -65,6 +72,20 @@ pub async fn look(ctx: &Context) -> Result<u64> {
     let depths: Vec<Option<u64>> = pipe.query_async(&mut ctx.redis.connection()).await?;
     let n_points = depths.into_iter().flatten().sum();
     ctx.points.depth.points.store(n_points, Ordering::Relaxed);
-    metrics::gauge!(INGEST_DEPTH).set(n_points as f64);
     Ok(n_points)
+}
+
+/// Tells how many points wait, and since when the first of them.
+pub async fn tell(ctx: &Context, page: &mut Page) -> Result<()> {
+    page.single(INGEST_DEPTH, look(ctx).await?);
+    let mut pipe = redis::pipe();
+    for shard in 0..SHARDS_MAX {
+        pipe.cmd("XRANGE").arg(ctx.keys.points_stream(shard)).arg("-").arg("+").arg("COUNT").arg(1);
+    }
+    let firsts: Vec<Vec<(String, redis::Value)>> = pipe.query_async(&mut ctx.redis.connection()).await?;
+    // An entry's id begins with when it was appended.
+    let since_ms = firsts.iter().flatten().filter_map(|(id, _)| id.split_once('-')?.0.parse::<i64>().ok()).min();
+    let age_ms = since_ms.map_or(0, |since_ms| (unix_ms(ctx.clock.now()) - since_ms).max(0));
+    page.single(INGEST_AGE, age_ms as f64 / 1_000.0);
+    Ok(())
 }

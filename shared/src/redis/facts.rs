@@ -1,7 +1,17 @@
 //! What stands behind `REDIS_URL`, for readiness and `doctor`: which servers, in which roles, and whether one might drop jobs.
 
 use super::{Redis, Servers, address::Node, follow::Followed, no_answer_within, view::View};
-use crate::{Error, Result, capacity::RedisRoom};
+use crate::{
+    Error, Result,
+    capacity::RedisRoom,
+    telemetry::{
+        metrics::{
+            REDIS_AOF_OK, REDIS_AOF_ON, REDIS_CLIENTS, REDIS_CLIENTS_MAX, REDIS_COMMANDS, REDIS_EVICTED, REDIS_MASTER, REDIS_MEMORY,
+            REDIS_MEMORY_MAX, REDIS_REJECTED, REDIS_SLOWLOG,
+        },
+        page::Page,
+    },
+};
 use futures_util::future::join_all;
 use redis::{Client, InfoDict};
 use std::{fmt, time::Duration};
@@ -38,6 +48,18 @@ pub struct NodeAnswer {
     pub room: RedisRoom,
     /// Seconds by which the server's clock is ahead of ours, the time of the answer included; `None` before version 7.
     pub clock_ahead_s: Option<f64>,
+    figures: Figures,
+}
+
+/// How busy a server is, beyond its room.
+#[derive(Debug)]
+struct Figures {
+    slowlog: u64,
+    commands: u64,
+    evicted: u64,
+    rejected: u64,
+    is_aof_on: bool,
+    is_aof_ok: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +125,30 @@ impl Redis {
         }
     }
 
+    /// Tells how busy the servers are; of those that do not answer, nothing.
+    pub async fn tell(&self, page: &mut Page) -> Result<()> {
+        let facts = self.facts().await?;
+        // One alone has no address of its own in what is told.
+        let name = |node: &NodeFacts| if node.address.is_empty() { "redis".to_owned() } else { node.address.clone() };
+        let known: Vec<_> = facts.nodes.iter().filter_map(|node| Some((name(node), node.answer.as_ref().ok()?))).collect();
+        let by_node = |value: fn(&NodeAnswer) -> u64| {
+            #[expect(clippy::cast_precision_loss, reason = "a metric is a float")]
+            known.iter().map(move |(name, answer)| ([name.clone()], value(answer) as f64)).collect::<Vec<_>>()
+        };
+        page.series(REDIS_MEMORY, by_node(|answer| answer.room.used_memory_bytes));
+        page.series(REDIS_MEMORY_MAX, by_node(|answer| answer.room.maxmemory_bytes));
+        page.series(REDIS_CLIENTS, by_node(|answer| answer.room.clients.into()));
+        page.series(REDIS_CLIENTS_MAX, by_node(|answer| answer.room.maxclients.into()));
+        page.series(REDIS_SLOWLOG, by_node(|answer| answer.figures.slowlog));
+        page.series(REDIS_COMMANDS, by_node(|answer| answer.figures.commands));
+        page.series(REDIS_EVICTED, by_node(|answer| answer.figures.evicted));
+        page.series(REDIS_REJECTED, by_node(|answer| answer.figures.rejected));
+        page.series(REDIS_AOF_ON, by_node(|answer| answer.figures.is_aof_on.into()));
+        page.series(REDIS_AOF_OK, by_node(|answer| answer.figures.is_aof_ok.into()));
+        page.series(REDIS_MASTER, by_node(|answer| (answer.role == Role::Master).into()));
+        Ok(())
+    }
+
     async fn ask_all(&self, followed: &Followed, view: &View) -> Vec<NodeFacts> {
         let mut known: Vec<Node> = view.masters.iter().chain(&view.replicas).cloned().collect();
         let mut nodes = Vec::new();
@@ -146,10 +192,22 @@ fn said(topology: Topology, view: &View) -> String {
 async fn ask(client: &Client, patience: Duration) -> redis::RedisResult<(NodeAnswer, InfoDict)> {
     let mut connection = client.get_multiplexed_async_connection_with_config(&no_answer_within(patience)).await?;
     let info: InfoDict = redis::cmd("INFO").arg("everything").query_async(&mut connection).await?;
+    // Where it is not allowed to ask, nothing is known to be slow.
+    let slowlog = redis::cmd("SLOWLOG").arg("LEN").query_async(&mut connection).await.unwrap_or(0);
     let text = |name| info.get::<String>(name).unwrap_or_else(|| "unknown".to_owned());
+    let number = |name| info.get::<u64>(name).unwrap_or(0);
     let role = if text("role") == "master" { Role::Master } else { Role::Replica };
     let (version, maxmemory_policy) = (text("redis_version"), text("maxmemory_policy"));
-    Ok((NodeAnswer { role, version, maxmemory_policy, room: room(&info), clock_ahead_s: clock_ahead_s(&info) }, info))
+    let figures = Figures {
+        slowlog,
+        commands: number("total_commands_processed"),
+        evicted: number("evicted_keys"),
+        rejected: number("rejected_connections"),
+        is_aof_on: number("aof_enabled") == 1,
+        is_aof_ok: text("aof_last_write_status") == "ok",
+    };
+    let (room, clock_ahead_s) = (room(&info), clock_ahead_s(&info));
+    Ok((NodeAnswer { role, version, maxmemory_policy, room, clock_ahead_s, figures }, info))
 }
 
 fn room(info: &InfoDict) -> RedisRoom {

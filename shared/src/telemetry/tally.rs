@@ -2,12 +2,15 @@
 //! text form. The exporter that other processes use calibrates a clock when it starts, for several milliseconds at full load;
 //! a child of a worker may have to be started forty times a second.
 
+use super::{
+    page::{Page, labels},
+    recorder::BUCKETS,
+};
 use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SetRecorderError, SharedString, Unit,
 };
 use std::{
     collections::BTreeMap,
-    fmt::Write,
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
@@ -20,7 +23,6 @@ pub struct Tally(Arc<Mutex<Families>>);
 
 #[derive(Debug, Default)]
 struct Families {
-    meanings: BTreeMap<String, String>,
     /// By name, then by labels as they are told.
     counters: BTreeMap<String, BTreeMap<String, Arc<Count>>>,
     gauges: BTreeMap<String, BTreeMap<String, Arc<Level>>>,
@@ -39,72 +41,46 @@ impl Tally {
         self.0.lock().expect("nothing panics while it holds this lock")
     }
 
-    fn describe(&self, name: &KeyName, meaning: &SharedString) {
-        self.families().meanings.insert(name.as_str().to_owned(), meaning.to_string());
-    }
-
     pub fn render(&self) -> String {
         let families = self.families();
-        let mut text = String::new();
+        let mut page = Page::default();
         for (name, series) in &families.counters {
-            head(&mut text, &families.meanings, name, "counter");
+            page.head(name, "counter");
             for (labels, count) in series {
-                line(&mut text, name, labels, count.0.load(Ordering::Relaxed));
+                page.line(name, labels, count.0.load(Ordering::Relaxed));
             }
         }
         for (name, series) in &families.gauges {
-            head(&mut text, &families.meanings, name, "gauge");
+            page.head(name, "gauge");
             for (labels, level) in series {
-                line(&mut text, name, labels, level.0.get());
+                page.line(name, labels, level.0.get());
             }
         }
         for (name, series) in &families.histograms {
-            head(&mut text, &families.meanings, name, "histogram");
+            page.head(name, "histogram");
             for (labels, spread) in series {
-                spread.render(&mut text, name, labels);
+                spread.render(&mut page, name, labels);
             }
         }
-        text
+        page.into_text()
     }
 }
 
-fn head(text: &mut String, meanings: &BTreeMap<String, String>, name: &str, shape: &str) {
-    if let Some(meaning) = meanings.get(name) {
-        writeln!(text, "# HELP {name} {meaning}").expect("writing to a string cannot fail");
-    }
-    writeln!(text, "# TYPE {name} {shape}").expect("writing to a string cannot fail");
-}
-
-fn line(text: &mut String, name: &str, labels: &str, value: impl std::fmt::Display) {
-    match labels {
-        "" => writeln!(text, "{name} {value}"),
-        labels => writeln!(text, "{name}{{{labels}}} {value}"),
-    }
-    .expect("writing to a string cannot fail");
-}
-
-fn labels(key: &Key) -> String {
-    let escaped = |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-    let labels = key.labels().map(|label| format!("{}=\"{}\"", label.key(), escaped(label.value())));
-    labels.collect::<Vec<_>>().join(",")
+fn labels_of(key: &Key) -> String {
+    labels(key.labels().map(|label| (label.key(), label.value())))
 }
 
 fn known<T: Default>(families: &mut BTreeMap<String, BTreeMap<String, Arc<T>>>, key: &Key) -> Arc<T> {
-    Arc::clone(families.entry(key.name().to_owned()).or_default().entry(labels(key)).or_default())
+    Arc::clone(families.entry(key.name().to_owned()).or_default().entry(labels_of(key)).or_default())
 }
 
 impl Recorder for Tally {
-    fn describe_counter(&self, name: KeyName, _: Option<Unit>, meaning: SharedString) {
-        self.describe(&name, &meaning);
-    }
+    // What each means is in the list, and read when it is told.
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
 
-    fn describe_gauge(&self, name: KeyName, _: Option<Unit>, meaning: SharedString) {
-        self.describe(&name, &meaning);
-    }
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
 
-    fn describe_histogram(&self, name: KeyName, _: Option<Unit>, meaning: SharedString) {
-        self.describe(&name, &meaning);
-    }
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
         Counter::from_arc(known(&mut self.families().counters, key))
@@ -167,30 +143,30 @@ impl GaugeFn for Level {
 /// How many samples fell between which bounds.
 #[derive(Debug, Default)]
 struct Spread {
-    /// Beneath each of [`super::metrics::BUCKETS`], and above the last.
-    counts: [AtomicU64; super::metrics::BUCKETS.len() + 1],
+    /// Beneath each of [`BUCKETS`], and above the last.
+    counts: [AtomicU64; BUCKETS.len() + 1],
     sum: Number,
 }
 
 impl HistogramFn for Spread {
     fn record(&self, value: f64) {
-        let at = super::metrics::BUCKETS.partition_point(|bound| *bound < value);
+        let at = BUCKETS.partition_point(|bound| *bound < value);
         self.counts[at].fetch_add(1, Ordering::Relaxed);
         self.sum.add(value);
     }
 }
 
 impl Spread {
-    fn render(&self, text: &mut String, name: &str, labels: &str) {
+    fn render(&self, page: &mut Page, name: &str, labels: &str) {
         let comma = if labels.is_empty() { "" } else { "," };
-        let bounds = super::metrics::BUCKETS.iter().map(ToString::to_string).chain(["+Inf".to_owned()]);
+        let bounds = BUCKETS.iter().map(ToString::to_string).chain(["+Inf".to_owned()]);
         let mut n_samples = 0;
         for (bound, count) in bounds.zip(&self.counts) {
             n_samples += count.load(Ordering::Relaxed);
-            line(text, &format!("{name}_bucket"), &format!("{labels}{comma}le=\"{bound}\""), n_samples);
+            page.line(&format!("{name}_bucket"), &format!("{labels}{comma}le=\"{bound}\""), n_samples);
         }
-        line(text, &format!("{name}_sum"), labels, self.sum.get());
-        line(text, &format!("{name}_count"), labels, n_samples);
+        page.line(&format!("{name}_sum"), labels, self.sum.get());
+        page.line(&format!("{name}_count"), labels, n_samples);
     }
 }
 
@@ -202,9 +178,8 @@ mod tests {
     fn it_tells_what_the_exporter_would() {
         let tally = Tally::default();
         metrics::with_local_recorder(&tally, || {
-            metrics::describe_counter!("jobs_total", "Jobs.");
-            metrics::counter!("jobs_total", "queue" => "a \"b\"").increment(2);
-            metrics::counter!("jobs_total", "queue" => "a \"b\"").increment(1);
+            metrics::counter!("job_submitted_total", "queue" => "a \"b\"").increment(2);
+            metrics::counter!("job_submitted_total", "queue" => "a \"b\"").increment(1);
             metrics::gauge!("running").set(1.5);
             metrics::gauge!("running").increment(1.0);
             for seconds in [0.0004, 0.001, 99.0] {
@@ -213,7 +188,7 @@ mod tests {
         });
         let text = tally.render();
         let has = |line: &str| assert!(text.contains(&format!("{line}\n")), "{line} is missing:\n{text}");
-        has("# HELP jobs_total Jobs.\n# TYPE jobs_total counter\njobs_total{queue=\"a \\\"b\\\"\"} 3");
+        has("# HELP job_submitted_total Jobs accepted.\n# TYPE job_submitted_total counter\njob_submitted_total{queue=\"a \\\"b\\\"\"} 3");
         has("# TYPE running gauge\nrunning 2.5");
         has("run_seconds_bucket{kind=\"echo\",le=\"0.0005\"} 1\nrun_seconds_bucket{kind=\"echo\",le=\"0.001\"} 2");
         has("run_seconds_bucket{kind=\"echo\",le=\"30\"} 2\nrun_seconds_bucket{kind=\"echo\",le=\"+Inf\"} 3");

@@ -78,6 +78,7 @@ impl Driver {
         let mut arrivals = hub.arrivals.borrow_mut();
         let received = ready!(self.connection.wire().poll_read(cx, &mut arrivals))?;
         let n_received = received.len();
+        hub.meters.received(n_received);
         if n_received > 0 {
             self.reader.receive(Bytes::copy_from_slice(received));
         }

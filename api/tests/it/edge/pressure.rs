@@ -6,7 +6,7 @@ use crate::{
 };
 use actix_web::{App, HttpResponse, Route, http::header, test, web::Data};
 use api::{
-    edge::Edge,
+    edge::{Edge, Traffic},
     gate::{Access, Gate, GateOf},
 };
 use serde_json::Value;
@@ -114,7 +114,8 @@ async fn a_panic_costs_its_request_and_says_nothing_of_itself() {
     let state = Data::new(app.state.clone());
     let gate = GateOf { gate: Gate { class: None, access: Access::Public }, path: "/panic" };
     let route = Route::new().to(panicking).wrap(gate);
-    let service = test::init_service(App::new().app_data(state.clone()).route("/panic", route).wrap(Edge::new(state))).await;
+    let service =
+        test::init_service(App::new().app_data(state.clone()).route("/panic", route).wrap(Edge::new(state, Traffic::start("test")))).await;
     for _ in 0..2 {
         let response = test::call_service(&service, test::TestRequest::get().uri("/panic").to_request()).await;
         assert_eq!(

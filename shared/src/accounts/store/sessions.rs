@@ -243,3 +243,16 @@ pub(in crate::accounts) async fn page(
     );
     Ok(rows.fetch_all(db).await?)
 }
+
+/// Sessions that can be refreshed at `now`: counted while there are few rows, else what the server believes there are.
+pub(in crate::accounts) async fn count_roughly(db: impl PgExecutor<'_>, now: OffsetDateTime) -> Result<i64> {
+    let count = sqlx::query_scalar!(
+        r#"SELECT CASE WHEN reltuples > 50000 THEN reltuples::bigint
+                  ELSE (SELECT count(*) FROM (SELECT FROM sessions WHERE revoked_at IS NULL AND expires_at > $1 LIMIT 50000) AS few)
+                  END AS "n!"
+           FROM pg_class
+           WHERE oid = 'sessions'::regclass"#,
+        now,
+    );
+    Ok(count.fetch_one(db).await?)
+}

@@ -12,6 +12,7 @@ pub mod copy;
 pub mod discovery;
 pub mod doorbell;
 pub mod expire;
+pub(in crate::jobs) mod figures;
 pub mod followers;
 pub mod heartbeat;
 pub mod held;

@@ -13,7 +13,6 @@ use crate::{
         QueueName,
         workers::{self, Worker, WorkerState},
     },
-    telemetry::metrics::JOB_QUEUE_STALLED,
 };
 use std::{
     collections::HashMap,
@@ -22,7 +21,7 @@ use std::{
 use time::OffsetDateTime;
 
 /// Field of `cfg` that tells since when, in milliseconds; absent while all is well.
-const STALLED_SINCE: &str = "stalled_since";
+pub(super) const STALLED_SINCE: &str = "stalled_since";
 
 /// A queue at one look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,7 +124,6 @@ async fn raise(ctx: &Context, watch: &mut Watch, queue: &QueueName, look: Look) 
     cmd.arg(QueueKeys::new(&ctx.keys, queue).cfg()).arg(STALLED_SINCE).arg(unix_ms(since));
     cmd.exec_async(&mut ctx.redis.connection()).await?;
     still.is_alarmed = true;
-    metrics::gauge!(JOB_QUEUE_STALLED, "queue" => queue.to_string()).set(1.0);
     tracing::error!(%queue, n_ready = look.n_ready, still_s = still.since.elapsed().as_secs(), "a queue is stalled: jobs are ready, a worker has room, and none is leased");
     Ok(())
 }
@@ -137,7 +135,6 @@ async fn clear(ctx: &Context, watch: &mut Watch, queue: &QueueName) -> Result<()
     if let Some(still) = watch.0.get_mut(queue) {
         still.is_alarmed = false;
     }
-    metrics::gauge!(JOB_QUEUE_STALLED, "queue" => queue.to_string()).set(0.0);
     tracing::warn!(%queue, "a queue that was stalled moves again, or has nobody to move it");
     Ok(())
 }

@@ -134,6 +134,43 @@ pub(in crate::jobs) async fn oldest_run_at(executor: impl PgExecutor<'_>, ids: &
     .await
 }
 
+/// The same of jobs of many queues, by queue.
+pub(in crate::jobs) async fn oldest_run_ats(executor: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<Vec<(String, OffsetDateTime)>> {
+    let rows = sqlx::query!(
+        r#"SELECT queue, min(run_at) AS "run_at!"
+        FROM jobs
+        WHERE id = ANY ($1) AND state = 'pending'
+        GROUP BY queue"#,
+        ids,
+    );
+    Ok(rows.fetch_all(executor).await?.into_iter().map(|row| (row.queue, row.run_at)).collect())
+}
+
+/// A queue as metrics tell of it.
+pub(in crate::jobs) struct ToldQueue {
+    pub(in crate::jobs) name: String,
+    pub(in crate::jobs) paused: bool,
+    pub(in crate::jobs) durability: Durability,
+    pub(in crate::jobs) dead: i64,
+}
+
+/// Every queue, with at most `dead_max` of its dead jobs counted.
+pub(in crate::jobs) async fn told_queues(executor: impl PgExecutor<'_>, dead_max: i64) -> sqlx::Result<Vec<ToldQueue>> {
+    sqlx::query_as!(
+        ToldQueue,
+        r#"SELECT name, paused, durability AS "durability: Durability", dead.n AS "dead!"
+        FROM queues
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS n
+            FROM (SELECT FROM jobs_ended WHERE queue = queues.name AND state = 'dead' LIMIT $1) AS few
+        ) AS dead
+        ORDER BY name"#,
+        dead_max,
+    )
+    .fetch_all(executor)
+    .await
+}
+
 /// Writes every setting that a patch may change.
 pub(in crate::jobs) async fn update_queue(executor: impl PgExecutor<'_>, queue: &QueueSettings) -> sqlx::Result<()> {
     sqlx::query!(

@@ -15,7 +15,7 @@ mod writing;
 pub use tracks::KnownTracks;
 
 use super::shard::{self, SHARDS_MAX};
-use crate::{Context, Result, telemetry::metrics::INGEST_DEPTH};
+use crate::{Context, Result};
 pub(crate) use fold::HourFold;
 #[cfg(test)]
 pub(super) use writing::write_in;
@@ -60,7 +60,6 @@ async fn left_over(ctx: &Context) -> Result<Vec<u16>> {
         pipe.get(ctx.keys.points_depth(shard));
     }
     let depths: Vec<Option<i64>> = pipe.query_async(&mut ctx.redis.connection()).await?;
-    metrics::gauge!(INGEST_DEPTH).set(depths.iter().flatten().sum::<i64>() as f64);
     let beyond = (0..SHARDS_MAX).zip(depths).skip(usize::from(shard::count(ctx)));
     Ok(beyond.filter(|(_, depth)| depth.is_some_and(|depth| depth > 0)).map(|(shard, _)| shard).collect())
 }
