@@ -1,7 +1,7 @@
 # Every task of this repository. `make` alone lists them; the work itself is in infra/local/.
 # API_PORT (8000), DATABASE_URL, REDIS_URL and the other settings of .env.example are taken from the environment or .env.
 .DEFAULT_GOAL := help
-.PHONY: help up start stop status dev demo test check chaos failover interop pages s3 manifests units rolling sqlx openapi fuzz-api bench-backends bench-points bench-sockets reset
+.PHONY: help up start stop status dev demo test check chaos failover interop pages s3 manifests units rolling restore-test sqlx openapi fuzz-api bench-backends bench-points bench-sockets reset
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-22s %s\n", $$1, $$2 }'
@@ -50,6 +50,9 @@ units: ## the systemd units: verified, their exposure counted, and run under the
 
 rolling: ## restart two API processes behind nginx, one after the other and under load, and see that nobody notices
 	@infra/local/rolling
+
+restore-test: ## back a running platform up, lose everything, restore it, and look for all that was there
+	@infra/local/restore-test
 
 failover: ## kill and stop masters of Redis, behind Sentinel and in a cluster, and account for every job
 	@infra/local/failover

@@ -126,12 +126,22 @@ def check_metrics(address, names):
         assert any(value > 0 for value in values), f"{name} is missing at {address}"
 
 
+def check_backup(root, uid, gid):
+    """A backup while the platform runs, with its unit's rights."""
+    backup = Service(FOLDER, "millrace-backup.service", root, uid, gid)
+    backup.start()
+    assert backup.process.wait(120) == 0, backup.last_words()
+    assert list(pathlib.Path(root).glob("var/backups/millrace/*Z/files/*/*")), backup.last_words()
+    say("millrace-backup.service: exit code 0, and the dump and a file are there")
+
+
 def main(root, api_port, worker_address):
     account = pwd.getpwnam("nobody" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name)
     uid, gid = account.pw_uid, account.pw_gid
     state = pathlib.Path(root) / "var/lib/millrace"
+    backups = pathlib.Path(root) / "var/backups/millrace"
     if os.getuid() == 0:
-        for path in (state, *state.rglob("*")):
+        for path in (state, backups, *state.rglob("*")):
             os.chown(path, uid, gid)
     say("mounts are emulated too" if can_mount(str(state)) else "no mounts may be made here: ProtectSystem and ProtectProc are not emulated")
     run = [FOLDER / "millrace-run"]
@@ -171,6 +181,7 @@ def main(root, api_port, worker_address):
         for service in services:
             check_life(service)
             check_reload(service, settings_file)
+        check_backup(root, uid, gid)
         for service in services:
             check_stop(service)
     except AssertionError:

@@ -108,7 +108,7 @@ class Sandbox:
         self.filter.load()
 
 
-# Everything is read-only but the state directory ($1), and /proc shows nobody else's processes.
+# Everything is read-only but the folder that the unit writes to ($1), and /proc shows nobody else's processes.
 MOUNTS = """mount --make-rprivate / && mount --bind "$1" "$1" && mount -o remount,bind,ro / && mount -o remount,bind,rw "$1" &&
 mount -t proc -o hidepid=invisible proc /proc && shift && exec "$@" """
 
@@ -130,11 +130,11 @@ class Service:
         for path in self.settings["EnvironmentFile"]:
             self.environment.update(read_env_file(path))
         self.sandbox = Sandbox(self.settings, uid, gid)
-        self.state = self._moved("/var/lib/millrace")
+        self.state = self.settings.get("ReadWritePaths", [self._moved("/var/lib/millrace")])[-1]
         self.told, self.heard, self.log_path = [], threading.Condition(), pathlib.Path(root) / f"{name}.log"
 
     def _moved(self, value):
-        for place in ("/etc/millrace", "/opt/millrace", "/var/lib/millrace"):
+        for place in ("/etc/millrace", "/opt/millrace", "/var/lib/millrace", "/var/backups/millrace"):
             value = value.replace(place, self.root + place)
         return value
 

@@ -103,11 +103,13 @@ pub async fn ping(pg: &PgPool) -> Result<()> {
     store::ping(pg).await
 }
 
-/// Applies what is missing, outside the pool and without its statement timeout. Safe to run from several processes at once.
+/// Applies what is missing, outside the pool and without its statement timeout. Safe to run from several processes at once, and on a
+/// database that a later release has seen: the one before must start again after a step back, and every migration is safe for it.
 pub async fn migrate(settings: &Settings) -> Result<()> {
     let options = direct_options(settings)?.options([("statement_timeout", "0"), ("lock_timeout", "0")]);
     let mut connection = PgConnection::connect_with(&options).await?;
-    MIGRATIONS.run(&mut connection).await.map_err(Error::internal)?;
+    let mut migrator = Migrator::with_migrations(MIGRATIONS.iter().cloned().collect());
+    migrator.set_ignore_missing(true).run(&mut connection).await.map_err(Error::internal)?;
     connection.close().await?;
     Ok(())
 }
