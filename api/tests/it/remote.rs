@@ -358,3 +358,15 @@ async fn a_session_that_is_opened_again_under_its_key_is_the_same() {
     assert_eq!(open("w").await, (StatusCode::CREATED, first));
     assert_eq!(open("another").await.0, StatusCode::UNPROCESSABLE_ENTITY);
 }
+
+#[tokio::test]
+async fn a_process_that_stops_answers_workers_that_wait() {
+    let world = World::new().await;
+    let session = world.session().await;
+    let wait = world.post("/leases", &json!({"session_id": session, "max": 1, "wait_ms": 30_000}));
+    let began = Instant::now();
+    // Whether it waits by then or comes after, it is not to wait.
+    let (answer, ()) = tokio::join!(send(wait), async { shared::jobs::wait::end_all(&world.app.state.ctx) });
+    assert_eq!((answer.0, &answer.1["jobs"]), (StatusCode::OK, &json!([])));
+    assert!(began.elapsed() < Duration::from_secs(20));
+}
