@@ -21,6 +21,7 @@ use shared::{
             progress::Board,
         },
     },
+    json_words::Broken,
 };
 use std::{collections::HashMap, fmt, future::Future, pin::Pin, sync::Arc};
 
@@ -127,7 +128,10 @@ where
 {
     Box::new(move |context| match serde_json::from_str(context.job.payload.get()) {
         Ok(payload) => Box::pin(run(context, payload)),
-        Err(error) => Box::pin(std::future::ready(Outcome::Undecodable(error.to_string()))),
+        Err(error) => {
+            let why = Broken::new(&error, context.job.payload.get().as_bytes()).sentence();
+            Box::pin(std::future::ready(Outcome::Undecodable(why)))
+        }
     })
 }
 

@@ -1,7 +1,7 @@
 //! The nouns of Millrace and what they stand on. In reading order:
 //!
 //! - [`error`]: the closed list of codes that anything may fail with; knows no HTTP.
-//! - [`ids`], [`clock`], [`page`], [`text`], `json_fields`: the small types every noun is made of.
+//! - [`ids`], [`clock`], [`page`], [`text`], `json_fields`, [`json_words`]: the small types every noun is made of.
 //! - [`caller`]: who asks, and what they may do.
 //! - [`accounts`]: users, sessions, API keys; from a credential to a caller.
 //! - [`config`]: every setting, its layers and its checks; the only reader of the environment.
@@ -34,6 +34,7 @@ pub mod idempotency;
 pub mod ids;
 pub mod jobs;
 mod json_fields;
+pub mod json_words;
 pub mod keys;
 pub mod limits;
 pub mod mail;

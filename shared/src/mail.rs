@@ -1,6 +1,6 @@
 //! Mail that jobs send: what `mail.send` takes, and how a password reset asks for one. Who sends it is the worker.
 
-use crate::{Code, Context, Error, Result, accounts::rules, jobs::platform};
+use crate::{Code, Context, Error, Result, accounts::rules, jobs::platform, json_words};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use serde_json::{value::RawValue, value::to_raw_value};
@@ -70,8 +70,7 @@ pub(crate) fn check(ctx: &Context, payload: Option<&RawValue>) -> Result<()> {
         return Err(Error::invalid("/kind", "not_configured", "needs a mail server: `SMTP_URL` is not set"));
     }
     let payload = payload.ok_or_else(|| Error::invalid("/payload", "required", "must be a mail"))?;
-    let mail: Mail = serde_json::from_str(payload.get())
-        .map_err(|error| Error::invalid("/payload", "payload", format!("is not what the kind takes: {error}")))?;
+    let mail: Mail = json_words::parse_at(payload.get(), "/payload")?;
     mail.check()
 }
 

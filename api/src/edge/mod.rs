@@ -156,9 +156,18 @@ fn own_words(error: Error, scope: &RequestScope) -> Error {
 
 fn observe(error: &DomainError) {
     metrics::counter!(APP_ERRORS, "kind" => error.code.as_str()).increment(1);
-    if problems::row(error.code).status.is_server_error() && error.code != Code::Draining {
+    let is_failure = problems::row(error.code).status.is_server_error();
+    if is_failure && is_by_design(error.code) {
+        tracing::debug!(code = error.code.as_str(), %error, "request refused for now");
+    } else if is_failure {
         tracing::error!(code = error.code.as_str(), %error, "request failed");
     }
+}
+
+/// What is answered 5xx and is nobody's to mend: limits that do what they are for, and a process that stops. Metrics count it; at the moment
+/// when it happens most, there is least time to write it down.
+const fn is_by_design(code: Code) -> bool {
+    matches!(code, Code::Overloaded | Code::IngestFull | Code::Draining)
 }
 
 fn detail_for(status: u16) -> &'static str {

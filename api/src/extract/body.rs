@@ -10,7 +10,7 @@ use actix_web::{
 };
 use futures_util::{StreamExt, future::LocalBoxFuture};
 use serde::de::DeserializeOwned;
-use shared::{Code, Error, Result, limits::Class, text};
+use shared::{Code, Error, Result, json_words::Broken, limits::Class, text};
 use std::time::Duration;
 use tokio::time::timeout;
 use validator::Validate;
@@ -47,7 +47,7 @@ pub struct RawBody {
 impl RawBody {
     pub fn parse<T: DeserializeOwned + Validate>(&self) -> Result<T> {
         refuse_list(&self.bytes)?;
-        let value: T = serde_json::from_slice(&self.bytes).map_err(|error| json_error(&error))?;
+        let value: T = serde_json::from_slice(&self.bytes).map_err(|error| json_error(&error, &self.bytes))?;
         value.validate().map_err(Error::from)?;
         Ok(value)
     }
@@ -129,7 +129,7 @@ pub(super) fn too_large(limit: usize) -> Error {
 pub(crate) fn parse<T: DeserializeOwned + Validate>(bytes: &[u8]) -> Result<T> {
     text::check_json_text(bytes)?;
     refuse_list(bytes)?;
-    let value: T = serde_json::from_slice(bytes).map_err(|error| json_error(&error))?;
+    let value: T = serde_json::from_slice(bytes).map_err(|error| json_error(&error, bytes))?;
     value.validate().map_err(Error::from)?;
     Ok(value)
 }
@@ -142,16 +142,6 @@ pub(super) fn refuse_list(json: &[u8]) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn json_error(error: &serde_json::Error) -> Error {
-    // Our names of types say nothing to a caller.
-    let text = text_for_callers(&error.to_string());
-    let code = if text.contains("recursion limit") { Code::JsonTooDeep } else { Code::InvalidJson };
-    Error::new(code, format!("The body is not the JSON that was asked for: {text}."))
-}
-
-fn text_for_callers(text: &str) -> String {
-    match text.split_once("expected struct ") {
-        Some((before, after)) => format!("{before}expected an object{}", after.trim_start_matches(char::is_alphanumeric)),
-        None => text.to_owned(),
-    }
+pub(crate) fn json_error(error: &serde_json::Error, json: &[u8]) -> Error {
+    Broken::new(error, json).into_error("body")
 }

@@ -78,7 +78,7 @@ impl Items {
             return Ok(Vec::new());
         }
         refuse_list(&body)?;
-        let envelope: Envelope<'_> = serde_json::from_slice(&body).map_err(|error| json_error(&error))?;
+        let envelope: Envelope<'_> = serde_json::from_slice(&body).map_err(|error| json_error(&error, &body))?;
         if !(1..=JSON_ITEMS_MAX).contains(&envelope.jobs.len()) {
             return Err(Error::invalid("/jobs", "length", format!("must hold 1 to {JSON_ITEMS_MAX} jobs")));
         }
@@ -114,7 +114,7 @@ impl Items {
 pub(crate) fn parse_item<T: DeserializeOwned>(item: &[u8]) -> Result<T> {
     text::check_json_text(item)?;
     refuse_list(item)?;
-    serde_json::from_slice(item).map_err(|error| json_error(&error))
+    serde_json::from_slice(item).map_err(|error| json_error(&error, item))
 }
 
 fn form(request: &HttpRequest) -> Result<Form> {

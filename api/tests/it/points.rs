@@ -67,6 +67,10 @@ async fn a_track_is_made_shown_changed_and_deleted() {
     assert_eq!(send(world.get("/tracks?external_id=bus-7")).await.1["items"][0]["id"], made["id"]);
     assert_eq!(send(world.get("/tracks?external_id=bus-9")).await.1["items"], json!([]));
     assert_eq!(send_for_problem(world.get(&format!("{path}/latest"))).await, (404, "not_found".to_owned()));
+    for wrong in [json!({"name": "a\nb"}), json!({"name": "\u{7f}"}), json!({"external_id": "\t"}), json!({"name": ""})] {
+        assert_eq!(send_for_problem(on(Method::PATCH).json(&wrong)).await, (422, "validation_failed".to_owned()));
+        assert_eq!(send_for_problem(world.post("/tracks").json(&wrong)).await.0, if wrong["name"].is_null() { 400 } else { 422 });
+    }
     assert_eq!(send(on(Method::DELETE)).await.0, StatusCode::NO_CONTENT);
     assert_eq!(send_for_problem(world.get(&path)).await, (404, "not_found".to_owned()));
 }
@@ -101,6 +105,21 @@ async fn each_form_is_accepted_and_read_back() {
     assert_eq!(send(world.get(&format!("/tracks/{track}/latest"))).await.1, items[6]);
     let (_, listed) = send(world.get("/tracks?latest=true&hour=true")).await;
     assert_eq!((&listed["items"][0]["latest"], &listed["items"][0]["hour"]), (&items[6], &stats["items"][0]));
+}
+
+#[tokio::test]
+async fn each_form_may_begin_with_a_mark() {
+    let world = World::new().await;
+    let own = format!("/tracks/{}/points", world.track().await);
+    let gpx = r#"<gpx><trk><trkseg><trkpt lat="1" lon="1"><time><![CDATA[2026-11-21T10:00:00Z]]></time></trkpt></trkseg></trk></gpx>"#;
+    let json = r#"{"recorded_at":"2026-11-21T10:00:00Z","lat":1,"lon":2}"#;
+    let many = format!(r#"{{"points":[{json}]}}"#);
+    let csv = "recorded_at,lat,lon\n2026-11-21T10:00:00Z,1,2\n";
+    for (form, body) in [("json", json), ("json", &many), ("x-ndjson", json), ("csv", csv), ("gpx+xml", gpx)] {
+        let form = if form == "csv" { "text/csv".to_owned() } else { format!("application/{form}") };
+        let (_, answer) = send(world.send_as(&own, &form, format!("\u{feff}{body}"))).await;
+        assert_eq!(answer, json!({"accepted": 1, "rejected": []}), "{form}");
+    }
 }
 
 #[tokio::test]
@@ -164,6 +183,10 @@ fn told(rejected: &Value) -> (u64, &str, &str) {
 #[case::none("application/json", "{\"points\":[]}", 422, "validation_failed")]
 #[case::nothing("application/x-ndjson", "\n\n", 422, "validation_failed")]
 #[case::csv_header("text/csv", "a,b\n1,2\n", 400, "invalid_csv")]
+#[case::csv_open_quote("text/csv", "lat,lon,recorded_at\n1,1,\"2026-11-21T10:00:00Z", 400, "invalid_csv")]
+#[case::csv_header_alone("text/csv", "lat,lon,recorded_at\n", 422, "validation_failed")]
+#[case::gpx_root_alone("application/gpx+xml", "<gpx/>", 422, "validation_failed")]
+#[case::gpx_and_more("application/gpx+xml", "<gpx></gpx>more", 400, "invalid_gpx")]
 #[case::bomb("application/gpx+xml", "<!DOCTYPE gpx [<!ENTITY a \"aa\">]><gpx>&a;</gpx>", 400, "invalid_gpx")]
 #[case::unknown("application/xml", "<gpx/>", 415, "unsupported_media_type")]
 #[case::single("application/json", "{\"lat\":1}", 422, "validation_failed")]
@@ -179,9 +202,11 @@ async fn more_points_than_a_request_may_hold_are_refused() {
     let track = world.track().await;
     let line = format!("{}\n", point(&track, 0));
     assert_eq!(send_for_problem(world.post("/points").json(&json!({"points": vec![1; 10_001]}))).await.0, 422);
-    let (status, answer) = send(world.send_as("/points", "application/x-ndjson", line.repeat(10_001))).await;
+    let with_one_wrong = format!("{{}}\n{}", line.repeat(10_100));
+    let (status, answer) = send(world.send_as("/points", "application/x-ndjson", with_one_wrong)).await;
     assert_eq!((status, &answer["stopped"]["problem"]["code"]), (StatusCode::MULTI_STATUS, &json!("body_too_large")));
-    assert_eq!(answer["accepted"], answer["stopped"]["index"]);
+    assert_eq!((&answer["accepted"], &answer["stopped"]["index"]), (&json!(9_999), &json!(10_000)), "all that a request may hold");
+    assert_eq!(answer["rejected"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]

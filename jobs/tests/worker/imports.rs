@@ -122,7 +122,9 @@ async fn a_file_that_is_not_what_it_is_said_to_be_is_a_clear_error() {
         ("other.csv", "a,b\n1,2\n", "invalid_csv", "must name the columns"),
         ("really.ndjson", &"2026-11-21T10:00:00Z,1,2\n".repeat(5_000), "validation_failed", "None of the first 1000 items"),
         ("really.geojson", &lines(track, 10), "invalid_json", "its `type` must be"),
-        ("cut.geojson", r#"{"type":"FeatureCollection","features":[{"#, "invalid_json", "EOF"),
+        ("cut.geojson", r#"{"type":"FeatureCollection","features":[{"#, "invalid_json", "ends too early"),
+        ("open.csv", "recorded_at,lat,lon\n2026-11-21T10:00:01Z,1,1\n\"2026-11-21T10:00:02Z,1,1\n", "invalid_csv", "a quote in line 3"),
+        ("empty.gpx", "<gpx/>", "validation_failed", "holds no points"),
     ];
     for (name, content, code, told) in cases {
         let job = world.import(name, content, track).await;
@@ -141,9 +143,9 @@ async fn what_cannot_be_imported_is_refused_at_the_submit() {
         let error = world.refused(json!({"kind": "tracks.import", "payload": payload})).await;
         assert_eq!((error.code, error.fields[0].pointer.as_str()), (Code::ValidationFailed, pointer), "{payload}");
     };
-    refused(json!({}), "/payload").await;
-    refused(json!({"file_id": points, "colour": "red"}), "/payload").await;
-    refused(json!({"file_id": points, "format": "kml"}), "/payload").await;
+    refused(json!({}), "/payload/file_id").await;
+    refused(json!({"file_id": points, "colour": "red"}), "/payload/colour").await;
+    refused(json!({"file_id": points, "format": "kml"}), "/payload/format").await;
     refused(json!({"file_id": FileId::new()}), "/payload/file_id").await;
     refused(json!({"file_id": picture}), "/payload/format").await;
     refused(json!({"file_id": picture, "format": "gpx"}), "/payload/track_id").await;

@@ -85,8 +85,10 @@ async fn what_no_report_can_be_of_is_refused_at_the_submit() {
     let body = |payload: Value| json!({"kind": "tracks.report", "payload": payload});
     for (payload, pointer) in [
         (json!({}), "/payload/from"),
-        (json!({"from": "yesterday"}), "/payload"),
-        (json!({"from": "2026-01-01T00:00:00Z", "format": "pdf"}), "/payload"),
+        (json!({"from": "yesterday"}), "/payload/from"),
+        (json!({"last_buckets": 0}), "/payload/last_buckets"),
+        (json!([]), "/payload"),
+        (json!({"from": "2026-01-01T00:00:00Z", "format": "pdf"}), "/payload/format"),
         (json!({"from": "2000-01-01T00:00:00Z"}), "/payload/from"),
         (
             json!({"from": "2026-01-01T00:00:00Z", "to": "2026-02-01T00:00:00Z", "track_ids": [track, TrackId::new()]}),

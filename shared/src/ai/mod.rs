@@ -10,7 +10,7 @@ mod telling;
 
 pub use complete::Model;
 
-use crate::{Code, Context, Error, Result};
+use crate::{Code, Context, Error, Result, json_words};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -100,8 +100,7 @@ pub(crate) fn check(ctx: &Context, payload: Option<&RawValue>) -> Result<()> {
         Limits { prompt_bytes: settings.ai_prompt_max_bytes.0, models: settings.ai_model.clone(), tokens: settings.ai_max_tokens }
     };
     let payload = payload.ok_or_else(|| Error::invalid("/payload", "required", "must be a prompt"))?;
-    let prompt: Prompt = serde_json::from_str(payload.get())
-        .map_err(|error| Error::invalid("/payload", "payload", format!("is not what the kind takes: {error}")))?;
+    let prompt: Prompt = json_words::parse_at(payload.get(), "/payload")?;
     prompt.check(&limits)
 }
 

@@ -6,8 +6,9 @@ use super::{
     requests::{BROADCAST_CHANNELS_MAX, PUBLISHING_AT_ONCE, Requester, without_connection},
 };
 use crate::{
-    Caller, Context, Error, Result, Scope,
+    Caller, Context, Error, Result,
     ids::{JobId, UserId},
+    json_words,
 };
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
@@ -47,8 +48,7 @@ pub struct Refused {
 
 impl PublishLater {
     fn parse(payload: &RawValue) -> Result<Self> {
-        let parsed: Self = serde_json::from_str(payload.get())
-            .map_err(|error| Error::invalid("/payload", "payload", format!("is not what the kind takes: {error}")))?;
+        let parsed: Self = json_words::parse_at(payload.get(), "/payload")?;
         let n_channels = parsed.channels.len() + usize::from(parsed.channel.is_some());
         if parsed.channel.is_some() != parsed.channels.is_empty() || n_channels > BROADCAST_CHANNELS_MAX {
             let detail = format!("must name one `channel`, or 1 to {BROADCAST_CHANNELS_MAX} `channels`");
@@ -94,7 +94,6 @@ async fn publish_on(ctx: &Context, name: &str, new: &NewPublication<'_>) -> Resu
 
 /// Refuses a submit whose payload is not one, or names a channel that the caller may not publish on.
 pub(crate) async fn check(ctx: &Context, caller: &Caller, payload: Option<&RawValue>) -> Result<()> {
-    caller.require(Scope::ChannelsPublish)?;
     let missing = || Error::invalid("/payload", "payload", "must name what to publish, and where");
     let payload = PublishLater::parse(payload.ok_or_else(missing)?)?;
     for (index, name) in payload.names().enumerate() {

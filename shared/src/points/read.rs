@@ -75,12 +75,15 @@ pub async fn list(ctx: &Context, caller: &Caller, track_id: TrackId, query: &Lis
     Ok(Page::from_rows(rows, &request, |row| Beyond(row.recorded_at)).map(PointView::from))
 }
 
-/// All time there is, as far as it is not said.
-pub(super) fn range(from: Option<OffsetDateTime>, to: Option<OffsetDateTime>) -> Result<(OffsetDateTime, OffsetDateTime)> {
-    let (first, last) = (OffsetDateTime::UNIX_EPOCH, time::macros::datetime!(9999-12-31 23:59:59.999999 UTC));
+/// The last instant that a point can have, and a text can name.
+pub(super) const LAST: OffsetDateTime = time::macros::datetime!(9999-12-31 23:59:59.999999 UTC);
+
+/// All time there is, as far as it is not said: an end that is not said leaves nothing out, also what was recorded at the last instant.
+pub(super) fn range(from: Option<OffsetDateTime>, to: Option<OffsetDateTime>) -> Result<(OffsetDateTime, Option<OffsetDateTime>)> {
     if from.zip(to).is_some_and(|(from, to)| from > to) {
         return Err(Error::new(Code::InvalidQuery, "`from` must not be after `to`."));
     }
     // What is beyond is asked for in vain, and PostgreSQL does not know every year that a text can name.
-    Ok((from.unwrap_or(first).clamp(first, last), to.unwrap_or(last).clamp(first, last)))
+    let known = |at: OffsetDateTime| at.clamp(OffsetDateTime::UNIX_EPOCH, LAST);
+    Ok((from.map_or(OffsetDateTime::UNIX_EPOCH, known), to.map(known)))
 }

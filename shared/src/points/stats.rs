@@ -151,6 +151,7 @@ pub async fn of_all(ctx: &Context, caller: &Caller, query: &StatsQuery) -> Resul
 impl StatsQuery {
     fn buckets(&self) -> Result<Buckets> {
         let (from, to) = read::range(self.from, self.to)?;
-        Ok(Buckets { width: self.bucket.width(), from, to, limit: BUCKETS_MAX })
+        // Every hour begins before the last instant.
+        Ok(Buckets { width: self.bucket.width(), from, to: to.unwrap_or(read::LAST), limit: BUCKETS_MAX })
     }
 }

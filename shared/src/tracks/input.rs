@@ -8,22 +8,24 @@ use crate::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
-use validator::Validate;
+use validator::{Validate, ValidationError};
 
 /// Largest `attributes` of a track.
 const ATTRIBUTES_BYTES: usize = 4 << 10;
+/// Longest name, in characters.
+const NAME_MAX: usize = 200;
 
 /// A new track.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"name": "Bus 7", "external_id": "bus-7", "attributes": {"line": "M10"}}))]
 pub struct NewTrack {
-    #[validate(length(min = 1, max = 200))]
-    #[schema(min_length = 1, max_length = 200)]
+    #[validate(custom(function = "one_line"))]
+    #[schema(min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$")]
     pub name: String,
     /// The name that your own systems know it by; no other track of yours has it.
-    #[validate(length(min = 1, max = 200))]
-    #[schema(min_length = 1, max_length = 200)]
+    #[validate(custom(function = "one_line"))]
+    #[schema(min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$")]
     pub external_id: Option<String>,
     /// An object of up to 4 KiB.
     #[schema(value_type = Option<Object>)]
@@ -35,11 +37,11 @@ pub struct NewTrack {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"name": "Bus 7a"}))]
 pub struct PatchTrack {
-    #[validate(length(min = 1, max = 200))]
-    #[schema(min_length = 1, max_length = 200)]
+    #[validate(custom(function = "one_line"))]
+    #[schema(min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$")]
     pub name: Option<String>,
-    #[validate(length(min = 1, max = 200))]
-    #[schema(min_length = 1, max_length = 200)]
+    #[validate(custom(function = "one_line"))]
+    #[schema(min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$")]
     pub external_id: Option<String>,
     /// Replaces all of them.
     #[schema(value_type = Option<Object>)]
@@ -72,6 +74,13 @@ impl ListTracks {
     pub(super) fn page(&self) -> Result<PageRequest> {
         page_request(self.limit, self.cursor.as_deref())
     }
+}
+
+/// Names stand in lists, tables and pages.
+fn one_line(name: &str) -> std::result::Result<(), ValidationError> {
+    let is_well_formed = (1..=NAME_MAX).contains(&name.chars().count()) && !name.contains(char::is_control);
+    let told = || ValidationError::new("one_line").with_message("must have 1 to 200 characters, none a control character".into());
+    is_well_formed.then_some(()).ok_or_else(told)
 }
 
 /// Refuses attributes that are no object, or too large.

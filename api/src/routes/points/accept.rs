@@ -74,15 +74,15 @@ impl Accepting<'_> {
     /// Block by block as the body arrives. What was appended stays, so a later failure is told beside it.
     async fn stream(&self, lines: &mut Lines, mut taker: Taker<'_>) -> ApiResult {
         loop {
-            let first = taker.index;
             match self.next_block(lines, &mut taker).await {
                 Ok(true) => {}
                 Ok(false) if taker.index == 0 => return Err(wrong_number().into()),
                 Ok(false) => return Ok(taker.answer(StatusCode::MULTI_STATUS, None)?),
                 Err(error) if taker.n_accepted == 0 => return Err(error.into()),
                 Err(error) => {
-                    taker.forget_from(first);
-                    let stopped = RejectedPoint { index: first, problem: Problem::new(&error, self.request_id) };
+                    let index = taker.n_done;
+                    taker.forget_from(index);
+                    let stopped = RejectedPoint { index, problem: Problem::new(&error, self.request_id) };
                     return Ok(taker.answer(StatusCode::MULTI_STATUS, Some(&stopped))?);
                 }
             }
@@ -92,9 +92,10 @@ impl Accepting<'_> {
     /// `false` at the end of the body.
     async fn next_block(&self, lines: &mut Lines, taker: &mut Taker<'_>) -> Result<bool> {
         let Some(block) = lines.next_block().await? else { return Ok(false) };
-        forms::lines::each_of(&block, self.of_track, taker)?;
+        let read = forms::lines::each_of(&block, self.of_track, taker);
+        // Also those before a line that is one too many.
         taker.send(self).await?;
-        Ok(true)
+        read.map(|()| true)
     }
 
     /// A point alone: what is wrong with it is the answer.
@@ -126,6 +127,8 @@ struct Taker<'a> {
     /// The next point's place in the body.
     index: usize,
     n_accepted: usize,
+    /// Points from the first on with which everything was done that there is to do.
+    n_done: usize,
     /// What a request is answered with that takes all or nothing; `None` for one that does not.
     errors: Option<Vec<FieldError>>,
     rejected: Rejected,
@@ -161,7 +164,7 @@ impl<'a> Taker<'a> {
             Durability::Postgres => Target::Table(Vec::new()),
         };
         let errors = query.atomic.then(Vec::new);
-        Self { target, index: 0, n_accepted: 0, errors, rejected: Rejected::default(), request_id: accepting.request_id }
+        Self { target, index: 0, n_accepted: 0, n_done: 0, errors, rejected: Rejected::default(), request_id: accepting.request_id }
     }
 
     fn reject(&mut self, index: usize, error: &Error) -> Result<()> {
@@ -192,6 +195,7 @@ impl<'a> Taker<'a> {
             appending.send(accepting.ctx).await?;
             self.n_accepted += n_points;
         }
+        self.n_done = self.index;
         Ok(())
     }
 

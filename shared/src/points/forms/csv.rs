@@ -3,6 +3,7 @@
 use super::{
     Sink, invalid,
     meter::{Meter, Metered},
+    quotes::{Quoted, Quotes},
 };
 use crate::{
     Code, Error, Result,
@@ -43,15 +44,24 @@ const RECORD_MAX: usize = 64 << 10;
 
 /// Each record behind the header. A header with a name that is unknown, or there twice, is an error.
 pub fn each(source: impl Read, of_track: Option<TrackId>, sink: &mut impl Sink) -> Result<()> {
-    let meter = Meter::new(RECORD_MAX);
+    let (meter, quotes) = (Meter::new(RECORD_MAX), Quotes::default());
     let broken = |error: &csv::Error| broken(&meter.why().unwrap_or_else(|| error.to_string()));
     // Records with too few or too many fields are judged one by one.
-    let mut reader = ReaderBuilder::new().flexible(true).trim(Trim::All).from_reader(Metered::new(source, &meter));
-    let columns = columns(reader.headers().map_err(|error| broken(&error))?)?;
+    let mut reader = ReaderBuilder::new().flexible(true).trim(Trim::All).from_reader(Quoted::new(Metered::new(source, &meter), &quotes));
+    let header = reader.headers().map_err(|error| broken(&error))?;
+    if let Some(line) = quotes.left_open() {
+        return Err(never_closed(line));
+    }
+    let columns = columns(header)?;
     let mut record = StringRecord::new();
     loop {
         meter.reset();
-        match reader.read_record(&mut record) {
+        let read = reader.read_record(&mut record);
+        // The reader takes the end of all for the end of a quote, and the record for a whole one.
+        if let Some(line) = quotes.left_open() {
+            return Err(never_closed(line));
+        }
+        match read {
             Ok(true) => sink.take(point(&record, &columns, of_track))?,
             Ok(false) => return Ok(()),
             Err(error) if matches!(error.kind(), csv::ErrorKind::Utf8 { .. }) => {
@@ -107,6 +117,10 @@ fn number(name: &str, text: &str) -> Result<Option<f64>> {
     text.parse().map(Some).map_err(|_| invalid(name, "number", "is not a number"))
 }
 
+fn never_closed(line: u64) -> Error {
+    broken(&format!("a quote in line {line} is never closed"))
+}
+
 fn broken(why: &str) -> Error {
     Error::new(Code::InvalidCsv, format!("The body is not the CSV that was asked for: {why}."))
 }
@@ -145,6 +159,23 @@ mod tests {
         };
         assert_eq!(each(&mut rest, Some(TRACK), &mut sink).unwrap_err().code, Code::InvalidCsv);
         assert!(n_found == 1 && csv.len() - rest.len() < 2 * RECORD_MAX, "{} bytes are left", rest.len());
+    }
+
+    #[test]
+    fn a_quote_that_is_open_at_the_end_is_told_with_its_line() {
+        let good = "lat,lon,recorded_at,attributes\n1,1,2026-11-21T10:00:00Z,\"{\"\"a\"\":\n1}\"\n";
+        assert_eq!(read(good).unwrap(), ["1"]);
+        for (rest, line) in [("2,1,2026-11-21T10:00:00Z,\"", 4), ("2,1,2026-11-21T10:00:00Z,\n2,1,\"2026-11-21T10:00:00Z\n\n", 5)] {
+            let (mut n_found, csv) = (0, format!("{good}{rest}"));
+            let mut sink = |point: Result<Point<'_>>| {
+                n_found += 1;
+                point.map(drop)
+            };
+            let error = each(csv.as_bytes(), Some(TRACK), &mut sink).unwrap_err();
+            assert!(error.code == Code::InvalidCsv && error.detail.contains(&format!("line {line} ")), "{error}");
+            assert_eq!(n_found, line - 3, "the record that it is in is none");
+        }
+        assert!(read("lat,lon,\"recorded_at").unwrap_err().detail.contains("line 1 "));
     }
 
     #[test]

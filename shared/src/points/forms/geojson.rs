@@ -7,10 +7,12 @@
 use super::{
     Sink, invalid,
     meter::{Meter, Metered},
+    read_without_mark,
 };
 use crate::{
     Code, Error, Result,
     ids::TrackId,
+    json_words::{self, Broken},
     points::{RawPoint, check::Text},
 };
 use serde::{
@@ -32,14 +34,15 @@ pub fn each(source: impl Read, of_track: Option<TrackId>, sink: &mut impl Sink) 
 
 fn each_within(feature_max: usize, source: impl Read, of_track: Option<TrackId>, sink: &mut impl Sink) -> Result<()> {
     let meter = Meter::new(feature_max);
-    let mut reader = serde_json::Deserializer::from_reader(Metered::new(source, &meter));
+    let source = read_without_mark(Metered::new(source, &meter)).map_err(Error::internal)?;
+    let mut reader = serde_json::Deserializer::from_reader(source);
     let mut taker = Taker { of_track, sink, failure: None };
     let outcome = reader.deserialize_map(Root { taker: &mut taker, meter: &meter }).and_then(|()| reader.end());
     match (taker.failure, outcome) {
         (Some(error), _) => Err(error),
         (None, Ok(())) => Ok(()),
         (None, Err(error)) => {
-            let why = meter.why().unwrap_or_else(|| error.to_string());
+            let why = meter.why().unwrap_or_else(|| json_words::sentence(&error));
             Err(Error::new(Code::InvalidJson, format!("The body is not the GeoJSON that was asked for: {why}.")))
         }
     }
@@ -63,11 +66,15 @@ impl<S: Sink> Taker<'_, S> {
 
     /// All points of a feature. One that cannot be read is one refusal, also where points of it were good.
     fn take_feature<E: serde::de::Error>(&mut self, json: &RawValue) -> Result<(), E> {
-        let told = serde_json::from_str::<Feature<'_>>(json.get()).and_then(|feature| feature.tell(self));
+        let told = match serde_json::from_str::<Feature<'_>>(json.get()) {
+            // What is told of its coordinates is of a place within them.
+            Ok(feature) => feature.tell(self).map_err(|error| json_words::sentence(&error)),
+            Err(error) => Err(Broken::new(&error, json.get().as_bytes()).sentence()),
+        };
         match (told, &self.failure) {
             (Ok(()), _) => Ok(()),
             (Err(_), Some(_)) => Err(E::custom("the reading was ended")),
-            (Err(error), None) => self.take(Err(Error::new(Code::InvalidJson, format!("The feature is not what was asked for: {error}.")))),
+            (Err(why), None) => self.take(Err(Error::new(Code::InvalidJson, format!("The feature is not what was asked for: {why}.")))),
         }
     }
 }

@@ -10,11 +10,12 @@ use super::{
 use crate::{
     Code, Error, Result,
     ids::TrackId,
-    points::{RawPoint, check::Text},
+    points::{RawPoint, check},
 };
 use quick_xml::{
     Reader, XmlVersion,
-    events::{BytesStart, Event},
+    escape::resolve_xml_entity,
+    events::{BytesRef, BytesStart, Event},
 };
 use std::io::BufRead;
 
@@ -43,8 +44,8 @@ struct Draft {
 pub fn each(source: impl BufRead, of_track: Option<TrackId>, sink: &mut impl Sink) -> Result<()> {
     let meter = Meter::new(EVENT_MAX);
     let mut reader = Reader::from_reader(Metered::new(source, &meter));
-    let (mut buffer, mut depth, mut is_gpx) = (Vec::new(), 0_usize, false);
-    let (mut draft, mut text): (Option<Draft>, String) = (None, String::new());
+    let (mut buffer, mut place, mut text) = (Vec::new(), Place::Before, Text::default());
+    let mut draft: Option<Draft> = None;
     loop {
         buffer.clear();
         meter.reset();
@@ -55,19 +56,20 @@ pub fn each(source: impl BufRead, of_track: Option<TrackId>, sink: &mut impl Sin
         }
         match event.map_err(|error| broken(error.to_string()))? {
             Event::Start(element) => {
-                depth += 1;
-                if depth > DEPTH_MAX {
-                    return Err(broken(format!("it is nested deeper than {DEPTH_MAX} levels")));
-                }
-                is_gpx |= check_root(depth, &element)?;
+                place = place.enter(&element)?;
                 text.clear();
                 if element.local_name().as_ref() == "trkpt" {
                     draft = Some(Draft::begin(&element)?);
                 }
             }
-            Event::Empty(element) if element.local_name().as_ref() == "trkpt" => sink_draft(Draft::begin(&element)?, of_track, sink)?,
+            Event::Empty(element) => {
+                place = place.enter(&element)?.leave();
+                if element.local_name().as_ref() == "trkpt" {
+                    sink_draft(Draft::begin(&element)?, of_track, sink)?;
+                }
+            }
             Event::End(element) => {
-                depth = depth.saturating_sub(1);
+                place = place.leave();
                 let name = element.local_name();
                 if name.as_ref() == "trkpt" {
                     if let Some(draft) = draft.take() {
@@ -78,29 +80,87 @@ pub fn each(source: impl BufRead, of_track: Option<TrackId>, sink: &mut impl Sin
                 }
                 text.clear();
             }
-            Event::Text(part) if draft.is_some() && text.len() <= TEXT_MAX => {
-                text.push_str(&part.chars().take(TEXT_MAX).collect::<String>())
-            }
+            Event::Text(part) if part.trim().is_empty() => text.push(&part),
+            Event::Text(part) => text.push(place.text(&part)?),
+            Event::CData(part) => text.push(place.text(&part)?),
+            Event::GeneralRef(reference) => text.push(place.text(&resolved(&reference)?)?),
             Event::DocType(_) => return Err(broken("a document type is not allowed".to_owned())),
-            Event::Eof if is_gpx && depth == 0 => return Ok(()),
-            Event::Eof => return Err(broken("it ends too early".to_owned())),
-            Event::Empty(_)
-            | Event::Text(_)
-            | Event::CData(_)
-            | Event::Comment(_)
-            | Event::Decl(_)
-            | Event::PI(_)
-            | Event::GeneralRef(_) => {}
+            Event::Eof => return place.end(),
+            Event::Comment(_) | Event::Decl(_) | Event::PI(_) => {}
         }
     }
 }
 
-/// Whether this is the root; anything but `<gpx>` there is an error.
-fn check_root(depth: usize, element: &BytesStart<'_>) -> Result<bool> {
-    if depth == 1 && element.local_name().as_ref() != "gpx" {
-        return Err(broken("its first element must be `gpx`".to_owned()));
+/// Where in the document something is.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Before,
+    /// So many levels deep.
+    Inside(usize),
+    Behind,
+}
+
+impl Place {
+    /// Anything but one `<gpx>` at the outermost level is an error.
+    fn enter(self, element: &BytesStart<'_>) -> Result<Self> {
+        match self {
+            Self::Before if element.local_name().as_ref() == "gpx" => Ok(Self::Inside(1)),
+            Self::Before => Err(broken("its first element must be `gpx`".to_owned())),
+            Self::Inside(DEPTH_MAX) => Err(broken(format!("it is nested deeper than {DEPTH_MAX} levels"))),
+            Self::Inside(depth) => Ok(Self::Inside(depth + 1)),
+            Self::Behind => Err(behind()),
+        }
     }
-    Ok(depth == 1)
+
+    fn leave(self) -> Self {
+        match self {
+            Self::Inside(depth) if depth > 1 => Self::Inside(depth - 1),
+            Self::Before | Self::Inside(_) | Self::Behind => Self::Behind,
+        }
+    }
+
+    /// `text`, where there may be some.
+    fn text(self, text: &str) -> Result<&str> {
+        match self {
+            Self::Before => Err(broken("its first element must be `gpx`".to_owned())),
+            Self::Inside(_) => Ok(text),
+            Self::Behind => Err(behind()),
+        }
+    }
+
+    fn end(self) -> Result<()> {
+        match self {
+            Self::Before => Err(broken("there is nothing in it".to_owned())),
+            Self::Inside(_) => Err(broken("it ends too early".to_owned())),
+            Self::Behind => Ok(()),
+        }
+    }
+}
+
+fn behind() -> Error {
+    broken("there is more behind the end of `gpx`".to_owned())
+}
+
+/// What stands for a character: its number, or one of the five names of XML.
+fn resolved(reference: &BytesRef<'_>) -> Result<String> {
+    let by_number = reference.resolve_char_ref().map_err(|error| broken(error.to_string()))?;
+    let by_name = || resolve_xml_entity(reference).map(str::to_owned);
+    by_number.map(String::from).or_else(by_name).ok_or_else(|| broken(format!("there is no entity `{}`", reference.escape_debug())))
+}
+
+/// The text of an element, as far as it is looked at.
+#[derive(Debug, Default)]
+struct Text(String);
+
+impl Text {
+    fn push(&mut self, part: &str) {
+        let rest = TEXT_MAX.saturating_sub(self.0.len());
+        self.0.push_str(&part[..part.floor_char_boundary(rest)]);
+    }
+
+    fn clear(&mut self) {
+        self.0.clear();
+    }
 }
 
 impl Draft {
@@ -124,7 +184,7 @@ impl Draft {
     }
 
     /// Speed and course stand in the point itself or in one of the known extensions.
-    fn set(&mut self, name: &str, text: &str) {
+    fn set(&mut self, name: &str, text: &Text) {
         let field = match name {
             "time" => &mut self.time,
             "ele" => &mut self.elevation,
@@ -132,7 +192,7 @@ impl Draft {
             "course" => &mut self.course,
             _ => return,
         };
-        field.get_or_insert_with(|| text.trim().to_owned());
+        field.get_or_insert_with(|| text.0.trim().to_owned());
     }
 }
 
@@ -143,7 +203,7 @@ fn sink_draft(draft: Draft, of_track: Option<TrackId>, sink: &mut impl Sink) -> 
     };
     let raw = || -> Result<RawPoint<'_>> {
         Ok(RawPoint {
-            recorded_at: draft.time.as_deref().map(|time| Text(time.into())),
+            recorded_at: draft.time.as_deref().map(|time| check::Text(time.into())),
             lat: number("lat", &draft.lat)?,
             lon: number("lon", &draft.lon)?,
             altitude_m: number("altitude_m", &draft.elevation)?,
@@ -192,6 +252,27 @@ mod tests {
     }
 
     #[rstest]
+    #[case::empty("<gpx/>")]
+    #[case::with_nothing_in_it("<?xml version=\"1.0\"?>\n<gpx>\n</gpx>\n<!-- the end -->\n")]
+    #[case::with_a_mark("\u{feff}<gpx/>")]
+    fn a_document_without_points_has_none(#[case] gpx: &str) {
+        assert!(read(gpx).unwrap().is_empty());
+    }
+
+    #[rstest]
+    #[case::plain("2026-11-21T10:00:00Z")]
+    #[case::cdata("<![CDATA[2026-11-21T10:00:00Z]]>")]
+    #[case::both(" 2026-11-21<![CDATA[T10:00]]>:00Z ")]
+    #[case::numbers("2026&#45;11&#x2d;21T10:00:00Z")]
+    #[case::comment("2026-11-21<!-- at -->T10:00:00Z")]
+    fn a_time_is_text_however_it_is_written(#[case] time: &str) {
+        let gpx = format!(r#"<gpx><trk><trkseg><trkpt lat="1" lon="1"><ele>1&#48;0</ele><time>{time}</time></trkpt></trkseg></trk></gpx>"#);
+        let points = read(&gpx).unwrap();
+        let point = points[0].as_ref().unwrap();
+        assert_eq!((point.recorded_at_us, point.altitude_m), (1_795_255_200_000_000, Some(100.0)));
+    }
+
+    #[rstest]
     #[case::bomb(r#"<!DOCTYPE gpx [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><gpx><trk><name>&b;</name></trk></gpx>"#)]
     #[case::outside(r#"<!DOCTYPE gpx SYSTEM "file:///etc/passwd"><gpx/>"#)]
     #[case::deep(&format!("<gpx>{}{}</gpx>", "<a>".repeat(40), "</a>".repeat(40)))]
@@ -203,6 +284,11 @@ mod tests {
     #[case::another("<kml></kml>")]
     #[case::nothing("")]
     #[case::no_xml("lat,lon")]
+    #[case::text_before("lat,lon <gpx/>")]
+    #[case::text_behind("<gpx></gpx> and more")]
+    #[case::cdata_behind("<gpx/><![CDATA[more]]>")]
+    #[case::a_second_one("<gpx/><gpx/>")]
+    #[case::unknown_name("<gpx><trk><name>&nbsp;</name></trk></gpx>")]
     fn what_is_no_gpx_is_refused(#[case] gpx: &str) {
         assert_eq!(read(gpx).unwrap_err().code, Code::InvalidGpx);
     }

@@ -1,9 +1,10 @@
 //! Points in JSON: one object, `{"points": […]}`, or an object per line.
 
-use super::Sink;
+use super::{Sink, without_mark};
 use crate::{
     Code, Error, Result,
     ids::TrackId,
+    json_words::Broken,
     points::{Point, RawPoint},
 };
 use serde::Deserialize;
@@ -27,13 +28,14 @@ struct Envelope<'a> {
 impl<'a> Body<'a> {
     /// Tells the two forms apart by the first name in the object.
     pub fn parse(json: &'a [u8]) -> Result<Self> {
+        let json = without_mark(json);
         let Some(inside) = json.trim_ascii_start().strip_prefix(b"{") else {
             return Err(Error::new(Code::InvalidJson, "The body is not the JSON that was asked for: it must be an object."));
         };
         if !inside.trim_ascii_start().starts_with(b"\"points\"") {
             return Ok(Self::One(json));
         }
-        let envelope: Envelope<'_> = serde_json::from_slice(json).map_err(|error| invalid("body", &error))?;
+        let envelope: Envelope<'_> = serde_json::from_slice(json).map_err(|error| Broken::new(&error, json).into_error("body"))?;
         Ok(Self::Many(envelope.points))
     }
 }
@@ -49,14 +51,8 @@ pub fn point(json: &[u8], of_track: Option<TrackId>) -> Result<Point<'_>> {
     if !json.trim_ascii_start().starts_with(b"{") {
         return Err(Error::new(Code::InvalidJson, "The point is not the JSON that was asked for: it must be an object."));
     }
-    let raw: RawPoint<'_> = serde_json::from_slice(json).map_err(|error| invalid("point", &error))?;
+    let raw: RawPoint<'_> = serde_json::from_slice(json).map_err(|error| Broken::new(&error, json).into_error("point"))?;
     raw.check(of_track)
-}
-
-fn invalid(what: &str, error: &serde_json::Error) -> Error {
-    let text = error.to_string();
-    let code = if text.contains("recursion limit") { Code::JsonTooDeep } else { Code::InvalidJson };
-    Error::new(code, format!("The {what} is not the JSON that was asked for: {text}."))
 }
 
 #[cfg(test)]
@@ -67,8 +63,10 @@ mod tests {
     #[test]
     fn one_object_and_many_are_told_apart() {
         assert!(matches!(Body::parse(br#" {"lat": 1} "#), Ok(Body::One(_))));
+        assert!(matches!(Body::parse("\u{feff} {\"lat\": 1}".as_bytes()), Ok(Body::One(json)) if json.starts_with(b" {")));
+        assert!(matches!(Body::parse("\u{feff}{\"points\": []}".as_bytes()), Ok(Body::Many(_))));
         assert!(matches!(Body::parse(br#"{ "points" : [{}, 1, "x"]}"#), Ok(Body::Many(items)) if items.len() == 3));
-        for broken in ["[1]", "", "{\"points\": [1, 2}", "{\"points\": [], \"more\": 1}", "{\"points\": 7}", "\u{feff}{}"] {
+        for broken in ["[1]", "", "{\"points\": [1, 2}", "{\"points\": [], \"more\": 1}", "{\"points\": 7}"] {
             assert!(Body::parse(broken.as_bytes()).is_err(), "{broken}");
         }
     }

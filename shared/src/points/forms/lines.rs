@@ -1,6 +1,6 @@
 //! Points in NDJSON: an object per line. Empty lines are no points.
 
-use super::{Sink, json};
+use super::{Sink, json, without_mark};
 use crate::{Code, Error, Result, ids::TrackId};
 use std::io::BufRead;
 
@@ -12,7 +12,8 @@ pub fn each_of(block: &[u8], of_track: Option<TrackId>, sink: &mut impl Sink) ->
     let mut rest = block;
     while !rest.is_empty() {
         let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
-        let line = rest[..end].trim_ascii();
+        // Of files that were put together each may have begun with it.
+        let line = without_mark(&rest[..end]).trim_ascii();
         rest = &rest[(end + 1).min(rest.len())..];
         if !line.is_empty() {
             sink.take(json::point(line, of_track))?;
@@ -120,6 +121,13 @@ mod tests {
             prop_assert_eq!(&at_once, &piecewise);
             prop_assert_eq!(at_once.len(), 6);
         }
+    }
+
+    #[test]
+    fn a_mark_before_a_line_is_no_part_of_it() {
+        let text = format!("\u{feff}{}\n\u{feff}{}\n\u{feff}\n", line(1), line(2));
+        assert_eq!(told(|mut sink| each_of(text.as_bytes(), Some(TRACK), &mut sink)), ["1", "2"]);
+        assert_eq!(told(|mut sink| each(BufReader::with_capacity(1, text.as_bytes()), Some(TRACK), &mut sink)), ["1", "2"]);
     }
 
     #[test]

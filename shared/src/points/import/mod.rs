@@ -10,9 +10,10 @@ pub mod run;
 mod tests;
 
 use crate::{
-    Caller, Code, Context, Error, FieldError, Result, Scope,
+    Caller, Code, Context, Error, FieldError, Result,
     files::{self, File},
     ids::{FileId, TrackId},
+    json_words,
     tracks::manage,
 };
 use serde::{Deserialize, Serialize};
@@ -111,22 +112,21 @@ impl Reject {
 
 /// Refuses a submit whose payload is none, or names what the caller may not read or write.
 pub(crate) async fn check(ctx: &Context, caller: &Caller, payload: Option<&RawValue>) -> Result<()> {
-    caller.require(Scope::TracksWrite)?;
     let payload = payload.ok_or_else(|| Error::invalid("/payload", "required", "must name the file to import"))?;
-    let asked: ImportTracks = serde_json::from_str(payload.get())
-        .map_err(|error| Error::invalid("/payload", "payload", format!("is not what the kind takes: {error}")))?;
-    let unknown = |pointer: &'static str, what: &'static str| {
+    let asked: ImportTracks = json_words::parse_at(payload.get(), "/payload")?;
+    let unknown = |what: &'static str| {
         move |error: Error| {
             if error.code != Code::NotFound {
                 return error;
             }
-            Error::invalid(pointer, "unknown", format!("names no {what}, or one that is not yours"))
+            let (pointer, code) = (format!("/payload/{what}_id"), format!("unknown_{what}"));
+            Error::invalid(pointer, code, format!("names no {what}, or one that is not yours"))
         }
     };
-    let file = files::manage::get(ctx, caller, asked.file_id).await.map_err(unknown("/payload/file_id", "file"))?;
+    let file = files::manage::get(ctx, caller, asked.file_id).await.map_err(unknown("file"))?;
     asked.format(&file)?;
     if let Some(track_id) = asked.track_id {
-        manage::require_writable(ctx, caller, track_id).await.map_err(unknown("/payload/track_id", "track"))?;
+        manage::require_writable(ctx, caller, track_id).await.map_err(unknown("track"))?;
     }
     Ok(())
 }

@@ -42,7 +42,7 @@ pub async fn run(ctx: &Context, owner_id: UserId, asked: ImportTracks, progress:
     // A key that may not do with everybody's tracks what an operator may had its one track checked at the submit; of tracks that the file
     // names nobody was asked.
     let for_all = asked.track_id.is_some() && manage::owner_sees_all(ctx, owner_id).await?;
-    let mut appender = Appender { ctx, size_bytes: content.file.size_bytes, n_accepted: 0, progress: &progress };
+    let mut appender = Appender { ctx, size_bytes: content.file.size_bytes, n_accepted: 0, patience: PATIENCE, progress: &progress };
     let (chunks_in, chunks) = mpsc::channel(CHUNKS_AHEAD);
     let (batches, mut batches_out) = mpsc::channel(BATCHES_AHEAD);
     let empty = {
@@ -81,15 +81,17 @@ async fn fetch(content: Content, chunks: mpsc::Sender<Bytes>) -> Result<()> {
     Ok(())
 }
 
-struct Appender<'a, P> {
-    ctx: &'a Context,
-    size_bytes: u64,
-    n_accepted: u64,
-    progress: &'a P,
+pub(super) struct Appender<'a, P> {
+    pub(super) ctx: &'a Context,
+    pub(super) size_bytes: u64,
+    pub(super) n_accepted: u64,
+    /// How long it waits for Redis.
+    pub(super) patience: Duration,
+    pub(super) progress: &'a P,
 }
 
 impl<P: Fn(f64, &str)> Appender<'_, P> {
-    async fn append(&mut self, mut batch: Batch) -> Result<()> {
+    pub(super) async fn append(&mut self, mut batch: Batch) -> Result<()> {
         let n_points = batch.appending.n_points() as u64;
         // What comes after the last point may be refusals alone.
         if n_points > 0 {
@@ -105,7 +107,8 @@ impl<P: Fn(f64, &str)> Appender<'_, P> {
         let (begun, mut redis_away_since) = (Instant::now(), None);
         loop {
             let tried = async {
-                if !depth::is_below(self.ctx, most).await? {
+                // What others found a moment ago may say that there is room. That there is none is asked of Redis itself, which may be away.
+                if !depth::is_below(self.ctx, most).await? && depth::look(self.ctx).await? >= most {
                     return Ok(false);
                 }
                 batch.appending.send(self.ctx).await.map(|()| true)
@@ -118,7 +121,7 @@ impl<P: Fn(f64, &str)> Appender<'_, P> {
                 }
                 Err(error) => {
                     let since = *redis_away_since.get_or_insert_with(Instant::now);
-                    if error.is_refusal() || since.elapsed() > PATIENCE {
+                    if error.is_refusal() || since.elapsed() > self.patience {
                         return Err(error);
                     }
                     ", waits for Redis"

@@ -1,8 +1,13 @@
 //! What is read as what. Imports by jobs are tested with the worker.
 
-use super::*;
-use crate::ids::UserId;
+use super::{parsing::Batch, run::Appender, *};
+use crate::{
+    ids::UserId,
+    points::{append::Appending, depth, forms::json},
+    testing::{RedisServer, TestStores},
+};
 use rstest::rstest;
+use std::time::Duration;
 use time::OffsetDateTime;
 
 fn file(name: &str, content_type: &str) -> File {
@@ -44,4 +49,32 @@ fn what_is_said_goes_before_the_name_and_gpx_needs_a_track() {
 fn what_is_told_of_a_refusal_is_short() {
     let reject = Reject::new(3, Error::new(Code::InvalidJson, "ä".repeat(1_000)));
     assert!(reject.detail.len() <= DETAIL_MAX && reject.detail.len() > DETAIL_MAX - 2);
+}
+
+#[tokio::test]
+async fn an_import_that_finds_no_room_does_not_wait_for_ever_for_a_redis_that_is_away() {
+    let mut redis = RedisServer::start().await;
+    let mut stores = TestStores::create().await;
+    stores.use_redis(&redis);
+    let ctx = stores.context(&[("INGEST_MAX_DEPTH", "10")]);
+    let mut appending = Appending::in_name_of(&ctx, UserId::new(), false);
+    let point = format!(r#"{{"track_id":"{}","recorded_at":"2026-11-21T10:00:00Z","lat":1,"lon":1}}"#, TrackId::new());
+    appending.add(&json::point(point.as_bytes(), None).unwrap());
+    // As full as it can be, as far as this process knows.
+    ctx.points.depth.add(1_000);
+    redis.kill();
+    let quiet = |_: f64, _: &str| {};
+    let mut appender = Appender { ctx: &ctx, size_bytes: 1, n_accepted: 0, patience: Duration::from_millis(300), progress: &quiet };
+    let import = appender.append(Batch { appending, n_bytes: 1, n_rejected: 0 });
+    // Others look as well, and so the import hears nothing of its own.
+    let others = async {
+        loop {
+            let _ = depth::check(&ctx).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(20), async {
+        tokio::select! { ended = import => ended, () = others => unreachable!("it has no end") }
+    });
+    assert_eq!(ended.await.expect("it ends").unwrap_err().code, Code::RedisUnavailable);
 }

@@ -14,7 +14,8 @@ use time::OffsetDateTime;
 pub(crate) struct Range {
     pub(crate) track_id: TrackId,
     pub(crate) from: OffsetDateTime,
-    pub(crate) to: OffsetDateTime,
+    /// `None`: however late they are.
+    pub(crate) to: Option<OffsetDateTime>,
     pub(crate) limit: i64,
 }
 
@@ -26,7 +27,7 @@ pub(crate) async fn oldest(pg: &PgPool, range: Range, after: Option<OffsetDateTi
         FROM points
         WHERE track_id = $1
           AND recorded_at >= $2
-          AND recorded_at < $3
+          AND recorded_at < COALESCE($3::timestamptz, 'infinity')
           AND ($4::timestamptz IS NULL OR recorded_at > $4)
         ORDER BY recorded_at
         LIMIT $5"#,
@@ -47,12 +48,12 @@ pub(crate) async fn newest(pg: &PgPool, range: Range, before: Option<OffsetDateT
         FROM points
         WHERE track_id = $1
           AND recorded_at >= $2
-          AND recorded_at < $3
+          AND recorded_at < COALESCE($3::timestamptz, 'infinity')
         ORDER BY recorded_at DESC
         LIMIT $4"#,
         range.track_id.0,
         range.from,
-        before.map_or(range.to, |before| before.min(range.to)),
+        [before, range.to].into_iter().flatten().min(),
         range.limit,
     );
     Ok(rows.fetch_all(pg).await?)

@@ -8,7 +8,7 @@ use crate::{
     testing::{RedisServer, TestStores, all_hours},
     tracks::manage,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 /// A load of five tracks, of which every hundredth point is of one that is not there.
@@ -67,6 +67,33 @@ async fn points_that_come_late_or_change_are_recomputed() {
     assert_eq!(page.items[0].recorded_at.unix_timestamp(), START_US / 1_000_000 + 3_800);
     let at_60 = serde_json::from_value(json!({"from": "2026-11-21T10:01:00Z", "to": "2026-11-21T10:01:01Z"})).unwrap();
     assert_eq!(read::list(&fixture.ctx, &fixture.user, track.id, &at_60).await.unwrap().items[0].lat, 2.0);
+}
+
+#[tokio::test]
+async fn the_first_and_the_last_instant_there_is_are_in_every_list() {
+    let fixture = Fixture::new().await;
+    let track = fixture.track().await;
+    let (first_us, last_us) = (0, 253_402_300_799_999_999);
+    let at = |recorded_at_us| Point { recorded_at_us, ..point(track.id, 0) };
+    fixture.send(&[at(first_us), at(last_us)]).await;
+    fixture.drain().await;
+    let listed = async |query: Value| {
+        let query = serde_json::from_value(query).unwrap();
+        let page = read::list(&fixture.ctx, &fixture.user, track.id, &query).await.unwrap();
+        let cursor = page.next_cursor.clone();
+        (page.items.into_iter().map(|point| (point.recorded_at.unix_timestamp_nanos() / 1_000) as i64).collect::<Vec<_>>(), cursor)
+    };
+    assert_eq!(listed(json!({})).await.0, [last_us, first_us]);
+    assert_eq!(listed(json!({"order": "asc"})).await.0, [first_us, last_us]);
+    for (order, pages) in [("desc", [last_us, first_us]), ("asc", [first_us, last_us])] {
+        let (first, cursor) = listed(json!({"order": order, "limit": 1})).await;
+        let second = listed(json!({"order": order, "limit": 1, "cursor": cursor})).await.0;
+        assert_eq!([first, second].concat(), pages);
+    }
+    let until_last = json!({"to": "9999-12-31T23:59:59.999999Z"});
+    assert_eq!(listed(until_last).await.0, [first_us], "what is said is still where it ends");
+    assert_eq!(fixture.stats(&track).await.as_array().unwrap().len(), 2);
+    assert!(latest::latest(&fixture.ctx, &fixture.user, track.id).await.unwrap().get().contains("9999-12-31"));
 }
 
 #[tokio::test]

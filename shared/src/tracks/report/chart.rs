@@ -1,7 +1,8 @@
 //! Charts in SVG, to stand in a page. They are made of numbers and of texts of ours alone.
 
+use crate::points::stats::Bucket;
 use std::fmt::Write as _;
-use time::OffsetDateTime;
+use time::{OffsetDateTime, UtcOffset};
 
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 220.0;
@@ -13,6 +14,8 @@ const ABOVE: f64 = 10.0;
 const N_LINES: u32 = 4;
 /// Times below, at most.
 const N_TIMES: usize = 7;
+/// How large a dot is.
+const DOT: f64 = 2.5;
 
 /// A chart over time: a value for each column, `None` where nothing is known.
 #[derive(Debug)]
@@ -21,6 +24,7 @@ pub(super) struct Chart<'a> {
     /// Behind numbers.
     pub(super) unit: &'a str,
     pub(super) starts: &'a [OffsetDateTime],
+    pub(super) bucket: Bucket,
     pub(super) values: Vec<Option<f64>>,
     pub(super) form: Form,
 }
@@ -55,6 +59,14 @@ impl Chart<'_> {
         svg
     }
 
+    /// The column that begins then: a day has no time.
+    fn called(&self, start: OffsetDateTime) -> String {
+        match self.bucket {
+            Bucket::Hour => minute(start),
+            Bucket::Day => start.to_offset(UtcOffset::UTC).date().to_string(),
+        }
+    }
+
     fn column_width(&self) -> f64 {
         (WIDTH - LEFT) / self.values.len().max(1) as f64
     }
@@ -70,7 +82,7 @@ impl Chart<'_> {
         let is_within_days = self.starts.first().zip(self.starts.last()).is_some_and(|(first, last)| (*last - *first).whole_days() < 4);
         for (column_idx, start) in self.starts.iter().enumerate().step_by(every) {
             let x = LEFT + (column_idx as f64 + 0.5) * self.column_width();
-            let text = if is_within_days { minute(*start) } else { start.date().to_string() };
+            let text = if is_within_days { self.called(*start) } else { start.date().to_string() };
             put(svg, format_args!("<text class=\"time\" x=\"{x:.1}\" y=\"{}\">{text}</text>", HEIGHT - 8.0));
         }
     }
@@ -83,26 +95,27 @@ impl Chart<'_> {
             let (x, y) = (LEFT + column_idx as f64 * width + gap / 2.0, y_of(value, top));
             let height = y_of(0.0, top) - y;
             put(svg, format_args!("<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{height:.1}\">", width - gap));
-            put(svg, format_args!("<title>{} · {} {}</title></rect>", minute(*start), short(value), self.unit));
+            put(svg, format_args!("<title>{} · {} {}</title></rect>", self.called(*start), short(value), self.unit));
         }
     }
 
     /// Interrupted where nothing is known; what stands alone is a dot.
     fn draw_line(&self, svg: &mut String, top: f64, values: &[Option<f64>], class: &str) {
-        let mut path = String::new();
+        let (mut path, mut dots) = (String::new(), String::new());
         let mut is_drawing = false;
         for (column_idx, value) in values.iter().enumerate() {
             if let Some(value) = value {
                 let (x, y) = (LEFT + (column_idx as f64 + 0.5) * self.column_width(), y_of(*value, top));
-                put(&mut path, format_args!("{}{x:.1} {y:.1}", if is_drawing { 'L' } else { 'M' }));
                 let is_alone = !is_drawing && values.get(column_idx + 1).is_none_or(Option::is_none);
                 if is_alone {
-                    path.push_str("h0.1");
+                    put(&mut dots, format_args!("<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{DOT}\"/>"));
+                } else {
+                    put(&mut path, format_args!("{}{x:.1} {y:.1}", if is_drawing { 'L' } else { 'M' }));
                 }
             }
             is_drawing = value.is_some();
         }
-        put(svg, format_args!("<path class=\"{class}\" d=\"{path}\"/>"));
+        put(svg, format_args!("<path class=\"{class}\" d=\"{path}\"/>{dots}"));
     }
 }
 
@@ -144,7 +157,7 @@ pub(super) fn short(value: f64) -> String {
 
 /// An instant in UTC, to the minute.
 pub(super) fn minute(at: OffsetDateTime) -> String {
-    let at = at.to_offset(time::UtcOffset::UTC);
+    let at = at.to_offset(UtcOffset::UTC);
     format!("{} {:02}:{:02}", at.date(), at.hour(), at.minute())
 }
 

@@ -14,8 +14,9 @@ mod tests;
 
 use super::store;
 use crate::{
-    Caller, Context, Error, Result, Scope,
+    Caller, Context, Error, Result,
     ids::{FileId, TrackId},
+    json_words,
     points::stats::Bucket,
 };
 use serde::{Deserialize, Serialize};
@@ -52,7 +53,7 @@ pub struct ReportTracks {
     pub bucket: Bucket,
     #[serde(default)]
     pub format: Format,
-    /// What the file is called, without its ending; `None` is "tracks" with the range.
+    /// What the file is called; its ending is that of the format, whatever stands here. `None` is "tracks" with the range.
     pub name: Option<String>,
 }
 
@@ -91,11 +92,9 @@ const INSTANTS: std::ops::RangeInclusive<OffsetDateTime> = datetime!(1970-01-01 
 
 impl Span {
     /// The last whole buckets before `now`.
-    fn last(n_buckets: u32, bucket: Bucket, now: OffsetDateTime) -> Self {
+    fn last(n_buckets: i32, bucket: Bucket, now: OffsetDateTime) -> Self {
         let present = Self { from: now, to: now, bucket };
         let to = present.start_of(now);
-        // More than there may be stays so, however many they are.
-        let n_buckets = i32::try_from(i64::from(n_buckets).min(BUCKETS_MAX + 1)).expect("so many fit");
         Self { from: to - present.bucket_length() * n_buckets, to, bucket }
     }
 
@@ -126,25 +125,28 @@ impl Span {
 
 impl ReportTracks {
     fn span(&self, now: OffsetDateTime) -> Result<Span> {
-        let span = match (self.from, self.last_buckets, self.to) {
-            (Some(from), None, to) => Span { from, to: to.unwrap_or(now), bucket: self.bucket },
-            (None, Some(n_buckets), None) => Span::last(n_buckets, self.bucket, now),
-            _ => {
-                return Err(Error::invalid(
-                    "/payload/from",
-                    "exclusive",
-                    "or `last_buckets` must be there, and `to` goes with `from` alone",
-                ));
+        let refused = |field: &str, code: &str, detail: String| Error::invalid(format!("/payload/{field}"), code, detail);
+        match (self.from, self.last_buckets, self.to) {
+            (Some(from), None, to) => {
+                let span = Span { from, to: to.unwrap_or(now), bucket: self.bucket };
+                if !INSTANTS.contains(&span.from) || !INSTANTS.contains(&span.to) || span.from >= span.to {
+                    let detail = "must be before `to`, or before now, and both in years 1970 to 9999";
+                    return Err(refused("from", "range", detail.to_owned()));
+                }
+                if span.n_buckets() > BUCKETS_MAX {
+                    let detail = format!("and `to` may have {BUCKETS_MAX} buckets between them; this are {}", span.n_buckets());
+                    return Err(refused("from", "range", detail));
+                }
+                Ok(span)
             }
-        };
-        if !INSTANTS.contains(&span.from) || !INSTANTS.contains(&span.to) || span.from >= span.to {
-            return Err(Error::invalid("/payload/from", "range", "must be before `to`, or before now, and both in years 1970 to 9999"));
+            (None, Some(n_buckets), None) => match i32::try_from(n_buckets).ok().filter(|n| (1..=BUCKETS_MAX).contains(&i64::from(*n))) {
+                Some(n_buckets) => Ok(Span::last(n_buckets, self.bucket, now)),
+                None => Err(refused("last_buckets", "range", format!("must be 1 to {BUCKETS_MAX}"))),
+            },
+            (Some(_), Some(_), _) => Err(refused("last_buckets", "exclusive", "must not be there beside `from`".to_owned())),
+            (None, Some(_), Some(_)) => Err(refused("to", "exclusive", "goes with `from` alone, not with `last_buckets`".to_owned())),
+            (None, None, _) => Err(refused("from", "required", "or `last_buckets` must be there".to_owned())),
         }
-        if span.n_buckets() > BUCKETS_MAX {
-            let detail = format!("and `to` may have {BUCKETS_MAX} buckets between them; this are {}", span.n_buckets());
-            return Err(Error::invalid("/payload/from", "range", detail));
-        }
-        Ok(span)
     }
 
     fn check(&self, now: OffsetDateTime) -> Result<()> {
@@ -163,7 +165,8 @@ impl ReportTracks {
 
     fn file_name(&self, span: Span) -> String {
         let (from, to) = (span.from.date(), span.to.date());
-        let name = self.name.clone().unwrap_or_else(|| format!("tracks-{from}-{to}"));
+        let asked = self.name.as_deref().map(without_ending).filter(|name| !name.is_empty());
+        let name = asked.map_or_else(|| format!("tracks-{from}-{to}"), str::to_owned);
         match self.format {
             Format::Csv => format!("{name}.csv"),
             Format::Html => format!("{name}.html"),
@@ -171,18 +174,25 @@ impl ReportTracks {
     }
 }
 
+/// The name without the ending of a report, which it gets in any case.
+fn without_ending(name: &str) -> &str {
+    match name.trim().rsplit_once('.') {
+        Some((stem, ending)) if ["csv", "html", "htm"].contains(&ending.to_ascii_lowercase().as_str()) => without_ending(stem),
+        Some(_) | None => name.trim(),
+    }
+}
+
 /// Refuses a submit whose payload is none, or names tracks that the caller may not read.
 pub(crate) async fn check(ctx: &Context, caller: &Caller, payload: Option<&RawValue>) -> Result<()> {
-    caller.require(Scope::TracksRead)?;
-    caller.require(Scope::FilesWrite)?;
     let payload = payload.ok_or_else(|| Error::invalid("/payload", "required", "must say from when the report is"))?;
-    let asked: ReportTracks = serde_json::from_str(payload.get())
-        .map_err(|error| Error::invalid("/payload", "payload", format!("is not what the kind takes: {error}")))?;
+    let asked: ReportTracks = json_words::parse_at(payload.get(), "/payload")?;
     asked.check(ctx.clock.now())?;
     let Some(ids) = asked.ids() else { return Ok(()) };
     let readable = store::names(&ctx.pg, caller.owner_filter(), Some(&ids), TRACKS_MAX).await?;
     match ids.iter().position(|id| !readable.iter().any(|(readable, _)| readable.0 == *id)) {
-        Some(index) => Err(Error::invalid(format!("/payload/track_ids/{index}"), "unknown", "names no track, or one that is not yours")),
+        Some(index) => {
+            Err(Error::invalid(format!("/payload/track_ids/{index}"), "unknown_track", "names no track, or one that is not yours"))
+        }
         None => Ok(()),
     }
 }

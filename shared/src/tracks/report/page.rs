@@ -57,15 +57,19 @@ fn tiles(figures: &Figures) -> [(&'static str, String); 5] {
 /// Each with what it shows of a column, in words.
 fn charts<'a>(figures: &Figures, starts: &'a [OffsetDateTime]) -> [(Chart<'a>, &'static str); 3] {
     let values = |of: fn(&Sum) -> Option<f64>| figures.columns.iter().map(of).collect::<Vec<_>>();
+    let bucket = figures.span.bucket;
     let km_per_h = |mps: f64| mps * 3.6;
     let points = values(|column| Some(column.count as f64));
     let distances = values(|column| Some(column.distance_m / 1_000.0));
     let averages = values(Sum::speed_avg).into_iter().map(|speed| speed.map(km_per_h)).collect();
     let above = values(|column| column.speed_max).into_iter().map(|speed| speed.map(km_per_h)).collect();
     [
-        (Chart { title: "Points", unit: "points", starts, values: points, form: Form::Bars }, "stored"),
-        (Chart { title: "Distance", unit: "km", starts, values: distances, form: Form::Bars }, "kilometres of all tracks"),
-        (Chart { title: "Speed", unit: "km/h", starts, values: averages, form: Form::Line { above } }, "km/h, the average and the fastest"),
+        (Chart { title: "Points", unit: "points", starts, bucket, values: points, form: Form::Bars }, "stored"),
+        (Chart { title: "Distance", unit: "km", starts, bucket, values: distances, form: Form::Bars }, "kilometres of all tracks"),
+        (
+            Chart { title: "Speed", unit: "km/h", starts, bucket, values: averages, form: Form::Line { above } },
+            "km/h, the average and the fastest",
+        ),
     ]
 }
 

@@ -40,9 +40,11 @@ fn a_report_is_of_whole_buckets(#[case] payload: Value, #[case] n_buckets: i64) 
 #[rstest]
 #[case::backwards(json!({"from": "2026-11-21T10:00:00Z", "to": "2026-11-21T09:00:00Z"}), "/payload/from")]
 #[case::of_no_time(json!({}), "/payload/from")]
-#[case::of_two_times(json!({"from": "2026-11-21T10:00:00Z", "last_buckets": 1}), "/payload/from")]
-#[case::nothing(json!({"last_buckets": 0}), "/payload/from")]
-#[case::too_many(json!({"last_buckets": 4_000_000_000_u32, "bucket": "day"}), "/payload/from")]
+#[case::of_two_times(json!({"from": "2026-11-21T10:00:00Z", "last_buckets": 1}), "/payload/last_buckets")]
+#[case::until_when(json!({"to": "2026-11-21T10:00:00Z", "last_buckets": 1}), "/payload/to")]
+#[case::of_no_beginning(json!({"to": "2026-11-21T10:00:00Z"}), "/payload/from")]
+#[case::nothing(json!({"last_buckets": 0}), "/payload/last_buckets")]
+#[case::too_many(json!({"last_buckets": 4_000_000_000_u32, "bucket": "day"}), "/payload/last_buckets")]
 #[case::to_come(json!({"from": "2027-01-01T00:00:00Z"}), "/payload/from")]
 #[case::too_long(json!({"from": "2020-01-01T00:00:00Z"}), "/payload/from")]
 #[case::before_time(json!({"from": "1969-01-01T00:00:00Z", "to": "1969-01-02T00:00:00Z"}), "/payload/from")]
@@ -51,6 +53,36 @@ fn a_report_is_of_whole_buckets(#[case] payload: Value, #[case] n_buckets: i64) 
 #[case::name_of_two_lines(json!({"from": "2026-11-21T10:00:00Z", "name": "a\nb"}), "/payload/name")]
 fn what_a_report_cannot_be_of_is_refused(#[case] payload: Value, #[case] pointer: &str) {
     assert_eq!(asked(payload).unwrap_err().fields[0].pointer, pointer);
+}
+
+#[rstest]
+#[case(json!({}), "tracks-2026-11-20-2026-11-21.csv")]
+#[case(json!({"name": "buses"}), "buses.csv")]
+#[case(json!({"name": "buses.csv"}), "buses.csv")]
+#[case(json!({"name": "buses.HTML"}), "buses.csv")]
+#[case(json!({"name": "buses.csv", "format": "html"}), "buses.html")]
+#[case(json!({"name": "buses.v2"}), "buses.v2.csv")]
+#[case(json!({"name": " .csv"}), "tracks-2026-11-20-2026-11-21.csv")]
+fn a_file_has_one_ending(#[case] mut payload: Value, #[case] name: &str) {
+    payload["last_buckets"] = json!(1);
+    payload["bucket"] = json!("day");
+    let asked = asked(payload).unwrap();
+    assert_eq!(asked.file_name(asked.span(NOW).unwrap()), name);
+}
+
+#[test]
+fn days_are_called_by_their_date_and_one_alone_is_seen() {
+    for (bucket, label, title) in [
+        ("day", ">2026-11-20</text>", "<title>2026-11-20 · 3600 points"),
+        ("hour", ">2026-11-21 11:00</text>", "<title>2026-11-21 11:00 · 3600 points"),
+    ] {
+        let span = asked(json!({"last_buckets": 1, "bucket": bucket})).unwrap().span(NOW).unwrap();
+        let mut figures = Figures::new(span);
+        figures.add(&track("a"), &[row(span.from, 3_600)]);
+        let html = page::render(&figures, NOW);
+        assert!(html.contains(label) && html.contains(title), "{html}");
+        assert_eq!(html.matches("<circle").count(), 2, "the average and the fastest: {html}");
+    }
 }
 
 #[test]

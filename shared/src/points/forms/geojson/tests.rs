@@ -50,6 +50,13 @@ fn points_have_the_fields_that_their_properties_name() {
 }
 
 #[test]
+fn a_mark_in_front_is_no_part_of_it() {
+    let json = format!("\u{feff}{}", collection(&[point(&json!({"time": "2026-11-21T10:00:00Z"}))]));
+    assert_eq!(read_from(BufReader::with_capacity(2, json.as_bytes())).unwrap().len(), 1);
+    assert_eq!(read_from("\u{feff}\u{feff}{}".as_bytes()).unwrap_err().code, Code::InvalidJson);
+}
+
+#[test]
 fn lines_are_a_point_for_each_place() {
     let times = ["2026-11-21T10:00:00Z", "2026-11-21T10:00:01Z", "2026-11-21T10:00:02Z"];
     let line = feature(&json!({"type": "LineString", "coordinates": [[1, 2], [3, 4, null], [5, 95]]}), &json!({"coordTimes": times}));
