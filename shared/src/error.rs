@@ -48,6 +48,7 @@ codes! {
     RegistrationClosed = "registration_closed",
     // There is no such thing.
     NotFound = "not_found",
+    Gone = "gone",
     MethodNotAllowed = "method_not_allowed",
     // Not now, as things stand.
     Conflict = "conflict",

@@ -17,13 +17,16 @@ use actix_web::{
 };
 use receive::Received;
 use shared::{
-    Error, Result,
+    Caller, Context, Error, Result,
     files::{File, manage},
-    idempotency::{Attempt, StoredAnswer},
+    idempotency::{Attempt, Earlier, IdempotencyKey, StoredAnswer},
     ids::FileId,
     page::{IdPageQuery, Page},
 };
 use utoipa::ToSchema;
+
+/// What keys of uploads are keys of.
+const ROUTE: &str = "POST /files";
 
 /// An upload: a form of one part.
 #[derive(Debug, ToSchema)]
@@ -44,6 +47,8 @@ pub struct UploadForm {
         (status = 201, description = "The file", body = File, headers(("Location" = String, description = "Where it is"))),
         (status = 409, description = "There is no room left for the caller's files, or the first request is still running",
             body = Problem<'static>, content_type = "application/problem+json"),
+        (status = 410, description = "The file that was uploaded with this Idempotency-Key has been deleted since",
+            body = Problem<'static>, content_type = "application/problem+json"),
         (status = 507, description = "The store is full", body = Problem<'static>, content_type = "application/problem+json")))]
 pub async fn create_file(
     state: Data<AppState>,
@@ -53,16 +58,32 @@ pub async fn create_file(
     payload: Payload,
 ) -> ApiResult {
     let ctx = &state.ctx;
+    if let Some(earlier) = earlier(ctx, &caller, key.as_ref()).await? {
+        let stored = earlier.answer_to(&receive::compare(ctx, &caller, &request, payload).await?)?;
+        return answer_again(ctx, &stored).await;
+    }
     let mut received = receive::receive(ctx, &caller, &request, payload).await?;
-    let attempt = key.map(|key| Attempt::new(caller.user_id, "POST /files", key, &received.fingerprint()));
+    let attempt = key.map(|key| Attempt::new(caller.user_id, ROUTE, key, &received.fingerprint()));
     let creation = idempotency::create(ctx, attempt.as_ref(), async |tx| {
         let file = received.writer.record(tx, received.complete).await?;
         Ok((stored_answer(&file)?, ()))
     });
-    answer(creation.await, received).await
+    answer(ctx, creation.await, received).await
 }
 
-async fn answer(creation: Result<Creation<()>>, received: Received) -> ApiResult {
+async fn earlier(ctx: &Context, caller: &Caller, key: Option<&IdempotencyKey>) -> Result<Option<Earlier>> {
+    let Some(key) = key else { return Ok(None) };
+    shared::idempotency::earlier(&ctx.pg, caller.user_id, ROUTE, key).await
+}
+
+/// What was answered before, unless its file has been deleted since.
+async fn answer_again(ctx: &Context, stored: &StoredAnswer) -> ApiResult {
+    let id = stored.location.as_deref().and_then(|location| location.rsplit('/').next()?.parse().ok());
+    manage::require_still_there(ctx, id.ok_or_else(|| Error::internal("an upload was answered without its place"))?).await?;
+    idempotency::answer(stored, true)
+}
+
+async fn answer(ctx: &Context, creation: Result<Creation<()>>, received: Received) -> ApiResult {
     match creation {
         Ok(Creation::Fresh(stored, ())) => {
             received.writer.keep();
@@ -70,7 +91,7 @@ async fn answer(creation: Result<Creation<()>>, received: Received) -> ApiResult
         }
         Ok(Creation::Replayed(stored)) => {
             received.writer.abandon().await;
-            idempotency::answer(&stored, true)
+            answer_again(ctx, &stored).await
         }
         Err(error) => {
             received.writer.abandon().await;

@@ -2,6 +2,8 @@
 
 mod bad_uploads;
 mod content;
+mod full_disk;
+mod killed;
 
 use crate::{
     auth::{register, register_admin, token},
@@ -149,5 +151,30 @@ async fn an_upload_that_is_repeated_with_its_key_is_one_file() {
     assert_eq!((status, is_replay, &second["id"]), (201, true, &first["id"]));
     let (status, _, problem) = send_with_key(b"other").await;
     assert_eq!((status, problem["code"].as_str()), (422, Some("idempotency_key_reused")));
+    assert_eq!((world.count("files").await, world.objects().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_repetition_tells_of_no_file_that_was_deleted_since() {
+    let world = World::new().await;
+    let with_key = |key: &str| upload(world.post("/files"), "a.txt", b"hello").header("idempotency-key", key);
+    let (_, file) = send(with_key("once")).await;
+    assert_eq!(send(world.delete(&format!("/files/{}", id_of(&file)))).await.0, StatusCode::NO_CONTENT);
+    for _ in 0..2 {
+        assert_eq!(send_for_problem(with_key("once")).await, (410, "gone".to_owned()));
+    }
+    assert_eq!(world.count("files").await, 0, "and is no upload");
+    assert_eq!(send(with_key("another")).await.0, StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn a_repetition_needs_no_room() {
+    let world = World::with(&[("FILES_PER_USER_MAX", "1")]).await;
+    let with_key = |content: &'static [u8]| upload(world.post("/files"), "a.txt", content).header("idempotency-key", "once");
+    let (_, file) = send(with_key(b"hello")).await;
+    assert_eq!(send(with_key(b"hello")).await, (StatusCode::CREATED, file));
+    assert_eq!(send_for_problem(with_key(b"other")).await, (422, "idempotency_key_reused".to_owned()));
+    assert_eq!(send_for_problem(with_key(b"")).await, (422, "validation_failed".to_owned()));
+    assert_eq!(send_for_problem(upload(world.post("/files"), "a.txt", b"hello")).await, (409, "quota_exceeded".to_owned()));
     assert_eq!((world.count("files").await, world.objects().len()), (1, 1));
 }

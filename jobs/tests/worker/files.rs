@@ -98,14 +98,16 @@ async fn a_file_that_is_not_there_or_foreign_is_refused_and_one_that_goes_ends_t
 #[tokio::test]
 async fn the_leader_removes_what_a_killed_process_was_writing() {
     let world = World::with_account().await;
-    let mut writer = world.writer("a").await;
-    writer.write(&[7; 200_000]).await.unwrap();
-    std::mem::forget(writer);
-    sqlx::query("UPDATE files SET created_at = created_at - interval '2 hours'").execute(&world.ctx.pg).await.unwrap();
-    let _worker = world.worker(&[]);
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while world.count_files().await > 0 {
-        assert!(Instant::now() < deadline, "it is swept");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    let _worker = world.worker(&[("UPLOAD_TIMEOUT_S", "1"), ("FILE_UNFINISHED_S", "2")]);
+    // The second one comes after it has looked.
+    for name in ["a", "b"] {
+        let mut writer = world.writer(name).await;
+        writer.write(&[7; 200_000]).await.unwrap();
+        std::mem::forget(writer);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while world.count_files().await > 0 {
+            assert!(Instant::now() < deadline, "it is swept");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 }

@@ -6,7 +6,7 @@ use super::{
     sweep,
 };
 use crate::{
-    Caller, Context, Result, Scope,
+    Caller, Code, Context, Error, Result, Scope,
     accounts::{
         Origin,
         audit::{self, Action, Deed, Subject},
@@ -31,6 +31,15 @@ pub async fn list(ctx: &Context, caller: &Caller, query: &IdPageQuery) -> Result
 /// Refuses a file that is not there, or not for the caller to read: whoever submits a job that reads it is asked this.
 pub async fn require_readable(ctx: &Context, caller: &Caller, id: FileId) -> Result<()> {
     get(ctx, caller, id).await.map(drop)
+}
+
+/// Refuses to tell again of an upload whose file has been deleted since. Whoever knows of it has sent its content.
+pub async fn require_still_there(ctx: &Context, id: FileId) -> Result<()> {
+    if store::is_stored(&ctx.pg, id).await? {
+        return Ok(());
+    }
+    let detail = "The file that was uploaded with this Idempotency-Key has been deleted since: with another key it is uploaded anew.";
+    Err(Error::new(Code::Gone, detail))
 }
 
 /// Deletes a file. Its content goes at once, or as soon as the store is there again.

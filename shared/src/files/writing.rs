@@ -2,6 +2,8 @@
 //!
 //! [`Writer::open`] makes the row, with what is reserved of the owner's quota. More is reserved as it grows. A writer that is dropped, or
 //! dies, leaves a row that nobody sees, by which everything of it is found and removed.
+//!
+//! [`Comparison`] takes a content that is there already, as its upload is repeated: nothing of it is kept.
 
 use super::{
     File, name, not_found, sniff,
@@ -73,6 +75,41 @@ pub struct Complete {
 impl Complete {
     pub fn sha256(&self) -> &[u8; 32] {
         &self.sha256
+    }
+}
+
+/// A content that is only looked at: what is it called, and what is its hash?
+#[derive(Debug)]
+pub struct Comparison {
+    name: String,
+    size_bytes: u64,
+    max_bytes: u64,
+    hash: Sha256,
+}
+
+impl Comparison {
+    /// `name` as it was sent.
+    pub fn new(ctx: &Context, name: &str) -> Self {
+        let max_bytes = ctx.settings().max_upload_bytes.0 as u64;
+        Self { name: name::sanitise(name), size_bytes: 0, max_bytes, hash: Sha256::new() }
+    }
+
+    pub fn take(&mut self, chunk: &[u8]) -> Result<()> {
+        self.size_bytes += chunk.len() as u64;
+        if self.size_bytes > self.max_bytes {
+            return Err(too_large(self.max_bytes));
+        }
+        self.hash.update(chunk);
+        Ok(())
+    }
+
+    /// As it would be kept.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn complete(&self) -> Complete {
+        Complete { sha256: self.hash.clone().finalize().into() }
     }
 }
 
@@ -219,7 +256,8 @@ impl Writer {
         if !store::reserve(&mut tx, self.id, whole(reserved_bytes)).await? {
             return Err(gone());
         }
-        check_quota(&self.ctx, &mut tx, self.owner_id).await?;
+        let replaces = self.made_by.map(|job_id| Replaces { job_id, name: &self.name, before: self.id });
+        check_quota(&self.ctx, &mut tx, self.owner_id, replaces).await?;
         Ok(tx.commit().await?)
     }
 
@@ -285,17 +323,31 @@ impl Drop for Writer {
     }
 }
 
+/// The files that a job made before under the name of the one that it makes now.
+#[derive(Debug, Clone, Copy)]
+struct Replaces<'a> {
+    job_id: JobId,
+    name: &'a str,
+    before: FileId,
+}
+
 async fn reserve_new(ctx: &Context, new: &Unfinished<'_>) -> Result<()> {
     let mut tx = ctx.pg.begin().await?;
     store::commit_lightly(&mut tx).await?;
     store::insert(&mut tx, *new).await?;
-    check_quota(ctx, &mut tx, new.owner_id).await?;
+    let replaces = new.made_by.map(|job_id| Replaces { job_id, name: new.name, before: new.id });
+    check_quota(ctx, &mut tx, new.owner_id, replaces).await?;
     Ok(tx.commit().await?)
 }
 
-/// In the transaction of what was added.
-async fn check_quota(ctx: &Context, tx: &mut PgConnection, owner_id: UserId) -> Result<()> {
-    let usage = store::usage(tx, owner_id).await?;
+/// In the transaction of what was added. What it will replace does not count: it takes no more room than before then.
+async fn check_quota(ctx: &Context, tx: &mut PgConnection, owner_id: UserId, replaces: Option<Replaces<'_>>) -> Result<()> {
+    let mut usage = store::usage(tx, owner_id).await?;
+    if let Some(Replaces { job_id, name, before }) = replaces {
+        let earlier = store::made_before(tx, job_id, name, before).await?;
+        usage.n_files -= earlier.n_files;
+        usage.size_bytes -= earlier.size_bytes;
+    }
     let (bytes_max, files_max) = {
         let settings = ctx.settings();
         (settings.file_quota_bytes.0, settings.files_per_user_max)

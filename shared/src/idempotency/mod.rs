@@ -7,7 +7,7 @@ pub(crate) mod store;
 
 use crate::{Code, Error, Result, ids::UserId};
 use sha2::{Digest, Sha256};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 use std::time::Duration;
 
 /// How long answers are kept.
@@ -61,7 +61,7 @@ impl Attempt {
         }
         let Some((body_hash, answer)) = store::find(tx, self.principal, self.route, &self.key.0).await? else { return Ok(None) };
         if body_hash != self.body_hash {
-            return Err(Error::new(Code::IdempotencyKeyReused, "This Idempotency-Key came with another body before."));
+            return Err(reused());
         }
         Ok(Some(answer))
     }
@@ -80,8 +80,33 @@ impl Attempt {
     }
 }
 
+/// An answer that was given before, for who asks the same again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Earlier {
+    body_hash: Vec<u8>,
+    answer: StoredAnswer,
+}
+
+/// What was answered with this key before. For requests whose body is dear to take: where there is an answer, the body is only compared. `None`
+/// says nothing of what comes meanwhile; [`Attempt::begin`] does.
+pub async fn earlier(pg: &PgPool, principal: UserId, route: &'static str, key: &IdempotencyKey) -> Result<Option<Earlier>> {
+    let found = store::find(&mut *pg.acquire().await?, principal, route, &key.0).await?;
+    Ok(found.map(|(body_hash, answer)| Earlier { body_hash, answer }))
+}
+
+impl Earlier {
+    /// The answer, if `body` is that of the first request.
+    pub fn answer_to(self, body: &[u8]) -> Result<StoredAnswer> {
+        if self.body_hash == Sha256::digest(body).as_slice() { Ok(self.answer) } else { Err(reused()) }
+    }
+}
+
+fn reused() -> Error {
+    Error::new(Code::IdempotencyKeyReused, "This Idempotency-Key came with another body before.")
+}
+
 /// Forgets answers older than [`KEPT`], at most `limit` at once; returns how many.
-pub async fn prune(pg: &sqlx::PgPool, limit: i64) -> Result<u64> {
+pub async fn prune(pg: &PgPool, limit: i64) -> Result<u64> {
     store::delete_older_than(pg, KEPT, limit).await
 }
 

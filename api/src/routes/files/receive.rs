@@ -1,4 +1,5 @@
-//! One upload on its way in: refused early where its head tells, then written to the store as it arrives, a small buffer at a time.
+//! One upload on its way in: refused early where its head tells, then written to the store as it arrives, a small buffer at a time; or only
+//! compared, where it was answered before.
 
 use crate::extract::refuse_encoding;
 use actix_multipart::{Field, Multipart, MultipartError};
@@ -12,7 +13,7 @@ use shared::{
     Caller, Code, Context, Error, Result,
     files::{
         Turn,
-        writing::{Complete, NewFile, Writer},
+        writing::{Comparison, Complete, NewFile, Writer},
     },
 };
 use std::time::Duration;
@@ -34,13 +35,51 @@ pub(super) struct Received {
 }
 
 impl Received {
-    /// What makes it the same request as another.
     pub(super) fn fingerprint(&self) -> Vec<u8> {
-        [self.complete.sha256().as_slice(), self.writer.name().as_bytes()].concat()
+        fingerprint(&self.complete, self.writer.name())
     }
 }
 
+/// What makes an upload the same as another.
+fn fingerprint(complete: &Complete, name: &str) -> Vec<u8> {
+    [complete.sha256().as_slice(), name.as_bytes()].concat()
+}
+
 pub(super) async fn receive(ctx: &Context, caller: &Caller, request: &HttpRequest, payload: Payload) -> Result<Received> {
+    let Begun { mut form, part, name, size_hint, turn } = begin(ctx, caller, request, payload).await?;
+    let new = NewFile { owner_id: caller.user_id, name: &name, content_type: None, size_hint, made_by: None };
+    let mut writer = open(ctx, new).await?;
+    if let Some(said) = part.content_type() {
+        writer.say_type(said.essence_str());
+    }
+    match write(&mut form, part, &mut writer).await {
+        Ok(complete) => Ok(Received { writer, complete, _turn: turn }),
+        Err(error) => {
+            writer.abandon().await;
+            Err(error)
+        }
+    }
+}
+
+/// The fingerprint of an upload that was answered before: it takes neither room nor quota, and nothing of it is written.
+pub(super) async fn compare(ctx: &Context, caller: &Caller, request: &HttpRequest, payload: Payload) -> Result<Vec<u8>> {
+    let Begun { mut form, part, name, turn: _turn, .. } = begin(ctx, caller, request, payload).await?;
+    let mut comparison = Comparison::new(ctx, &name);
+    form.content(part, async |chunk| comparison.take(chunk)).await?;
+    Ok(fingerprint(&comparison.complete(), comparison.name()))
+}
+
+/// An upload whose content comes next.
+struct Begun {
+    form: Form,
+    part: Field,
+    name: String,
+    /// How large it is, about.
+    size_hint: Option<u64>,
+    turn: Turn,
+}
+
+async fn begin(ctx: &Context, caller: &Caller, request: &HttpRequest, payload: Payload) -> Result<Begun> {
     let (bytes_max, patience) = {
         let settings = ctx.settings();
         (settings.max_upload_bytes.0 as u64, Duration::from_secs(settings.api_client_timeout_s))
@@ -56,18 +95,7 @@ pub(super) async fn receive(ctx: &Context, caller: &Caller, request: &HttpReques
     let part = form.next().await?.ok_or_else(|| broken_rule("required", "must be there, with the content"))?;
     let name = name_of(&part)?;
     let size_hint = announced.map(|length| length.min(bytes_max));
-    let new = NewFile { owner_id: caller.user_id, name: &name, content_type: None, size_hint, made_by: None };
-    let mut writer = open(ctx, new).await?;
-    if let Some(said) = part.content_type() {
-        writer.say_type(said.essence_str());
-    }
-    match write(&mut form, part, &mut writer).await {
-        Ok(complete) => Ok(Received { writer, complete, _turn: turn }),
-        Err(error) => {
-            writer.abandon().await;
-            Err(error)
-        }
-    }
+    Ok(Begun { form, part, name, size_hint, turn })
 }
 
 /// With what is announced reserved at once; where there is no room for all of that, what is around the content may make the difference.
@@ -80,18 +108,8 @@ async fn open(ctx: &Context, new: NewFile<'_>) -> Result<Writer> {
     }
 }
 
-async fn write(form: &mut Form, mut part: Field, writer: &mut Writer) -> Result<Complete> {
-    while let Some(chunk) = in_time(form.patience, part.next()).await? {
-        writer.write(&chunk.map_err(malformed)?).await?;
-    }
-    // The form goes on when nobody holds its part any more.
-    drop(part);
-    if writer.size_bytes() == 0 {
-        return Err(broken_rule("empty", "must have a content"));
-    }
-    if form.next().await?.is_some() {
-        return Err(broken_rule("single", "must be the only part of the form"));
-    }
+async fn write(form: &mut Form, part: Field, writer: &mut Writer) -> Result<Complete> {
+    form.content(part, async |chunk| writer.write(chunk).await).await?;
     writer.complete().await
 }
 
@@ -105,6 +123,25 @@ struct Form {
 impl Form {
     async fn next(&mut self) -> Result<Option<Field>> {
         in_time(self.patience, self.parts.next()).await?.transpose().map_err(malformed)
+    }
+
+    /// Hands on all of `part`, which must be the last one and not be empty.
+    async fn content(&mut self, mut part: Field, mut take: impl AsyncFnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let mut is_empty = true;
+        while let Some(chunk) = in_time(self.patience, part.next()).await? {
+            let chunk = chunk.map_err(malformed)?;
+            is_empty &= chunk.is_empty();
+            take(&chunk).await?;
+        }
+        // The form goes on when nobody holds its part any more.
+        drop(part);
+        if is_empty {
+            return Err(broken_rule("empty", "must have a content"));
+        }
+        if self.next().await?.is_some() {
+            return Err(broken_rule("single", "must be the only part of the form"));
+        }
+        Ok(())
     }
 }
 

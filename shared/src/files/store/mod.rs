@@ -90,6 +90,20 @@ pub(super) async fn usage(tx: &mut PgConnection, owner_id: UserId) -> Result<Usa
     Ok(usage.fetch_optional(tx).await?.unwrap_or_default())
 }
 
+/// What is left of the files of that name which earlier runs of the job made: with the next one they go.
+pub(super) async fn made_before(tx: &mut PgConnection, job_id: JobId, name: &str, before: FileId) -> Result<Usage> {
+    let usage = sqlx::query_as!(
+        Usage,
+        r#"SELECT count(*) AS "n_files!", COALESCE(sum(size_bytes), 0)::bigint AS "size_bytes!"
+        FROM files
+        WHERE made_by = $1 AND name = $2 AND stored_at IS NOT NULL AND id < $3"#,
+        job_id.0,
+        name,
+        before.0,
+    );
+    Ok(usage.fetch_one(tx).await?)
+}
+
 /// Reserves more for a file that is being written; `false`: it was given up, or its owner is gone.
 pub(super) async fn reserve(tx: &mut PgConnection, id: FileId, reserved_bytes: i64) -> Result<bool> {
     let done = sqlx::query!(
@@ -169,6 +183,13 @@ pub(super) async fn by_id_for(db: impl PgExecutor<'_>, id: FileId, job_owner: Us
         job_owner.0,
     );
     Ok(row.fetch_optional(db).await?.map(File::from))
+}
+
+/// Whether there is such a file, whosever it is.
+pub(super) async fn is_stored(db: impl PgExecutor<'_>, id: FileId) -> Result<bool> {
+    let is_stored =
+        sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM files WHERE id = $1 AND stored_at IS NOT NULL) AS "is_stored!""#, id.0);
+    Ok(is_stored.fetch_one(db).await?)
 }
 
 /// Newest first.

@@ -153,6 +153,23 @@ async fn a_content_that_is_not_what_was_stored_is_told() {
 }
 
 #[tokio::test]
+async fn what_a_file_will_replace_does_not_count_against_it() {
+    let fixture = Fixture::with(&[("FILE_QUOTA_BYTES", "100KiB"), ("FILES_PER_USER_MAX", "1")]).await;
+    let content = noise(90 << 10);
+    let of_job = |made_by| NewFile { made_by: Some(made_by), size_hint: Some(90 << 10), ..fixture.new_file("report.csv") };
+    let job_id = JobId::new();
+    fixture.write_as(of_job(job_id), &content).await.unwrap();
+    let again = fixture.write_as(of_job(job_id), &content).await.unwrap();
+    assert_eq!(fixture.usage().await, (1, 90 << 10));
+    // Nor where nothing was said of its size.
+    fixture.write_as(NewFile { size_hint: None, ..of_job(job_id) }, &content).await.unwrap();
+    assert_eq!(fixture.read(again.id).await.unwrap_err().code, Code::NotFound);
+    for other in [of_job(JobId::new()), NewFile { name: "other.csv", ..of_job(job_id) }, fixture.new_file("report.csv")] {
+        assert_eq!(fixture.write_as(other, &content).await.unwrap_err().code, Code::QuotaExceeded);
+    }
+}
+
+#[tokio::test]
 async fn a_store_that_is_away_refuses_and_takes_again_when_it_is_back() {
     let stores = TestStores::create().await;
     let file = std::env::temp_dir().join(format!("{}-not-a-folder", uuid::Uuid::new_v4()));
