@@ -3,7 +3,8 @@
 //! To add one: its line here, its payload and handler in `jobs/src/handlers/`, and its line in the worker's registry.
 
 use super::{JobKind, RetryPolicy};
-use crate::{Caller, Code, Error, Result, ai, config::Profile, endpoints, files::inspect, mail, points::import, tracks::report};
+use crate::{Caller, Code, Error, Result, Scope, ai, config::Profile, endpoints, files::inspect, mail, points::import, tracks::report};
+use serde_json::value::RawValue;
 use std::time::Duration;
 
 /// Who may submit a kind.
@@ -31,6 +32,8 @@ pub struct Kind {
     /// The kind's own retry policy; `None` leaves it to the queue.
     pub retry: Option<RetryPolicy>,
     pub payload: Payload,
+    /// What a key needs beside `jobs:write` to submit it, and to have it run again: what it does is done in the owner's name.
+    pub scopes: &'static [Scope],
 }
 
 /// What a submit's payload is checked for; the handler checks the rest.
@@ -52,13 +55,30 @@ pub enum Payload {
 }
 
 impl Kind {
+    /// Refuses callers who lack a scope that the kind takes.
+    fn require_scopes(&self, caller: &Caller, payload: Option<&RawValue>) -> Result<()> {
+        self.scopes.iter().try_for_each(|scope| caller.require(*scope))?;
+        if self.payload == Payload::File && payload.is_some_and(inspect::makes_file) {
+            caller.require(Scope::FilesWrite)?;
+        }
+        Ok(())
+    }
+
+    fn is_for_operators(&self, profile: Profile) -> bool {
+        match self.submitters {
+            Submitters::Operators => true,
+            Submitters::OperatorsOutsideDevelopment => !profile.is_development(),
+            Submitters::Everyone | Submitters::DevelopmentOnly | Submitters::Platform => false,
+        }
+    }
+
     pub(super) fn timeout_ms(&self) -> Option<i32> {
         self.timeout.map(|timeout| i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX))
     }
 }
 
 const fn debug(name: &'static str, submitters: Submitters) -> Kind {
-    Kind { name, submitters, timeout: None, retry: None, payload: Payload::Unchecked }
+    Kind { name, submitters, timeout: None, retry: None, payload: Payload::Unchecked, scopes: &[] }
 }
 
 /// One that is late says nothing any more: the next one does.
@@ -68,6 +88,7 @@ const HEARTBEAT: Kind = Kind {
     timeout: Some(Duration::from_secs(10)),
     retry: Some(RetryPolicy { max_attempts: 1, ..RetryPolicy::DEFAULT }),
     payload: Payload::Unchecked,
+    scopes: &[],
 };
 
 /// All tries within a few minutes: channels remember the job for an hour.
@@ -77,6 +98,7 @@ const PUBLISH: Kind = Kind {
     timeout: Some(Duration::from_secs(60)),
     retry: Some(RetryPolicy { max_attempts: 8, base_ms: 1_000, max_ms: 60_000 }),
     payload: Payload::Publication,
+    scopes: &[Scope::ChannelsPublish],
 };
 
 /// Mail servers ask to be tried again for hours (greylisting, limits): about a day in all.
@@ -86,6 +108,7 @@ const MAIL: Kind = Kind {
     timeout: Some(Duration::from_secs(60)),
     retry: Some(RetryPolicy { max_attempts: 20, base_ms: 5_000, max_ms: 2 * 3_600_000 }),
     payload: Payload::Mail,
+    scopes: &[],
 };
 
 /// Whoever waits for it asks again before long.
@@ -104,6 +127,7 @@ const REQUEST: Kind = Kind {
     timeout: None,
     retry: Some(RetryPolicy { max_attempts: 12, base_ms: 30_000, max_ms: 6 * 3_600_000 }),
     payload: Payload::Unchecked,
+    scopes: &[],
 };
 
 /// Whoever asked waits for it: a few tries within minutes. How long one may take is a setting.
@@ -113,6 +137,7 @@ const COMPLETE: Kind = Kind {
     timeout: None,
     retry: Some(RetryPolicy { max_attempts: 4, base_ms: 2_000, max_ms: 60_000 }),
     payload: Payload::Prompt,
+    scopes: &[],
 };
 
 /// A store that is away is back within minutes; so is room for one more image.
@@ -122,6 +147,7 @@ const INSPECT: Kind = Kind {
     timeout: Some(Duration::from_mins(5)),
     retry: Some(RetryPolicy { max_attempts: 6, base_ms: 2_000, max_ms: 120_000 }),
     payload: Payload::File,
+    scopes: &[Scope::FilesRead],
 };
 
 /// It waits while the points before it are stored, and a large file has many. A run that is repeated begins anew.
@@ -131,6 +157,7 @@ const IMPORT: Kind = Kind {
     timeout: Some(Duration::from_hours(1)),
     retry: Some(RetryPolicy { max_attempts: 6, base_ms: 5_000, max_ms: 300_000 }),
     payload: Payload::Import,
+    scopes: &[Scope::FilesRead, Scope::TracksWrite],
 };
 
 const REPORT: Kind = Kind {
@@ -139,6 +166,7 @@ const REPORT: Kind = Kind {
     timeout: Some(Duration::from_mins(10)),
     retry: Some(RetryPolicy { max_attempts: 6, base_ms: 5_000, max_ms: 300_000 }),
     payload: Payload::Report,
+    scopes: &[Scope::TracksRead, Scope::FilesWrite],
 };
 
 pub static KINDS: &[Kind] = &[
@@ -165,20 +193,39 @@ pub fn find(name: &JobKind) -> Option<&'static Kind> {
 }
 
 /// Checks that `caller` may submit `name`. A kind we do not run (`None`) is legal only where remote workers may lease.
-pub fn admit(name: &JobKind, caller: &Caller, profile: Profile, queue_is_remote: bool) -> Result<Option<&'static Kind>> {
+pub fn admit(
+    name: &JobKind,
+    caller: &Caller,
+    profile: Profile,
+    queue_is_remote: bool,
+    payload: Option<&RawValue>,
+) -> Result<Option<&'static Kind>> {
     let Some(kind) = find(name).filter(|kind| exists_in(kind, profile)) else {
         return if queue_is_remote { Ok(None) } else { Err(unknown(name, profile)) };
     };
-    let is_for_operators = match kind.submitters {
-        Submitters::Operators => true,
-        Submitters::OperatorsOutsideDevelopment => !profile.is_development(),
-        Submitters::Platform => return Err(Error::new(Code::Forbidden, format!("Only the platform itself submits `{name}`."))),
-        Submitters::Everyone | Submitters::DevelopmentOnly => false,
-    };
-    if is_for_operators && !caller.sees_all() {
+    if kind.submitters == Submitters::Platform {
+        return Err(Error::new(Code::Forbidden, format!("Only the platform itself submits `{name}`.")));
+    }
+    if kind.is_for_operators(profile) && !caller.sees_all() {
         return Err(Error::new(Code::Forbidden, format!("Only operators may submit `{name}` here.")));
     }
+    kind.require_scopes(caller, payload)?;
     Ok(Some(kind))
+}
+
+/// Kinds whose payload says what scopes they take.
+pub(super) fn scoped_by_payload() -> Vec<String> {
+    KINDS.iter().filter(|kind| kind.payload == Payload::File).map(|kind| kind.name.to_owned()).collect()
+}
+
+/// Checks that `caller`, who may see a job, may have it run again: what is asked for at the submit is asked for here. Of a kind that we do
+/// not run nothing is known, then as now.
+pub fn admit_again(name: &str, caller: &Caller, profile: Profile, payload: Option<&RawValue>) -> Result<()> {
+    let Some(kind) = KINDS.iter().find(|kind| kind.name == name) else { return Ok(()) };
+    if (kind.is_for_operators(profile) || kind.submitters == Submitters::Platform) && !caller.sees_all() {
+        return Err(Error::new(Code::Forbidden, format!("Only operators may run `{name}` again here.")));
+    }
+    kind.require_scopes(caller, payload)
 }
 
 fn exists_in(kind: &Kind, profile: Profile) -> bool {

@@ -46,7 +46,8 @@ pub(super) async fn prepare_knowing(ctx: &Context, caller: &Caller, submit: Subm
     submit.check(ctx.clock.now(), max_payload_bytes)?;
     let queue_name = submit.queue_name()?;
     let queue = queues::if_there(ctx, &queue_name).await?;
-    let kind = kinds::admit(&submit.kind.parse()?, caller, profile, queue.as_ref().is_some_and(|queue| queue.remote))?;
+    let is_remote = queue.as_ref().is_some_and(|queue| queue.remote);
+    let kind = kinds::admit(&submit.kind.parse()?, caller, profile, is_remote, submit.payload.as_deref())?;
     match kind.map_or(Payload::Unchecked, |kind| kind.payload) {
         Payload::Unchecked => {}
         Payload::Mail => mail::check(ctx, submit.payload.as_deref())?,

@@ -8,7 +8,7 @@ use crate::{
     Caller, Code, Context, Error, Result, Role, Scope,
     caller::Credential,
     ids::{JobId, ScheduleId, UserId},
-    jobs::{Job, JobError, NewJob, Origin, QueueName, cancel, queues::Durability, submit},
+    jobs::{Job, JobError, NewJob, Origin, QueueName, cancel, kinds, queues::Durability, submit},
     telemetry::metrics,
 };
 use futures_util::StreamExt;
@@ -170,6 +170,7 @@ async fn owner(tx: &mut PgConnection, schedule: &Schedule) -> Result<Caller> {
 pub async fn trigger(ctx: &Context, tx: &mut PgConnection, caller: &Caller, id: ScheduleId) -> Result<Made> {
     caller.require(Scope::JobsWrite)?;
     let schedule = store::lock(tx, id, caller.owner_filter()).await?.ok_or_else(|| Error::not_found("schedule"))?;
+    kinds::admit_again(&schedule.kind, caller, ctx.settings().profile, Some(&schedule.payload))?;
     let now = ctx.clock.now();
     if !store::take_occurrence(tx, id, now).await? {
         return Err(Error::new(Code::Conflict, "The schedule fires at this very moment."));

@@ -8,7 +8,7 @@ use crate::{
         audit::{self, Action, Deed, Subject},
     },
     ids::ScheduleId,
-    jobs::{new_job, submit},
+    jobs::{kinds, new_job, submit},
     page::{Page, PageRequest},
 };
 use serde::Serialize;
@@ -95,6 +95,9 @@ pub async fn update(
     }
     if changes_job {
         check_job(&ctx.for_process(), caller, &schedule).await?;
+    } else if !schedule.paused {
+        // What it submits it may be brought to submit sooner, or again.
+        kinds::admit_again(&schedule.kind, caller, ctx.settings().profile, Some(&schedule.payload))?;
     }
     if !store::update(&mut tx, &schedule, now).await? {
         return Err(name_taken());

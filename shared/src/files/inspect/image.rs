@@ -1,7 +1,7 @@
 //! Images, which may be made to do harm: a few kilobytes that say of themselves that they are a picture of gigabytes. What they say is read
 //! first, and nothing is unpacked that would take more memory than an image may. Call it where blocking does no harm.
 
-use super::Problem;
+use super::{Problem, beside};
 use crate::config::Settings;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, ImageResult, codecs::jpeg::JpegEncoder};
 use std::io::Cursor;
@@ -73,22 +73,24 @@ pub(super) fn draw(bytes: &[u8], format: ImageFormat, limits: Limits, wants_thum
 }
 
 fn try_draw(bytes: &[u8], format: ImageFormat, limits: Limits, wants_thumbnail: bool, drawn: &mut Drawn) -> ImageResult<()> {
-    let mut bounds = image::Limits::default();
+    let mut bounds = image::Limits::no_limits();
+    bounds.max_alloc = Some(beside::metadata_bytes(limits.memory_bytes));
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    // Of a PNG it is the metadata alone that is unpacked here: what this leaves out is nothing that a thumbnail needs.
+    reader.limits(bounds.clone());
+    let mut decoder = reader.into_decoder()?;
+    // Before the limits are asked, so that a caller hears how large it would have been.
+    let (width, height) = decoder.dimensions();
+    (drawn.width, drawn.height) = (Some(width), Some(height));
     bounds.max_image_width = Some(SIDE_MAX);
     bounds.max_image_height = Some(SIDE_MAX);
     bounds.max_alloc = Some(limits.memory_bytes);
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    reader.limits(bounds.clone());
-    // Before the limits are asked, so that a caller hears how large it would have been.
-    if let Ok((width, height)) = ImageReader::with_format(Cursor::new(bytes), format).into_dimensions() {
-        (drawn.width, drawn.height) = (Some(width), Some(height));
-    }
-    let mut decoder = reader.into_decoder()?;
-    (drawn.width, drawn.height) = (Some(decoder.dimensions().0), Some(decoder.dimensions().1));
+    bounds.check_dimensions(width, height)?;
     if !wants_thumbnail {
         return Ok(());
     }
     bounds.reserve(decoder.total_bytes())?;
+    bounds.reserve(beside::bytes_beside(bytes, format, (width, height), limits.memory_bytes))?;
     decoder.set_limits(bounds)?;
     let orientation = decoder.orientation()?;
     let image = DynamicImage::from_decoder(decoder)?;
@@ -114,7 +116,8 @@ fn encode(small: &DynamicImage) -> ImageResult<(&'static str, Vec<u8>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ::image::{Rgb, RgbImage, Rgba, RgbaImage};
+    use ::image::{ImageEncoder, Rgb, RgbImage, Rgba, RgbaImage, codecs::png::PngEncoder};
+    use std::{fs, process::Command};
 
     const LIMITS: Limits = Limits { file_bytes: 1 << 20, memory_bytes: 4 << 20, side: 64 };
 
@@ -166,5 +169,44 @@ mod tests {
         for bytes in [&whole[..whole.len() / 2], b"\x89PNG\r\n\x1a\n", b"", &[0xff; 500]] {
             assert_eq!(draw(bytes, ImageFormat::Png, LIMITS, true).problem.map(|problem| problem.code), Some("broken"));
         }
+    }
+
+    /// A picture of a few pixels with 64 MiB of a colour profile, which is some ten kilobytes long while it is packed.
+    fn heavy_profile() -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut encoder = PngEncoder::new(&mut bytes);
+        encoder.set_icc_profile(vec![0; 64 << 20]).unwrap();
+        RgbImage::new(30, 20).write_with_encoder(encoder).unwrap();
+        assert!(bytes.len() < 1 << 20, "{} bytes", bytes.len());
+        bytes
+    }
+
+    /// The most that this process ever had in memory.
+    fn peak_kib() -> u64 {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    #[test]
+    fn a_profile_that_would_not_fit_is_not_unpacked() {
+        let name = concat!(module_path!(), "::measured_alone").split_once("::").unwrap().1;
+        let done = Command::new(std::env::current_exe().unwrap()).args(["--exact", "--ignored", name]).output().unwrap();
+        let told = String::from_utf8_lossy(&done.stdout);
+        assert!(done.status.success() && told.contains("1 passed"), "{told}");
+    }
+
+    #[test]
+    #[ignore = "in a process of its own, whose memory nobody else uses: the test above runs it"]
+    fn measured_alone() {
+        let bytes = heavy_profile();
+        // What it was made with does not count.
+        fs::write("/proc/self/clear_refs", "5").unwrap();
+        let before_kib = peak_kib();
+        let drawn = draw(&bytes, ImageFormat::Png, LIMITS, true);
+        assert_eq!((drawn.width, drawn.problem), (Some(30), None), "what is left out is nothing that is drawn");
+        assert!(drawn.thumbnail.is_some());
+        let taken_kib = peak_kib() - before_kib;
+        assert!(taken_kib < 8 << 10, "{taken_kib} KiB");
     }
 }

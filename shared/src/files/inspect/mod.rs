@@ -1,6 +1,7 @@
 //! The job kind `files.inspect`: reads a file from end to end, says whether it is what was stored, and what it is, and makes a thumbnail of an
-//! image. [`image`]: the part that images may do harm to.
+//! image. [`image`]: the part that images may do harm to; `beside`: what they take in memory beside their pixels.
 
+mod beside;
 mod image;
 
 use super::{
@@ -10,8 +11,9 @@ use super::{
     writing::{NewFile, Writer},
 };
 use crate::{
-    Caller, Code, Context, Error, Result, Scope,
+    Caller, Code, Context, Error, Result,
     ids::{FileId, JobId, UserId},
+    json_words,
 };
 use futures_util::TryStreamExt;
 use image::{Drawn, Limits};
@@ -83,13 +85,14 @@ impl Default for ImageTurns {
 /// Refuses a submit that names no file of the caller's, or that they may not read.
 pub(crate) async fn check(ctx: &Context, caller: &Caller, payload: Option<&RawValue>) -> Result<()> {
     let payload = payload.ok_or_else(|| Error::invalid("/payload", "required", "must name a file"))?;
-    let inspect: Inspect = serde_json::from_str(payload.get())
-        .map_err(|error| Error::invalid("/payload", "payload", format!("is not what the kind takes: {error}")))?;
-    if inspect.thumbnail {
-        caller.require(Scope::FilesWrite)?;
-    }
+    let inspect: Inspect = json_words::parse_at(payload.get(), "/payload")?;
     let readable = manage::require_readable(ctx, caller, inspect.file_id).await;
     readable.map_err(|error| if error.code == Code::NotFound { unknown_file() } else { error })
+}
+
+/// Whether a job with this payload makes a file; one with no payload of ours makes nothing.
+pub(crate) fn makes_file(payload: &RawValue) -> bool {
+    serde_json::from_str::<Inspect>(payload.get()).is_ok_and(|inspect| inspect.thumbnail)
 }
 
 fn unknown_file() -> Error {

@@ -7,7 +7,7 @@ use crate::{
         audit::{self, Action, Deed, Subject},
     },
     ids::JobId,
-    jobs::{Job, QueueName, engine::INLINE_PAYLOAD_BYTES, list, race, store},
+    jobs::{Job, QueueName, engine::INLINE_PAYLOAD_BYTES, kinds, list, race, store},
     page::{Page, PageRequest, page_request},
 };
 use serde::{Deserialize, Serialize};
@@ -187,7 +187,7 @@ async fn deal(
         if began.elapsed() > PATIENCE {
             break Ok(true);
         }
-        match step(ctx, name, &mut selector, deal).await {
+        match step(ctx, caller, name, &mut selector, deal).await {
             Ok(Some(n)) => n_done += n,
             Ok(None) => break Ok(false),
             Err(error) => break Err(error),
@@ -247,7 +247,7 @@ impl<'a> Selector<'a> {
 }
 
 /// How many were dealt with; `None` when there is nothing left.
-async fn step(ctx: &Context, name: &QueueName, selector: &mut Selector<'_>, deal: Deal) -> Result<Option<u64>> {
+async fn step(ctx: &Context, caller: &Caller, name: &QueueName, selector: &mut Selector<'_>, deal: Deal) -> Result<Option<u64>> {
     let ids = selector.next(ctx, name.as_str()).await?;
     if selector.is_over(&ids) {
         return Ok(None);
@@ -255,6 +255,7 @@ async fn step(ctx: &Context, name: &QueueName, selector: &mut Selector<'_>, deal
     match deal {
         Deal::Delete => Ok(Some(store::dead::delete_dead(&ctx.pg, &ids).await?)),
         Deal::Requeue => {
+            require_kinds(ctx, caller, &ids).await?;
             let inline_max = i32::try_from(INLINE_PAYLOAD_BYTES).expect("a kibibyte");
             let back = store::change::requeue_dead(&ctx.pg, &ids, ctx.clock.now(), inline_max).await?;
             let n_back = back.len() as u64;
@@ -262,6 +263,16 @@ async fn step(ctx: &Context, name: &QueueName, selector: &mut Selector<'_>, deal
             Ok(Some(n_back))
         }
     }
+}
+
+/// Refuses callers who might not have submitted one of them.
+async fn require_kinds(ctx: &Context, caller: &Caller, ids: &[Uuid]) -> Result<()> {
+    let profile = ctx.settings().profile;
+    for of_kind in store::dead::kinds_of(&ctx.pg, ids, &kinds::scoped_by_payload()).await? {
+        let payload = of_kind.payload.as_ref().map(|payload| &*payload.0);
+        kinds::admit_again(&of_kind.kind, caller, profile, payload)?;
+    }
+    Ok(())
 }
 
 /// One entry for the whole request, with what it came to.

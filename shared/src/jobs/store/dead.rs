@@ -203,6 +203,31 @@ pub(in crate::jobs) async fn dead_among(executor: impl PgExecutor<'_>, queue: &s
     .await
 }
 
+/// A kind of dead jobs, and a payload that some of them have where that matters.
+#[derive(Debug)]
+pub(in crate::jobs) struct KindRow {
+    pub(in crate::jobs) kind: String,
+    pub(in crate::jobs) payload: Option<Json<Box<RawValue>>>,
+}
+
+/// What kinds those of `ids` are of; of those in `with_payload` with each payload that there is.
+pub(in crate::jobs) async fn kinds_of(executor: impl PgExecutor<'_>, ids: &[Uuid], with_payload: &[String]) -> sqlx::Result<Vec<KindRow>> {
+    sqlx::query_as!(
+        KindRow,
+        r#"SELECT kind AS "kind!", payload::json AS "payload: Json<Box<RawValue>>"
+        FROM (
+            SELECT DISTINCT kind, CASE WHEN kind = ANY ($2) THEN payload::text END AS payload
+            FROM jobs_ended
+            WHERE id = ANY ($1)
+              AND state = 'dead'
+        ) AS kinds"#,
+        ids,
+        with_payload,
+    )
+    .fetch_all(executor)
+    .await
+}
+
 /// Removes those of `ids` that are dead, with their history; returns how many.
 pub(in crate::jobs) async fn delete_dead(executor: impl PgExecutor<'_>, ids: &[Uuid]) -> sqlx::Result<u64> {
     let n_deleted = sqlx::query_scalar!(

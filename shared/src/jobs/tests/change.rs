@@ -2,11 +2,15 @@
 
 use super::*;
 use crate::{
-    Code,
+    Code, Scope,
+    accounts::Origin as From,
+    ids::{ApiKeyId, FileId},
     jobs::{
         JobState,
         cancel::{self, Cancelled},
-        delete, engine, queues, read, retry,
+        delete, engine,
+        queues::{self, SelectDead},
+        read, retry,
     },
 };
 
@@ -20,9 +24,7 @@ async fn cancel(fixture: &Fixture, id: JobId) -> Result<Cancelled> {
 
 async fn purge(fixture: &Fixture, body: Value) -> Result<u64> {
     let body = serde_json::from_value(body).unwrap();
-    let purged =
-        queues::purge(&fixture.ctx, &caller(Role::Operator), &"default".parse().unwrap(), &body, &crate::accounts::Origin::default())
-            .await?;
+    let purged = queues::purge(&fixture.ctx, &caller(Role::Operator), &"default".parse().unwrap(), &body, &From::default()).await?;
     Ok(purged.removed)
 }
 
@@ -87,6 +89,50 @@ async fn a_dead_job_comes_back_with_its_attempts_counted_on() {
     assert_eq!(read::get(&fixture.ctx, &fixture.user, job.id).await.unwrap().attempt, 2);
 }
 
+/// A key of the fixture's user.
+fn key(fixture: &Fixture, scopes: &[Scope]) -> Caller {
+    let scopes = scopes.iter().copied().chain([Scope::JobsRead, Scope::JobsWrite]).collect();
+    Caller::new(fixture.user.user_id, Role::Operator, scopes, Credential::ApiKey(ApiKeyId::new()))
+}
+
+#[tokio::test]
+async fn who_could_not_submit_a_job_cannot_have_it_run_again() {
+    let fixture = Fixture::new().await;
+    let dead = async |kind: &str, payload: Value| {
+        let job = fixture.echo(json!({"delay_ms": 60_000})).await;
+        fixture.end(job.id, "dead").await;
+        let told = "UPDATE jobs_ended SET kind = $2, payload = $3, error_code = 'x' WHERE id = $1";
+        sqlx::query(told).bind(job.id.0).bind(kind).bind(payload).execute(&fixture.ctx.pg).await.unwrap();
+        job.id
+    };
+    let inspect = |thumbnail: bool| json!({"file_id": FileId::new(), "thumbnail": thumbnail});
+    for (kind, payload, missing, enough) in [
+        ("tracks.report", json!({}), &[Scope::TracksRead][..], &[Scope::TracksRead, Scope::FilesWrite][..]),
+        ("tracks.import", json!({}), &[Scope::TracksWrite], &[Scope::FilesRead, Scope::TracksWrite]),
+        ("files.inspect", inspect(true), &[Scope::FilesRead], &[Scope::FilesRead, Scope::FilesWrite]),
+        ("files.inspect", inspect(false), &[], &[Scope::FilesRead]),
+        ("channel.publish", json!({}), &[], &[Scope::ChannelsPublish]),
+        ("of.our.own", json!({}), &[], &[]),
+    ] {
+        let id = dead(kind, payload.clone()).await;
+        if missing.len() < enough.len() {
+            let refused = retry::retry(&fixture.ctx, &key(&fixture, missing), id).await.unwrap_err();
+            assert_eq!(refused.code, Code::InsufficientScope, "{kind}");
+            let operator = key(&fixture, &[missing, &[Scope::QueuesAdmin]].concat());
+            let all: SelectDead = serde_json::from_value(json!({"all": true})).unwrap();
+            let name = "default".parse().unwrap();
+            let refused = queues::requeue_dead(&fixture.ctx, &operator, &name, &all, &From::default()).await.unwrap_err();
+            assert_eq!(refused.code, Code::InsufficientScope, "{kind}");
+            let operator = key(&fixture, &[enough, &[Scope::QueuesAdmin]].concat());
+            assert_eq!(queues::requeue_dead(&fixture.ctx, &operator, &name, &all, &From::default()).await.unwrap().requeued, 1);
+        }
+        let id = dead(kind, payload).await;
+        retry::retry(&fixture.ctx, &key(&fixture, enough), id).await.unwrap();
+    }
+    let of_operators = dead("mail.send", json!({})).await;
+    assert_eq!(retry::retry(&fixture.ctx, &fixture.user, of_operators).await.unwrap_err().code, Code::Forbidden);
+}
+
 #[tokio::test]
 async fn only_what_nobody_runs_is_deleted() {
     let fixture = Fixture::new().await;
@@ -143,7 +189,7 @@ async fn a_purged_queue_has_room_again() {
     let fixture = Fixture::new().await;
     let (name, operator) = ("default".parse().unwrap(), caller(Role::Operator));
     let patch = serde_json::from_value(json!({"limits": {"max_depth": 1}})).unwrap();
-    queues::update(&fixture.ctx, &operator, &name, &patch, &crate::accounts::Origin::default(), |_| Ok(())).await.unwrap();
+    queues::update(&fixture.ctx, &operator, &name, &patch, &From::default(), |_| Ok(())).await.unwrap();
     fixture.echo(json!({})).await;
     assert_eq!(fixture.submit(json!({"kind": "debug.echo"})).await.unwrap_err().code, Code::QueueFull);
     assert_eq!(purge(&fixture, json!({})).await.unwrap(), 1);
@@ -165,10 +211,7 @@ async fn what_was_delivered_in_vain_is_deleted_and_purged() {
     delete::delete(&fixture.ctx, &fixture.user, deleted.id).await.unwrap();
     let all = queues::Purge::default();
     let removed =
-        queues::purge(&fixture.ctx, &caller(Role::Operator), &"default".parse().unwrap(), &all, &crate::accounts::Origin::default())
-            .await
-            .unwrap()
-            .removed;
+        queues::purge(&fixture.ctx, &caller(Role::Operator), &"default".parse().unwrap(), &all, &From::default()).await.unwrap().removed;
     assert_eq!((removed, fixture.count("jobs").await), (1, 0), "{} too", purged.id);
 }
 
