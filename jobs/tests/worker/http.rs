@@ -135,6 +135,22 @@ async fn retry_after_is_heeded_410_disables_and_a_pause_costs_nothing() {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_is_active_again_gets_at_once_what_waits_for_it() {
+    let world = World::new().await;
+    let _worker = world.worker(&[]);
+    let receiver = Receiver::start(|_| Reply::status(204, "", "")).await;
+    let endpoint = world.endpoint(&receiver.url).await;
+    manage::pause(&world.ctx, &world.caller, endpoint.settings.id, &accounts::Origin::default()).await.unwrap();
+    let (waiting, later) = (world.deliver(&endpoint, json!({})).await, world.deliver(&endpoint, json!({"delay_ms": 600_000})).await);
+    world.until_job(waiting, "postponed", |job| job.state == JobState::Scheduled && job.attempt > 0).await;
+    manage::resume(&world.ctx, &world.caller, endpoint.settings.id, &accounts::Origin::default()).await.unwrap();
+    let sent = tokio::time::timeout(std::time::Duration::from_secs(20), world.until(waiting, JobState::Succeeded));
+    sent.await.expect("it does not wait for the half minute that it said it would");
+    assert_eq!(receiver.seen().len(), 1, "what is to be sent later waits");
+    world.until(later, JobState::Scheduled).await;
+}
+
+#[tokio::test]
 async fn a_receiver_that_fails_is_left_alone_and_waiting_for_it_spends_no_attempt() {
     let world = World::new().await;
     let is_well = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));

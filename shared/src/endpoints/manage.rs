@@ -14,6 +14,7 @@ use crate::{
         audit::{self, Action, Deed, Subject},
     },
     ids::EndpointId,
+    jobs::engine::hurry,
     outbound::{Refused, breaker, signature::Secret},
     page::{Page, PageRequest},
 };
@@ -155,10 +156,13 @@ pub async fn pause(ctx: &Context, caller: &Caller, id: EndpointId, origin: &Orig
     set_state(ctx, caller, id, (EndpointState::Paused, Action::EndpointPaused), origin).await
 }
 
-/// Makes an endpoint active again that was paused or disabled; its breaker then is closed.
+/// Makes an endpoint active again that was paused or disabled; its breaker then is closed, and what waits for it is due.
 pub async fn resume(ctx: &Context, caller: &Caller, id: EndpointId, origin: &Origin) -> Result<Endpoint> {
     let endpoint = set_state(ctx, caller, id, (EndpointState::Active, Action::EndpointResumed), origin).await?;
     forget_breaker(ctx, id).await;
+    if let Err(error) = hurry::hurry_endpoint(ctx, id).await {
+        tracing::warn!(endpoint_id = %id, %error, "the jobs of an endpoint that is active again wait their time");
+    }
     Ok(Endpoint { breaker: breaker::Breaker::CLOSED, ..endpoint })
 }
 

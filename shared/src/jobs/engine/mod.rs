@@ -4,7 +4,7 @@
 //! [`outcome`] (what an end means), [`settle`] and `store` (the guarded statement), [`mod@cancel`] (jobs taken from outside),
 //! [`mod@leases`] (who runs what), [`salvage`] (what a process leaves that crashed), [`volatile`] (jobs without a row),
 //! [`followers`] (jobs whose channel somebody is subscribed to), [`remote`] (workers outside this platform), [`parking`] (jobs that wait
-//! for a word from outside).
+//! for a word from outside), [`hurry`] (jobs whose wait is over early).
 
 pub mod allowance;
 pub mod cancel;
@@ -16,6 +16,7 @@ pub(in crate::jobs) mod figures;
 pub mod followers;
 pub mod heartbeat;
 pub mod held;
+pub mod hurry;
 mod lane;
 pub mod leaser;
 pub mod leases;

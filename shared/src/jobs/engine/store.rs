@@ -1,6 +1,7 @@
 //! The engine's SQL: the guarded statement that writes every conclusion, and the reads that leases are repaired from.
 
 mod conclude;
+pub(super) mod hurry;
 pub(super) mod parking;
 pub(super) mod upkeep;
 mod volatile;
