@@ -62,6 +62,9 @@ BEYOND_SCHEMAS = [
     ("time", r"(/points/\d+)?/recorded_at", "of years 1970 to 9999"),
     ("range", r"/points/\d+/.*", "a line is text to the schema"),
     ("required", r"/points/\d+/.*", "so is one that lacks something"),
+    ("type", r"/points/\d+/.*", "or has something else in its place"),
+    ("value", r"/points/\d+/.*", "or what is no value of its kind"),
+    ("unknown_field", r"/points/\d+/.*", "or something more"),
     ("too_large", r".*/attributes", "schemas have no size"),
 ]
 
