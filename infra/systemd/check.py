@@ -54,6 +54,10 @@ def check_confinement(service):
     status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
     held = {name: status[name] for name in ("NoNewPrivs", "Seccomp", "CapEff", "Umask")}
     assert held == {"NoNewPrivs": "1", "Seccomp": "2", "CapEff": "0" * 16, "Umask": "0077"}, held
+    if can_mount(service.state):
+        for path in service.closed.split():
+            seen = f"/proc/{service.process.pid}/root{path}"
+            assert not os.listdir(seen), f"{service.name} sees what is in {path}"
 
 
 def check_life(service):

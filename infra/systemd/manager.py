@@ -2,7 +2,8 @@
 NOTIFY_SOCKET. Not a service manager: what it does is what `make units` looks at.
 
 Taken over: EnvironmentFile, ExecStart, ExecReload's signal, WatchdogSec, UMask, LimitNOFILE, NoNewPrivileges, the empty set of
-capabilities, MemoryDenyWriteExecute, SystemCallFilter, RestrictAddressFamilies; and where mounts may be made, ProtectSystem and ProtectProc.
+capabilities, MemoryDenyWriteExecute, SystemCallFilter, RestrictAddressFamilies; and where mounts may be made, ProtectSystem, InaccessiblePaths and
+ProtectProc.
 The rest (PrivateUsers, PrivateTmp, PrivateDevices, …) is left to `systemd-analyze security`.
 """
 
@@ -28,11 +29,11 @@ WATCHDOG_S = 0.9
 
 
 def read_unit(folder, name):
-    """The unit's [Service] lines and, before them, those of the drop-in that all units share."""
+    """The unit's [Service] lines and, after them, those of the drop-in that all units share."""
     template = name.split("@")[0] + "@.service" if "@" in name else name
     instance = name.split("@")[1].removesuffix(".service") if "@" in name else ""
     settings = {}
-    for path in (folder / "millrace-.service.d/hardening.conf", folder / template):
+    for path in (folder / template, folder / "millrace-.service.d/hardening.conf"):
         section = ""
         for line in path.read_text().splitlines():
             if line.startswith("["):
@@ -108,15 +109,16 @@ class Sandbox:
         self.filter.load()
 
 
-# Everything is read-only but the folder that the unit writes to ($1), and /proc shows nobody else's processes.
+# Everything is read-only but the folder that the unit writes to ($1), some folders are closed ($2), and /proc shows nobody else's processes.
 MOUNTS = """mount --make-rprivate / && mount --bind "$1" "$1" && mount -o remount,bind,ro / && mount -o remount,bind,rw "$1" &&
-mount -t proc -o hidepid=invisible proc /proc && shift && exec "$@" """
+for closed in $2; do [ ! -d "$closed" ] || mount -t tmpfs -o mode=000,ro tmpfs "$closed" || exit; done &&
+mount -t proc -o hidepid=invisible proc /proc && shift 2 && exec "$@" """
 
 
 def can_mount(state):
     if os.getuid() != 0 or not shutil.which("unshare"):
         return False
-    tried = subprocess.run(["unshare", "--mount", "sh", "-c", MOUNTS, "sh", state, "true"], capture_output=True)
+    tried = subprocess.run(["unshare", "--mount", "sh", "-c", MOUNTS, "sh", state, "", "true"], capture_output=True)
     return tried.returncode == 0
 
 
@@ -130,6 +132,11 @@ class Service:
         for path in self.settings["EnvironmentFile"]:
             self.environment.update(read_env_file(path))
         self.sandbox = Sandbox(self.settings, uid, gid)
+        # An empty value forgets those before it.
+        closed = []
+        for value in self.settings.get("InaccessiblePaths", []):
+            closed = [*closed, *(path.removeprefix("-") for path in value.split())] if value else []
+        self.closed = " ".join(closed)
         self.state = self.settings.get("ReadWritePaths", [self._moved("/var/lib/millrace")])[-1]
         self.told, self.heard, self.log_path = [], threading.Condition(), pathlib.Path(root) / f"{name}.log"
 
@@ -148,7 +155,7 @@ class Service:
         command = shlex.split(self.settings["ExecStart"][0])
         if can_mount(self.state):
             # The mounts are made before the sandbox, which would not let them: hence a second start of this very file.
-            command = ["unshare", "--mount", "sh", "-c", MOUNTS, "sh", self.state, "python3", __file__, self.name, self.root,
+            command = ["unshare", "--mount", "sh", "-c", MOUNTS, "sh", self.state, self.closed, "python3", __file__, self.name, self.root,
                        str(self.sandbox.uid), str(self.sandbox.gid), *command]
             before = None
         else:
