@@ -1,7 +1,7 @@
 # Every task of this repository. `make` alone lists them; the work itself is in infra/local/.
 # API_PORT (8000), DATABASE_URL, REDIS_URL and the other settings of .env.example are taken from the environment or .env.
 .DEFAULT_GOAL := help
-.PHONY: help up start stop status dev demo test check chaos failover interop observability pages s3 manifests units rolling restore-test sqlx openapi fuzz-api bench-backends bench-points bench-sockets reset
+.PHONY: help up start stop status dev demo test check chaos failover interop observability pages s3 manifests units rolling restore-test sqlx openapi fuzz-api bench-all bench-backends bench-points bench-sockets reset
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-22s %s\n", $$1, $$2 }'
@@ -36,7 +36,7 @@ chaos: ## kill, stop and empty everything under load, RUNS times (20), and accou
 interop: ## the official Centrifugo SDKs for JavaScript and Python against our processes, and every frame against docs/asyncapi.yaml
 	@infra/local/interop
 
-pages: ## the pages of /examples in headless Chromium: a chat, and tracks that move; PAGES_DIR=… keeps screenshots
+pages: ## the pages of /examples in headless Chromium: a chat, and tracks that move; and the load report; PAGES_DIR=… keeps screenshots
 	@infra/local/interop pages
 
 observability: ## alerts by promtool, and every query of every dashboard against a real Prometheus that scrapes a platform under a small load
@@ -71,6 +71,9 @@ openapi: ## refresh docs/openapi.json, PROBLEMS.md and METRICS.md after a change
 
 fuzz-api: ## schemathesis against a throw-away platform: anonymous, user and admin
 	@infra/local/fuzz-api
+
+bench-all: ## every promise beside what this machine does, as one page: ARGS=--quick takes three minutes (needs a quiet machine)
+	@infra/local/bench-all $(ARGS)
 
 bench-backends: ## what PostgreSQL and Redis do alone and Millrace over them, side by side (needs a quiet machine)
 	@infra/local/bench-backends

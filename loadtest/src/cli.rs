@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
+use crate::all::{self, AllArgs, ReportArgs};
 use crate::error::Error;
 use crate::files::{self, FilesArgs};
 use crate::http::{self, HttpArgs};
@@ -22,11 +23,13 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     // Boxed: the options of one subcommand are large, and moved about once per process.
+    All(Box<AllArgs>),
     Files(Box<FilesArgs>),
     Http(Box<HttpArgs>),
     Ingest(Box<IngestArgs>),
     #[command(visible_alias = "queue")]
     Jobs(Box<JobsArgs>),
+    Report(ReportArgs),
     Rolling(Box<RollingArgs>),
     Ws(Box<WsArgs>),
     /// Holds connections for `http`, which starts it
@@ -41,11 +44,13 @@ impl Cli {
     /// Does what the command line says.
     pub fn run(&self, output: &mut Output<'_>) -> Result<(), Error> {
         match &self.command {
+            Command::All(args) => all::run(args, output).map(drop),
             Command::Files(args) => files::run(args, output).map(drop),
             Command::Http(args) => http::run(args, output).map(drop),
             Command::HttpShare => http::run_share(),
             Command::Ingest(args) => ingest::run(args, output).map(drop),
             Command::Jobs(args) => jobs::run(args, output).map(drop),
+            Command::Report(args) => all::report(args, output),
             Command::Rolling(args) => rolling::run(args, output).map(drop),
             Command::Ws(args) => ws::run(args, output).map(drop),
             Command::WsClient => ws::run_client(),

@@ -2,7 +2,7 @@
 //! only over the network and shares no code with it.
 //!
 //! In reading order: `cli` is the command line · `http` measures requests, `jobs` the queue, `ingest` points, `files` uploads, `ws` sockets, `rolling` what a
-//! restart does to all of them · `generator` makes the load · `client` speaks HTTP/1.1 · `control` and `session` set up over the API · `address` says
+//! restart does to all of them, `all` everything, for which `page` makes a page to read · `generator` makes the load · `client` speaks HTTP/1.1 · `control` and `session` set up over the API · `address` says
 //! where load may go · `process`, `process_tree`, `machine` and `progress` tell of server,
 //! machine and run, `provenance` heads every report · `columns` lays tables out · `output` and `error` are how a command speaks and fails.
 //!
@@ -10,6 +10,7 @@
 //! `run`, and uses `generator` where it sends HTTP.
 
 mod address;
+pub mod all;
 pub mod cli;
 mod client;
 mod columns;
@@ -22,6 +23,7 @@ pub mod ingest;
 pub mod jobs;
 mod machine;
 mod output;
+mod page;
 mod process;
 mod process_tree;
 mod progress;

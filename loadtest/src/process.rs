@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Unit of CPU times in /proc. The kernel scales them to this for user space on every
 /// architecture that Millrace runs on, whatever its own tick is.
@@ -12,7 +12,7 @@ const TICKS_PER_S: f64 = 100.0;
 const GROWTH_PART: f64 = 0.1;
 
 /// What processes used while a run was measured.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
     /// 100 is one core fully used.
     pub cpu_percent: f64,

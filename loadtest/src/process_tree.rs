@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::process::growth_percent;
 
@@ -16,7 +16,7 @@ const SAMPLE_EVERY: Duration = Duration::from_millis(500);
 const SAMPLES_MAX: usize = 3_600;
 
 /// What one server and its children used while a run was measured.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TreeUsage {
     pub name: String,
     pub pid: u32,

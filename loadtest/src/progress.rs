@@ -1,8 +1,8 @@
-//! The progress bar: one for the whole command, drawn on a terminal only.
+//! Progress bars, drawn on a terminal only: one for a command of several runs, two for one of several parts.
 
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Shows how far the runs of a command are.
 #[derive(Debug)]
@@ -63,6 +63,68 @@ impl ProgressDisplay {
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
     }
+}
+
+/// Two bars for a command of many parts: all of it, and the part that runs.
+#[derive(Debug)]
+pub(crate) struct PartsDisplay {
+    expected: Vec<Duration>,
+    whole: ProgressBar,
+    part: ProgressBar,
+    /// Time of the parts before the one that runs.
+    before: std::cell::Cell<Duration>,
+    running: std::cell::Cell<usize>,
+}
+
+impl PartsDisplay {
+    pub(crate) fn new(expected: Vec<Duration>, visibility: Visibility) -> Self {
+        let bars = MultiProgress::with_draw_target(match visibility {
+            Visibility::Terminal => ProgressDrawTarget::stderr(),
+            Visibility::Hidden => ProgressDrawTarget::hidden(),
+        });
+        let style = ProgressStyle::with_template("{prefix:10} [{bar:32}] {percent:>3} % {msg}")
+            .expect("the template is a constant")
+            .progress_chars("=> ");
+        let bar = |prefix: &'static str, time: Duration| {
+            let bar = bars.add(ProgressBar::new(in_ms(time)).with_style(style.clone()));
+            bar.set_prefix(prefix);
+            bar
+        };
+        let whole = bar("all", expected.iter().sum());
+        let part = bar("this part", Duration::from_secs(1));
+        Self { expected, whole, part, before: std::cell::Cell::default(), running: std::cell::Cell::default() }
+    }
+
+    pub(crate) fn begin(&self, part_idx: usize, title: &'static str) {
+        self.running.set(part_idx);
+        self.part.set_length(in_ms(self.expected[part_idx]));
+        self.part.set_position(0);
+        self.part.set_message(title);
+        self.whole.set_message(format!("part {} of {}", part_idx + 1, self.expected.len()));
+    }
+
+    /// A part that takes longer than expected stands still at its end.
+    pub(crate) fn advance(&self, elapsed: Duration) {
+        let elapsed = elapsed.min(self.expected[self.running.get()]);
+        self.part.set_position(in_ms(elapsed));
+        self.whole.set_position(in_ms(self.before.get() + elapsed));
+    }
+
+    pub(crate) fn end(&self, title: &str, failure: Option<&str>) {
+        self.before.set(self.before.get() + self.expected[self.running.get()]);
+        self.whole.set_position(in_ms(self.before.get()));
+        let mark = failure.map_or_else(|| "done  ".to_owned(), |failure| format!("FAILED ({failure})"));
+        self.whole.println(format!("{mark} {title}"));
+    }
+
+    pub(crate) fn finish(&self) {
+        self.part.finish_and_clear();
+        self.whole.finish_and_clear();
+    }
+}
+
+fn in_ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,16 +1,16 @@
 //! What a reader must know of any report: what made it, when, how and where. Flattened into the report.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::http::masked;
 use crate::machine::Machine;
 
 /// The head of a report.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Provenance {
-    pub tool: &'static str,
-    pub version: &'static str,
+    pub tool: String,
+    pub version: String,
     /// The command line, secrets masked.
     pub command: Vec<String>,
     #[serde(with = "time::serde::rfc3339")]
@@ -22,8 +22,8 @@ impl Provenance {
     /// Of this process, now.
     pub(crate) fn here() -> Self {
         Self {
-            tool: "millrace-loadtest",
-            version: env!("CARGO_PKG_VERSION"),
+            tool: "millrace-loadtest".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             command: masked(std::env::args()),
             date: OffsetDateTime::now_utc(),
             machine: Machine::read(),

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::address::Ownership;
 use crate::client::{BodyRule, Method, Request};
@@ -43,7 +43,7 @@ pub struct FilesReport {
 }
 
 /// So many uploads at once.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FilesStep {
     pub connections: u32,
     pub uploads: u64,

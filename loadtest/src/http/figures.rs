@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::generator::{Load, Plan};
 use crate::process::Usage;
 
 /// What a run measured, or the median of each figure over several runs.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Figures {
     /// Responses to the requests of the measured time.
     pub requests: u64,
@@ -35,7 +35,7 @@ pub struct Figures {
 }
 
 /// Milliseconds.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Percentiles {
     pub mean: f64,
     pub p50: f64,
@@ -46,7 +46,7 @@ pub struct Percentiles {
 }
 
 /// Requests without a 2xx response.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Errors {
     pub total: u64,
     pub not_2xx: u64,
@@ -57,7 +57,7 @@ pub struct Errors {
 }
 
 /// How the open loop's schedule was kept.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Schedule {
     /// Requests due in the measured time.
     pub offered: u64,

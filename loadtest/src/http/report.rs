@@ -1,6 +1,6 @@
 //! The report of a command, as it is written to JSON. Field names are read by others: keep them.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::figures::Figures;
 use crate::provenance::Provenance;
@@ -27,7 +27,7 @@ pub struct Settings {
 }
 
 /// One target under one load.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Row {
     pub target: String,
     pub connections: u32,
@@ -39,7 +39,7 @@ pub struct Row {
     pub reference: Option<Reference>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     Closed,
@@ -47,7 +47,7 @@ pub enum Mode {
 }
 
 /// The server compared with, measured in turns with the target.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Reference {
     pub median: Figures,
     pub runs: Vec<Figures>,

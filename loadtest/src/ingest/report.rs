@@ -1,6 +1,6 @@
 //! What the runs of one measure came to, as JSON and for people.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::columns::{aligned, dash, grouped, short_ms};
 use crate::http::{Figures, Percentiles};
@@ -19,7 +19,7 @@ pub struct IngestReport {
 }
 
 /// One run on tracks of its own.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct IngestRun {
     pub points: u64,
     pub elapsed_s: f64,

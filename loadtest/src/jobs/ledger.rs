@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::platform::{JobsPage, Platform};
 use crate::columns::grouped;
 use crate::error::Error;
 
 /// How the jobs of a run stand. It balances when every accepted job is there once, and nothing else is.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     /// Jobs that were answered 202.
     pub accepted: u64,

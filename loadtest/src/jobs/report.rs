@@ -1,6 +1,6 @@
 //! The report of a command, as it is written to JSON. Field names are read by others: keep them.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::ledger::Ledger;
 use crate::http::{Figures, Percentiles};
@@ -25,7 +25,7 @@ pub struct JobsReport {
 }
 
 /// One run on a queue of its own.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Run {
     pub queue: String,
     /// Enqueue: jobs accepted in the measured time. Drain and pickup: all jobs.
@@ -48,7 +48,7 @@ pub struct Run {
 }
 
 /// Times of single jobs on idle workers, in milliseconds, by the platform's own clocks unless said otherwise.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Pickup {
     /// `started_at` − `created_at`: from the submit's arrival over its commit and announcement to the attempt's start.
     pub started_ms: Percentiles,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::process::{Usage, Watch, growth_percent, name_of};
 
@@ -12,7 +12,7 @@ const SERIES_EVERY: Duration = Duration::from_secs(1);
 const MAX_POINTS: usize = 601;
 
 /// What one process used.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ProcessUsage {
     pub pid: u32,
     pub name: String,
@@ -21,14 +21,14 @@ pub struct ProcessUsage {
 }
 
 /// Memory of all servers together at one time.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Memory {
     pub at_s: f64,
     pub rss_bytes: u64,
 }
 
 /// What all processes used.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Usages {
     /// The time that it was measured over.
     pub elapsed_s: f64,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::client::Totals;
 use super::meter::Usages;
@@ -21,7 +21,7 @@ pub struct WsReport {
     pub outcome: Outcome,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     Capacity(Compared<Capacity>),
@@ -31,7 +31,7 @@ pub enum Outcome {
 }
 
 /// The platform's runs, and those of the reference made in turns with them.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Compared<T> {
     /// Which of the runs is the one in the middle, from 0.
     pub median: usize,
@@ -44,7 +44,7 @@ pub struct Compared<T> {
 }
 
 /// What opening sockets came to.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Opening {
     pub opened: u32,
     pub failed: u32,
@@ -55,7 +55,7 @@ pub struct Opening {
 }
 
 /// One ramp.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Capacity {
     pub channels: u32,
     /// The servers' memory before the first socket of the first run.
@@ -69,7 +69,7 @@ pub struct Capacity {
     pub advice: Option<Advice>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CapacityStep {
     /// Sockets subscribed at its end.
     pub sockets: u32,
@@ -90,14 +90,14 @@ pub struct CapacityStep {
     pub kb_per_socket: Option<f64>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Degradation {
     pub sockets: u32,
     pub reason: String,
 }
 
 /// How many sockets a worker thread may hold, and what that means for many. Arithmetic, not measured.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Advice {
     /// Worker threads of all servers measured.
     pub workers: u32,
@@ -107,7 +107,7 @@ pub struct Advice {
     pub estimates: Vec<Estimate>,
 }
 
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Estimate {
     pub sockets: u32,
     pub workers: u32,
@@ -117,7 +117,7 @@ pub struct Estimate {
 }
 
 /// One run of requests and replies.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Echo {
     pub connections: u32,
     pub replies: u64,
@@ -130,7 +130,7 @@ pub struct Echo {
 }
 
 /// One run of publications.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FanOut {
     pub subscribers: u32,
     pub channels: u32,
@@ -169,7 +169,7 @@ pub struct FanOut {
 }
 
 /// Every subscriber's account, added up.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     #[serde(flatten)]
     pub totals: Totals,
@@ -182,7 +182,7 @@ pub struct Ledger {
 }
 
 /// How the server parted from a reader that never read.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct StuckReader {
     pub is_closed: bool,
     /// When its end of the stream was seen: what is left unread may hide it until the run is over.
@@ -192,7 +192,7 @@ pub struct StuckReader {
 }
 
 /// The same load without stuck readers and with them, in turns.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Stuck {
     pub median_without: usize,
     pub without: Vec<FanOut>,
