@@ -49,6 +49,22 @@ struct Verdicts {
     verdicts: Vec<OwnVerdict>,
 }
 
+/// What came of taking all there is of something.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Saturated {
+    pub(crate) resource: String,
+    pub(crate) held: u32,
+    /// What the first that was refused was told.
+    pub(crate) refusal: Option<String>,
+    pub(crate) recovered_after_s: Option<f64>,
+    pub(crate) is_kept: bool,
+}
+
+#[derive(Deserialize)]
+struct Resources {
+    rows: Vec<Saturated>,
+}
+
 impl Findings<'_> {
     fn part(&self, name: &str) -> Option<&Part> {
         self.0.iter().find(|part| part.name == name)
@@ -121,6 +137,11 @@ impl Findings<'_> {
             Outcome::Echo(compared) => median_run(compared),
             Outcome::Capacity(_) | Outcome::FanOut(_) | Outcome::Stuck(_) => None,
         }
+    }
+
+    /// What was taken until there was no more, and given back.
+    pub(crate) fn saturated(&self) -> Option<Vec<Saturated>> {
+        self.read::<Resources>("saturation").map(|report| report.rows)
     }
 
     /// The verdicts that a part gives itself.

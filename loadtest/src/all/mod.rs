@@ -14,7 +14,6 @@ mod running;
 use std::path::Path;
 
 use crate::address::Ownership;
-use crate::columns::aligned;
 use crate::error::Error;
 use crate::output::Output;
 use crate::page;
@@ -86,13 +85,9 @@ fn write(path: &Path, text: &str) -> Result<(), Error> {
 fn tell(report: &AllReport, args: &AllArgs, output: &mut Output<'_>) -> Result<(), Error> {
     output.result(&report.provenance.summary())?;
     output.result("")?;
-    let heading = ["", "promise", "promised", "measured"].map(str::to_owned).to_vec();
-    let lines = report.promises.iter().map(|judged| {
-        let measured = judged.measured.clone().unwrap_or_else(|| judged.why.clone().unwrap_or_default());
-        vec![judged.verdict.shown().to_owned(), judged.what.clone(), judged.promised.clone(), measured]
-    });
-    for line in aligned(&std::iter::once(heading).chain(lines).collect::<Vec<_>>()) {
-        output.result(&line)?;
+    for judged in &report.promises {
+        let measured = judged.measured.as_deref().or(judged.why.as_deref()).unwrap_or_default();
+        output.result(&format!("{:<13} {}: promised {}; {measured}", judged.verdict.shown(), judged.what, judged.promised))?;
     }
     for part in report.parts.iter().filter(|part| part.failure.is_some()) {
         output.warn(&format!("{}: {}", part.name, part.failure.as_deref().unwrap_or_default()))?;

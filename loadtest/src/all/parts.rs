@@ -84,7 +84,7 @@ const LINES: [Line; 15] = [
     ("pickup", "From submit to start", Address::FirstHttp, "jobs pickup -n 200 --repeat 1", "jobs pickup -n 1000", [4, 15]),
     ("points", "Points accepted and stored", Address::FirstHttp, "ingest store -n 100000 --repeat 1", "ingest store -n 500000", [5, 30]),
     ("files", "Uploads of 10 MiB", Address::FirstHttp, "files --size 10 -c 1,10 -n 5", "files --size 10 -c 1,10,50 -n 5", [5, 20]),
-    ("saturation", "More connections than there may be", Address::FirstHttp, "saturation", "saturation", [30, 60]),
+    ("saturation", "More connections than there may be", Address::FirstHttp, "saturation --hold 1s", "saturation", [30, 60]),
     (
         "overload",
         "More requests than can be answered",

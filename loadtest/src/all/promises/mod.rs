@@ -14,9 +14,9 @@ use super::report::{Judged, Verdict};
 /// All promises, in the order of their groups.
 pub(super) fn judge(findings: Findings<'_>, n_servers: usize) -> Vec<Judged> {
     let mut judged = times::judge(findings);
-    judged.extend(throughput::judge(findings));
+    judged.extend(throughput::judge(findings, n_servers));
     judged.extend(users::judge(findings, n_servers));
-    judged.extend(queue::judge(findings));
+    judged.extend(queue::judge(findings, n_servers));
     judged.extend(own(findings, "Overload", "overload"));
     judged
 }

@@ -1,15 +1,15 @@
 //! Promises of the queue, of its administration, and of pools that run out.
 
 use super::super::findings::Findings;
-use super::super::report::{Judged, Verdict};
+use super::super::report::Judged;
 use super::Promise;
 use crate::columns::grouped;
 
 const GROUP: &str = "Queue and pools";
 
-pub(super) fn judge(findings: Findings<'_>) -> Vec<Judged> {
+pub(super) fn judge(findings: Findings<'_>, n_servers: usize) -> Vec<Judged> {
     let mut judged = writing(findings);
-    judged.push(sustained(findings));
+    judged.push(sustained(findings, n_servers));
     judged.extend(administration(findings));
     judged.extend(exhaustion(findings));
     judged
@@ -48,7 +48,7 @@ fn writing(findings: Findings<'_>) -> Vec<Judged> {
 }
 
 /// CPU and memory are those of the API alone: who runs PostgreSQL is another question.
-fn sustained(findings: Findings<'_>) -> Judged {
+fn sustained(findings: Findings<'_>, n_servers: usize) -> Judged {
     let promise = Promise::of(GROUP, "1,000 jobs a second, sustained", "at ~30 % CPU and ~200 MB");
     let row = findings.rows("sustained").into_iter().next();
     let Some(row) = row else { return promise.not_measured(findings.why_not("sustained")) };
@@ -56,11 +56,11 @@ fn sustained(findings: Findings<'_>) -> Judged {
     let is_steady = row.median.per_second >= 990.0 && row.median.errors.total == 0;
     match row.median.server {
         Some(usage) => {
-            let megabytes = usage.rss_peak_bytes as f64 / 1e6;
+            let megabytes = usage.rss_peak_bytes as f64 / 1e6 / n_servers.max(1) as f64;
             let measured = format!("{rate} at {:.0} % CPU and {megabytes:.0} MB", usage.cpu_percent);
             promise
                 .kept(is_steady && usage.cpu_percent <= 30.0 && megabytes <= 200.0, measured)
-                .because("of the API processes, one submit a request; 100 % is one core")
+                .because("CPU of all API processes (100 % is one core), memory of each; one submit a request")
         }
         None => promise.kept(is_steady, rate).because("no --server-pid tells whose CPU and memory to look at"),
     }
@@ -84,15 +84,18 @@ fn administration(findings: Findings<'_>) -> Vec<Judged> {
 }
 
 fn exhaustion(findings: Findings<'_>) -> Vec<Judged> {
-    let promise = || Promise::of(GROUP, "connections and pools that run out", "failure at ~50 connections, recovery < 1 s");
-    let Some(verdicts) = findings.verdicts("saturation") else { return vec![promise().not_measured(findings.why_not("saturation"))] };
-    let judged = verdicts.into_iter().map(|own| Judged {
-        group: GROUP.to_owned(),
-        what: own.promise,
-        promised: "recovery < 1 s".to_owned(),
-        measured: Some(own.measured),
-        verdict: if own.is_kept { Verdict::Met } else { Verdict::Missed },
-        why: None,
+    let promise = |what: String| Promise::of(GROUP, what, "failure at ~50 connections, recovery < 1 s");
+    let Some(rows) = findings.saturated() else {
+        return vec![promise("connections and pools that run out".to_owned()).not_measured(findings.why_not("saturation"))];
+    };
+    let judged = rows.into_iter().map(|row| {
+        let recovered = row.recovered_after_s.map_or_else(|| "not recovered".to_owned(), |s| format!("recovered after {s:.3} s"));
+        let judged = promise(format!("all of {} taken", row.resource))
+            .kept(row.is_kept, format!("{} held, {recovered}", grouped(f64::from(row.held))));
+        match row.refusal {
+            Some(refusal) => judged.because(format!("the first that was refused was told: {refusal}")),
+            None => judged.because("none was refused: there was room for more"),
+        }
     });
     judged.collect()
 }

@@ -82,4 +82,8 @@ fn verdicts_of_parts_are_taken_over_and_an_old_build_is_told() {
     let judged = judge(Findings(&[part("overload", own), failed]), 1);
     assert_eq!((find(&judged, "goodput").verdict, find(&judged, "probes").verdict), (Verdict::Met, Verdict::Missed));
     assert!(find(&judged, "connections and pools that run out").why.unwrap().contains("unrecognized"));
+    let rows = json!({"rows": [{"resource": "sockets", "held": 500, "refusal": "503", "recovered_after_s": 0.2, "is_kept": true}]});
+    let judged = judge(Findings(&[part("saturation", rows)]), 1);
+    let sockets = find(&judged, "all of sockets taken");
+    assert_eq!((sockets.verdict, sockets.measured.as_deref()), (Verdict::Met, Some("500 held, recovered after 0.200 s")));
 }

@@ -7,10 +7,10 @@ use crate::columns::grouped;
 
 const GROUP: &str = "Throughput";
 
-pub(super) fn judge(findings: Findings<'_>) -> Vec<Judged> {
+pub(super) fn judge(findings: Findings<'_>, n_servers: usize) -> Vec<Judged> {
     let mut judged = requests(findings);
     judged.extend(sockets(findings));
-    judged.extend(sizes(findings));
+    judged.extend(sizes(findings, n_servers));
     judged
 }
 
@@ -71,13 +71,15 @@ fn sockets(findings: Findings<'_>) -> Vec<Judged> {
     ]
 }
 
-fn sizes(findings: Findings<'_>) -> Vec<Judged> {
+fn sizes(findings: Findings<'_>, n_servers: usize) -> Vec<Judged> {
     let promise = Promise::of(GROUP, "memory of a container", "150–300 MB");
     let peak = findings.rows("ladder").iter().filter_map(|row| row.median.server).map(|usage| usage.rss_peak_bytes).max();
     let judged = match peak {
-        Some(bytes) => promise
-            .kept(bytes <= 300_000_000, format!("{} MB", grouped(bytes as f64 / 1e6)))
-            .because("all API processes together, at most over the ladder"),
+        Some(bytes) => {
+            let megabytes = bytes as f64 / 1e6 / n_servers.max(1) as f64;
+            let because = "each API process, at most over the ladder to its last rung";
+            promise.kept(megabytes <= 300.0, format!("{} MB", grouped(megabytes))).because(because)
+        }
         None => promise.not_measured("no --server-pid tells whose memory to look at"),
     };
     vec![judged]

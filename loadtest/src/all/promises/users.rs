@@ -53,7 +53,7 @@ fn success_percent(row: &Row) -> f64 {
 }
 
 fn of_table((users, per_s, mean_ms, p99_ms): &(u32, f64, f64, f64), row: Option<&Row>, why: impl FnOnce() -> String) -> Judged {
-    let promised = format!("{}+/s, mean < {mean_ms} ms, p99 < {p99_ms} ms", grouped(*per_s));
+    let promised = format!("{}+/s, mean < {mean_ms} ms, p99 < {} ms", grouped(*per_s), grouped(*p99_ms));
     let promise = Promise::of(GROUP, format!("{} users", grouped(f64::from(*users))), promised);
     let Some((row, latency)) = row.and_then(|row| Some((row, row.median.latency_ms?))) else { return promise.not_measured(why()) };
     let measured = format!("{}/s, mean {} ms, p99 {} ms", grouped(row.median.per_second), short_ms(latency.mean), short_ms(latency.p99));
