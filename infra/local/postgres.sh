@@ -42,8 +42,17 @@ write_postgres_settings() {
   {
     cat "$LOCAL/postgresql.conf"
     printf "port = %s\nunix_socket_directories = '%s'\n" "$PG_PORT" "$(pg_socket_dir)"
+    [ -z "${MILLRACE_TLS_DIR:-}" ] || ask_for_tls
   } >"$PGDATA/millrace.conf"
   [ -z "$SERVER_USER" ] || chown "$SERVER_USER" "$PGDATA/millrace.conf"
+}
+
+# For infra/local/tls: over TCP nobody gets in without TLS.
+ask_for_tls() {
+  private_copy "$MILLRACE_TLS_DIR/server.key" "$PGDATA/server.key"
+  private_copy "$MILLRACE_TLS_DIR/server.pem" "$PGDATA/server.pem"
+  sed -i.plain 's/^host /hostssl /' "$PGDATA/pg_hba.conf"
+  printf "ssl = on\nssl_cert_file = 'server.pem'\nssl_key_file = 'server.key'\n"
 }
 
 # A killed postmaster leaves its pid file. PostgreSQL takes it over when that pid is dead, but not while it is a zombie or,

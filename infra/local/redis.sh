@@ -17,6 +17,14 @@ redis_answers() {
   [ "${reply%$'\r'}" = +PONG ]
 }
 
+# For infra/local/tls: a second port, where nobody gets in without TLS. The first one is for `redis_answers`.
+offer_tls() {
+  private_copy "$MILLRACE_TLS_DIR/server.key" "$REDIS_DIR/server.key"
+  private_copy "$MILLRACE_TLS_DIR/server.pem" "$REDIS_DIR/server.pem"
+  printf 'tls-port %s\ntls-cert-file "%s"\ntls-key-file "%s"\ntls-auth-clients no\n' \
+    "$MILLRACE_TLS_PORT" "$REDIS_DIR/server.pem" "$REDIS_DIR/server.key"
+}
+
 redis_ready() { redis_pid >/dev/null && redis_answers; }
 
 redis_ready_or_ended() { redis_ready || gone "$1" "$2"; }
@@ -27,6 +35,7 @@ launch_redis() {
     cat "$LOCAL/redis.conf"
     printf 'port %s\nrequirepass %s\ndir "%s"\npidfile "%s"\n' \
       "$REDIS_PORT" "$REDIS_PASSWORD" "$REDIS_DIR" "$RUN_DIR/redis.pid"
+    [ -z "${MILLRACE_TLS_DIR:-}" ] || offer_tls
   } >"$conf")
   [ -z "$SERVER_USER" ] || chown "$SERVER_USER" "$conf"
   run_detached "$LOGS/redis.log" "${AS_SERVER[@]}" "$REDIS_SERVER" "$conf"

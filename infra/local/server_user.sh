@@ -51,6 +51,12 @@ private_directory() {
   [ -z "$SERVER_USER" ] || chown -R "$SERVER_USER" "$1"
 }
 
+# private_copy FROM TO: a file that only the server's user (and root) can read.
+private_copy() {
+  (umask 077 && cat "$1" >"$2") || die "cannot write $2"
+  [ -z "$SERVER_USER" ] || chown "$SERVER_USER" "$2"
+}
+
 make_server_home() {
   mkdir -p "$HOME_OF_SERVERS" || die "cannot create $HOME_OF_SERVERS"
   [ -z "$SERVER_USER" ] || chmod a+x "$HOME_OF_SERVERS"

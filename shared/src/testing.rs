@@ -58,7 +58,9 @@ impl TestStores {
             ("DB_POOL_MIN", "0".to_owned()),
             ("DB_POOL_MAX", "8".to_owned()),
         ];
-        let variables = variables.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        let mut variables = variables.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        // The common Redis may be one over TLS (infra/local/tls).
+        variables.extend(settings.redis_ca_file.map(|path| ("REDIS_CA_FILE".to_owned(), path.display().to_string())));
         Self { variables, admin_url, redis_url, database, prefix }
     }
 

@@ -6,7 +6,8 @@ use crate::{
     jobs::names::{NAME_RULE, is_name},
     mail,
     outbound::guard::check_base,
-    redis::Address,
+    pg,
+    redis::{Address, Trust},
 };
 use secrecy::ExposeSecret;
 use std::{fmt::Display, ops::RangeInclusive, thread};
@@ -22,18 +23,7 @@ impl Settings {
         if let Err(error) = EnvFilter::try_new(&self.log_level) {
             problems.add("LOG_LEVEL", self.log_level.clone(), format!("a level, or directives such as info,sqlx=warn ({error})"));
         }
-        let database_url = self.database_url.expose_secret();
-        if !database_url.starts_with("postgres://") && !database_url.starts_with("postgresql://") {
-            problems.add(
-                "DATABASE_URL",
-                if database_url.is_empty() { "" } else { "***" },
-                "a URL such as postgres://user:password@host:5432/database",
-            );
-        }
-        let redis_url = self.redis_url.expose_secret();
-        if let Err(allowed) = Address::parse(redis_url) {
-            problems.add("REDIS_URL", if redis_url.is_empty() { "" } else { "***" }, allowed);
-        }
+        self.check_servers(problems);
         if self.redis_prefix.is_empty()
             || self.redis_prefix.len() > 32
             || !self.redis_prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
@@ -111,6 +101,24 @@ impl Settings {
                 self.max_payload_bytes.0.to_string(),
                 "at most MAX_BODY_BYTES, and that at most MAX_BULK_BYTES",
             );
+        }
+    }
+
+    /// Where both servers are. A certificate that is not there is better missed now than at the first connection.
+    fn check_servers(&self, problems: &mut Problems) {
+        let masked = |url: &str| if url.is_empty() { "" } else { "***" };
+        let redis_url = self.redis_url.expose_secret();
+        if let Err(allowed) = Address::parse(redis_url) {
+            problems.add("REDIS_URL", masked(redis_url), allowed);
+        }
+        if let Some(Err(allowed)) = self.redis_ca_file.as_deref().map(Trust::read) {
+            problems.add("REDIS_CA_FILE", self.redis_ca_file.iter().map(|path| path.display().to_string()).collect::<String>(), allowed);
+        }
+        let direct = self.database_direct_url.as_ref().map(|url| ("DATABASE_DIRECT_URL", url));
+        for (name, url) in [Some(("DATABASE_URL", &self.database_url)), direct].into_iter().flatten() {
+            if let Err(allowed) = pg::check_url(url.expose_secret()) {
+                problems.add(name, masked(url.expose_secret()), allowed);
+            }
         }
     }
 

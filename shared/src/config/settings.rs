@@ -110,6 +110,8 @@ settings! {
     // Redis.
     /// Redis as a URL: redis, rediss or redis+unix; redis+sentinel://host,host/master or redis+cluster://host,host for several servers.
     REDIS_URL redis_url: SecretString = "";
+    /// Authorities, in PEM, that rediss:// believes and no others; empty = those of the machine.
+    REDIS_CA_FILE redis_ca_file: Option<PathBuf> = "";
     /// Most connections of one process; below 2 API_WORKERS + 6 the worker threads share theirs.
     REDIS_MAX_CONNECTIONS redis_max_connections: usize = "50" in 4..=10_000;
     /// Milliseconds a caller waits for Redis to answer.

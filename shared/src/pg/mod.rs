@@ -18,7 +18,8 @@ use sqlx::{
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use std::{str::FromStr, time::Duration};
+use std::{fs, str::FromStr, time::Duration};
+use url::Url;
 
 pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
@@ -28,6 +29,9 @@ pub(crate) const TRUSTED_FOR: Duration = Duration::from_secs(1);
 /// Every statement of ours has an index to go by. Statistics gathered while a queue was empty would have it searched from end
 /// to end when it is long, once for each key asked for; and what compiling a plan costs, a short one never earns back.
 const BY_INDEX: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];
+
+/// Parameters of a URL that name files.
+const CERTIFICATE_FILES: [&str; 6] = ["sslrootcert", "ssl-root-cert", "ssl-ca", "sslcert", "ssl-cert", "sslkey"];
 
 pub fn open_pool(settings: &Settings) -> Result<PgPool> {
     open_worker_pool(settings, 1)
@@ -78,6 +82,20 @@ pub(crate) async fn connect_by_index(settings: &Settings) -> sqlx::Result<PgConn
 pub fn direct_options(settings: &Settings) -> Result<PgConnectOptions> {
     let url = settings.database_direct_url.as_ref().unwrap_or(&settings.database_url);
     connect_options(settings, url.expose_secret())
+}
+
+/// Whether connections can be opened by `url`. `Err` says what is allowed, without any of the URL's secrets.
+pub(crate) fn check_url(url: &str) -> std::result::Result<(), String> {
+    let parsed = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "postgres" | "postgresql"));
+    let Some(parsed) = parsed.filter(|_| PgConnectOptions::from_str(url).is_ok()) else {
+        return Err("a URL such as postgres://user:password@host:5432/database?sslmode=verify-full".to_owned());
+    };
+    for (name, value) in parsed.query_pairs().filter(|(name, _)| CERTIFICATE_FILES.contains(&&**name)) {
+        if let Err(error) = fs::metadata(&*value) {
+            return Err(format!("a {name} that is there ({value}: {error})"));
+        }
+    }
+    Ok(())
 }
 
 fn connect_options(settings: &Settings, url: &str) -> Result<PgConnectOptions> {

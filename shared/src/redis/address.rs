@@ -2,6 +2,7 @@
 //!
 //! Lists of hosts are no URLs by the book; each host is handed to the client's own parser in a URL of its own.
 
+use super::trust::Trust;
 use redis::{Client, ConnectionAddr, ConnectionInfo, RedisResult};
 use std::{fmt, sync::Arc};
 
@@ -86,7 +87,11 @@ impl Address {
         let plain = |is_tls: bool| if is_tls { "rediss" } else { "redis" };
         match scheme {
             "redis" | "rediss" | "redis+unix" | "unix" | "valkey" | "valkeys" | "valkey+unix" => {
-                Ok(Self::Server(Box::new(url.parse().map_err(|error| format!("{ALLOWED} ({error})"))?)))
+                let info: ConnectionInfo = url.parse().map_err(|error| format!("{ALLOWED} ({error})"))?;
+                if matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {
+                    return Err("without #insecure: a server of your own authority is believed by REDIS_CA_FILE".to_owned());
+                }
+                Ok(Self::Server(Box::new(info)))
             }
             "redis+sentinel" | "redis-sentinel" | "valkey+sentinel" => Self::sentinel(Parts::of(plain(false), rest)?),
             "rediss+sentinel" | "rediss-sentinel" | "valkeys+sentinel" => Self::sentinel(Parts::of(plain(true), rest)?),
@@ -94,6 +99,18 @@ impl Address {
             "rediss+cluster" | "rediss-cluster" | "valkeys+cluster" => Self::cluster(Parts::of(plain(true), rest)?),
             _ => Err(ALLOWED.to_owned()),
         }
+    }
+
+    /// The same, each server of it believed by `trust` alone.
+    pub(super) fn trusting(self, trust: &Trust) -> RedisResult<Self> {
+        Ok(match self {
+            Self::Server(info) => Self::Server(Box::new(trust.apply(*info)?)),
+            Self::Sentinel { sentinels, master, entry } => {
+                let sentinels = sentinels.into_iter().map(|info| trust.apply(info)).collect::<RedisResult<_>>()?;
+                Self::Sentinel { sentinels, master, entry: Entry(trust.apply(entry.0)?) }
+            }
+            Self::Cluster { seeds, entry } => Self::Cluster { seeds, entry: Entry(trust.apply(entry.0)?) },
+        })
     }
 
     fn sentinel(mut parts: Parts<'_>) -> Result<Self, String> {
@@ -198,12 +215,16 @@ mod tests {
     #[case("valkey+sentinel://a:1/5?sentinel_master_name=main&addr=b:2", "main by a:1 b:2 entered 5")]
     #[case("redis+cluster://a,b:7000,[::1]:7", "a:6379 b:7000 [::1]:7 tls=false")]
     #[case("rediss+cluster://u:p@a?addr=b", "u:p@a:6379 b:6379 tls=true")]
+    #[case("rediss://h", "server h:6379")]
+    #[case("rediss+sentinel://a,b:7/main", "main by a:26379 b:7 entered 0")]
     fn an_address_says_what_to_follow(#[case] url: &str, #[case] expected: &str) {
         assert_eq!(told(url), expected);
     }
 
     #[rstest]
     #[case("")]
+    #[case("rediss://h/#insecure")]
+    #[case("rediss+cluster://h#insecure")]
     #[case("h:6379")]
     #[case("http://h")]
     #[case("redis://")]
@@ -220,6 +241,23 @@ mod tests {
     #[case("redis+cluster://")]
     fn a_bad_address_is_refused(#[case] url: &str) {
         assert!(told(url).starts_with("refused: "), "{url} is {}", told(url));
+    }
+
+    #[test]
+    fn whoever_is_found_is_entered_over_tls_and_believed_by_the_same_authorities() {
+        let authority = concat!(env!("CARGO_MANIFEST_DIR"), "/src/redis/an_authority.pem");
+        let trust = Trust::read(authority.as_ref()).unwrap();
+        for url in ["rediss+sentinel://a/main", "rediss+cluster://a"] {
+            let (Address::Sentinel { entry, .. } | Address::Cluster { entry, .. }) = Address::parse(url).unwrap().trusting(&trust).unwrap()
+            else {
+                panic!("{url} names several servers")
+            };
+            let client = entry.client(&Node::new("found.example", 7)).unwrap();
+            let ConnectionAddr::TcpTls { host, insecure, tls_params, .. } = client.get_connection_info().addr() else {
+                panic!("{url} is entered without TLS")
+            };
+            assert_eq!((host.as_str(), *insecure, tls_params.is_some()), ("found.example", false, true));
+        }
     }
 
     #[test]

@@ -115,7 +115,7 @@ impl Redis {
     /// Asks every server; fails where nobody tells who there is.
     pub async fn facts(&self) -> Result<Facts> {
         match &self.servers {
-            Servers::One(client) => {
+            Servers::One(client, _) => {
                 let (answer, _) = ask(client, self.patience).await?;
                 Ok(Facts { topology: Topology::Server, nodes: vec![NodeFacts { address: String::new(), answer: Ok(answer) }] })
             }
@@ -173,7 +173,7 @@ impl Redis {
     /// What is seen where there is more than one server: the topology, and who is master. `None` before anybody told.
     pub fn seen(&self) -> Option<String> {
         match &self.servers {
-            Servers::One(_) => None,
+            Servers::One(..) => None,
             Servers::Followed { followed, topology } => followed.known().map(|view| said(*topology, &view)),
         }
     }

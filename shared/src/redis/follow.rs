@@ -8,6 +8,7 @@ use super::{
     address::{Entry, Node},
     cluster::Cluster,
     sentinel::Sentinels,
+    trust::Trust,
     view::View,
 };
 use redis::{Client, RedisError, RedisResult};
@@ -49,16 +50,17 @@ pub(super) struct Followed {
     views: watch::Receiver<Option<Arc<View>>>,
     look: Arc<Notify>,
     entry: Arc<Entry>,
+    pub(super) trust: Trust,
     patience: Duration,
 }
 
 impl Followed {
     /// Starts the task on the current runtime. `patience` is how long a caller waits for the first look.
-    pub(super) fn start(scout: Scout, entry: Entry, patience: Duration) -> Self {
+    pub(super) fn start(scout: Scout, entry: Entry, trust: Trust, patience: Duration) -> Self {
         let (sender, views) = watch::channel(None);
         let look = Arc::new(Notify::new());
         tokio::spawn(follow(scout, sender, Arc::clone(&look)));
-        Self { views, look, entry: Arc::new(entry), patience }
+        Self { views, look, entry: Arc::new(entry), trust, patience }
     }
 
     pub(super) async fn view(&self) -> RedisResult<Arc<View>> {

@@ -11,6 +11,7 @@ mod route;
 mod routed;
 mod sentinel;
 mod shards;
+mod trust;
 mod view;
 mod wire;
 
@@ -19,6 +20,7 @@ pub use connection::Connection;
 pub use facts::{Facts, NodeAnswer, NodeFacts, Role, Topology};
 pub use pubsub::{PubSub, PubSubSink};
 pub(crate) use shards::Shards;
+pub(crate) use trust::Trust;
 pub(crate) use wire::Wire;
 
 use crate::{Error, Result, config::Settings};
@@ -46,7 +48,7 @@ pub struct Redis {
 /// What connections are opened to.
 #[derive(Clone)]
 enum Servers {
-    One(Client),
+    One(Client, Trust),
     Followed { followed: Followed, topology: Topology },
 }
 
@@ -61,17 +63,22 @@ impl Redis {
     /// Connects at first use; must be called inside a tokio runtime.
     pub fn open(settings: &Settings) -> Result<Self> {
         let patience = Duration::from_millis(settings.redis_acquire_timeout_ms);
+        let trust = Trust::of(settings)?;
         let address = Address::parse(settings.redis_url.expose_secret()).map_err(Error::internal)?;
+        let address = address.trusting(&trust).map_err(Error::internal)?;
         let servers = match address {
-            Address::Server(info) => Servers::One(Client::open(*info).map_err(Error::internal)?),
+            Address::Server(info) => Servers::One(Client::open(*info).map_err(Error::internal)?, trust),
             Address::Sentinel { sentinels, master, entry } => {
                 let sentinels = Sentinels::new(sentinels, master, entry.clone(), patience).map_err(Error::internal)?;
-                let followed = Followed::start(Scout::Sentinels(sentinels), entry, patience);
+                let followed = Followed::start(Scout::Sentinels(sentinels), entry, trust, patience);
                 Servers::Followed { followed, topology: Topology::Sentinel }
             }
             Address::Cluster { seeds, entry } => {
                 let cluster = Cluster::new(seeds, entry.clone(), patience);
-                Servers::Followed { followed: Followed::start(Scout::Cluster(cluster), entry, patience), topology: Topology::Cluster }
+                Servers::Followed {
+                    followed: Followed::start(Scout::Cluster(cluster), entry, trust, patience),
+                    topology: Topology::Cluster,
+                }
             }
         };
         Ok(Self { shared: servers.connect(settings)?, bulk: servers.connect(settings)?, servers, patience })
@@ -100,7 +107,7 @@ impl Redis {
     /// A connection that only listens. It ends when its server goes, or is master no more: listen in a loop.
     pub async fn pubsub(&self) -> Result<PubSub> {
         match &self.servers {
-            Servers::One(client) => Ok(PubSub::to_one(self.listen_to(client).await?)),
+            Servers::One(client, _) => Ok(PubSub::to_one(self.listen_to(client).await?)),
             Servers::Followed { followed, .. } => {
                 let node = routed::any(&*followed.view().await?)?;
                 let server = self.listen_to(&followed.client(&node)?).await.inspect_err(|_| followed.doubt())?;
@@ -118,7 +125,7 @@ impl Redis {
     /// for what is published at a shard ([`Shards::wire`]).
     pub(crate) async fn wire(&self) -> Result<Wire> {
         match &self.servers {
-            Servers::One(client) => Wire::open(client, Box::pin(std::future::pending())).await,
+            Servers::One(client, trust) => Wire::open(client, trust, Box::pin(std::future::pending())).await,
             Servers::Followed { followed, .. } => {
                 let node = routed::any(&*followed.view().await?)?;
                 followed.wire(&node).await
@@ -136,7 +143,7 @@ impl Servers {
     fn connect(&self, settings: &Settings) -> Result<Connection> {
         let config = manager_config(settings);
         Ok(match self {
-            Self::One(client) => {
+            Self::One(client, _) => {
                 Connection::to_one(ConnectionManager::new_lazy_with_config(client.clone(), config).map_err(Error::internal)?)
             }
             Self::Followed { followed, .. } => Connection::routed(Routed::new(followed.clone(), config)),

@@ -18,7 +18,7 @@ impl Redis {
     pub(crate) fn shards(&self) -> Option<Shards> {
         match &self.servers {
             Servers::Followed { followed, topology: Topology::Cluster } => Some(Shards(followed.clone())),
-            Servers::Followed { topology: Topology::Server | Topology::Sentinel, .. } | Servers::One(_) => None,
+            Servers::Followed { topology: Topology::Server | Topology::Sentinel, .. } | Servers::One(..) => None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! A bare connection to Redis: signed in, and from there on its holder's own. For the one reader that must neither buffer without
 //! bound nor pay for a parsed tree with each message, as the crate's pub/sub does.
 
-use super::{address::Node, follow::Followed};
+use super::{address::Node, follow::Followed, trust::Trust};
 use crate::Result;
 use futures_util::future::BoxFuture;
 use redis::{Client, Cmd, ConnectionAddr, ConnectionInfo};
@@ -11,10 +11,7 @@ use tokio::{
     net::{TcpStream, UnixStream},
     time::timeout,
 };
-use tokio_rustls::{
-    TlsConnector,
-    rustls::{ClientConfig, RootCertStore, pki_types::ServerName},
-};
+use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 
 /// Connecting and signing in take no longer than this, or the server counts as away.
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
@@ -38,10 +35,10 @@ impl std::fmt::Debug for Wire {
 }
 
 impl Wire {
-    pub(super) async fn open(client: &Client, left: BoxFuture<'static, ()>) -> Result<Self> {
+    pub(super) async fn open(client: &Client, trust: &Trust, left: BoxFuture<'static, ()>) -> Result<Self> {
         let opened = timeout(OPEN_WITHIN, async {
             let info = client.get_connection_info();
-            let mut wire = Self { stream: connect(info).await?, left };
+            let mut wire = Self { stream: connect(info, trust).await?, left };
             wire.sign_in(info).await?;
             Ok(wire)
         });
@@ -73,16 +70,16 @@ impl Followed {
     pub(super) async fn wire(&self, node: &Node) -> Result<Wire> {
         let (watched, of) = (self.clone(), node.clone());
         let left = Box::pin(async move { watched.left(&of).await });
-        Wire::open(&self.client(node)?, left).await.inspect_err(|_| self.doubt())
+        Wire::open(&self.client(node)?, &self.trust, left).await.inspect_err(|_| self.doubt())
     }
 }
 
-async fn connect(info: &ConnectionInfo) -> io::Result<Pin<Box<dyn Stream>>> {
+async fn connect(info: &ConnectionInfo, trust: &Trust) -> io::Result<Pin<Box<dyn Stream>>> {
     match info.addr() {
         ConnectionAddr::Tcp(host, port) => Ok(Box::pin(tcp(host, *port).await?)),
-        ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None } => {
+        ConnectionAddr::TcpTls { host, port, insecure: false, .. } => {
             let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
-            let connector = TlsConnector::from(Arc::new(tls()?));
+            let connector = TlsConnector::from(Arc::new(trust.config()?));
             Ok(Box::pin(connector.connect(name, tcp(host, *port).await?).await?))
         }
         ConnectionAddr::Unix(path) => Ok(Box::pin(UnixStream::connect(path).await?)),
@@ -97,14 +94,4 @@ async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
     // Subscribing is many small writes that somebody waits for.
     stream.set_nodelay(true)?;
     Ok(stream)
-}
-
-/// Trusts what the machine trusts, as the crate's own connections do.
-fn tls() -> io::Result<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    for certificate in found.certs {
-        roots.add(certificate).map_err(io::Error::other)?;
-    }
-    Ok(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
 }
