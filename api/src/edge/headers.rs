@@ -6,20 +6,35 @@ use actix_web::{
     dev::ServiceResponse,
     http::{
         ConnectionType,
-        header::{self, HeaderValue},
+        header::{self, HeaderName, HeaderValue},
     },
 };
 use shared::Caller;
 
+/// For an answer that a browser is made to show as a page: it is taken for what it says it is, runs nothing, loads nothing, stands in
+/// no frame and tells nobody where it is. Our own pages have a policy that lets them run.
+const FOR_BROWSERS: [(HeaderName, &str); 4] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
+];
+
 pub(super) fn finish<B>(response: &mut ServiceResponse<B>, scope: &RequestScope, is_draining: bool) {
+    let has_failed = response.status().is_client_error() || response.status().is_server_error();
     let is_authenticated = response.request().extensions().contains::<Caller>();
     if is_draining {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, HeaderValue::from_str(&scope.id).expect("request ids are header text"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if is_authenticated && !headers.contains_key(header::CACHE_CONTROL) {
+    for (name, value) in FOR_BROWSERS {
+        if !headers.contains_key(&name) {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+    }
+    // What went wrong for one caller now is nobody's answer a minute later.
+    if (is_authenticated || has_failed) && !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     super::compression::unmark(headers);

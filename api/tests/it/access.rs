@@ -101,6 +101,27 @@ async fn without_credentials_only_public_routes_answer() {
 }
 
 #[tokio::test]
+async fn at_the_root_too_only_public_routes_answer_without_credentials() {
+    let app = TestApp::start_with(&[("RATE_LIMITS", "off"), ("DOCS", "operator"), ("METRICS", "operator")]).await;
+    let user = register(&app, "ada@example.org").await;
+    for entry in routes::root() {
+        let path = entry.path.replace("{method}", "info").replace("{file:.*}", "index.html");
+        let method = Method::from_bytes(entry.method.as_str().as_bytes()).unwrap();
+        let anonymous = status_of(app.request(method.clone(), &path)).await;
+        let as_user = status_of(app.request(method, &path).bearer_auth(token(&user))).await;
+        let is_operators = matches!(entry.path, "/metrics" | "/docs" | "/docs/{file:.*}") || entry.path.starts_with("/api-docs/");
+        match entry.gate.access {
+            Access::Public if is_operators => assert_eq!((anonymous, as_user), (StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN), "{path}"),
+            Access::Public => assert!(!is_refused(anonymous), "{path}: {anonymous}"),
+            Access::SignedIn | Access::Session | Access::Backend | Access::Scoped(_) | Access::Operator(_) => {
+                assert_eq!(anonymous, 401, "{path}");
+                assert!(is_refused(as_user) || entry.gate.access == Access::Backend, "{path}: {as_user}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_key_with_one_scope_reaches_the_routes_of_that_scope_alone() {
     let app = TestApp::start_with(&[("RATE_LIMITS", "off"), ("API_KEYS_MAX", "50")]).await;
     let admin = register_admin(&app).await;
@@ -190,6 +211,38 @@ async fn nobody_reaches_what_is_anothers_by_its_id() {
     assert_eq!(still_there(&format!("/api/v1/jobs/{}", ids.job)).await["state"], "queued");
     assert_eq!(still_there("/api/v1/auth/sessions").await["items"][0]["id"], ids.session);
     assert_eq!(still_there("/api/v1/api-keys").await["items"][0]["id"], ids.api_key);
+}
+
+#[tokio::test]
+async fn nothing_of_anothers_is_reached_by_naming_it_in_a_body() {
+    let app = TestApp::start_with(&[("RATE_LIMITS", "off")]).await;
+    let (ada, ids) = belongings(&app, "ada@example.org").await;
+    let (eve, _) = belongings(&app, "eve@example.org").await;
+    let bodies = [
+        ("/jobs", json!({"kind": "debug.echo", "batch_id": ids.batch})),
+        ("/jobs", json!({"kind": "debug.echo", "depends_on": [ids.job]})),
+        ("/jobs", json!({"kind": "http.request", "target": {"type": "http", "endpoint_id": ids.endpoint}})),
+        ("/jobs", json!({"kind": "files.inspect", "payload": {"file_id": ids.file}})),
+        ("/jobs", json!({"kind": "tracks.import", "payload": {"file_id": ids.file}})),
+        ("/jobs", json!({"kind": "tracks.report", "payload": {"last_buckets": 2, "track_ids": [ids.track]}})),
+        ("/batches", json!({"name": "x", "on_complete": {"kind": "files.inspect", "payload": {"file_id": ids.file}}})),
+        (
+            "/schedules",
+            json!({"name": "x", "cron": "30 2 * * *", "kind": "http.request", "job": {"target": {"type": "http", "endpoint_id": ids.endpoint}}}),
+        ),
+    ];
+    for (path, body) in bodies {
+        let as_eve = app.post(&format!("/api/v1{path}")).bearer_auth(token(&eve)).json(&body);
+        let (status, answer) = send(as_eve).await;
+        assert!((400..500).contains(&status.as_u16()), "{path} {body}: {status} {answer}");
+        let as_ada = app.post(&format!("/api/v1{path}")).bearer_auth(token(&ada)).json(&body);
+        let (status, answer) = send(as_ada).await;
+        assert!(status.is_success(), "the body is good, for its owner: {path} {body}: {status} {answer}");
+    }
+    let points = json!({"points": [{"track_id": ids.track, "recorded_at": "2026-11-21T10:00:00Z", "lat": 1, "lon": 1}]});
+    let vouched = app.post("/api/v1/points?durability=postgres").bearer_auth(token(&eve)).json(&points);
+    let (_, answer) = send(vouched).await;
+    assert_eq!(answer["rejected"][0]["problem"]["errors"][0]["code"], "unknown_track", "{answer}");
 }
 
 #[tokio::test]

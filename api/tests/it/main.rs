@@ -21,10 +21,12 @@ mod queues;
 mod redis_away;
 mod remote;
 mod schedules;
+mod secrecy;
 mod socket;
 #[path = "../sockets/mod.rs"]
 mod sockets;
 mod support;
 mod system;
+mod tls;
 mod users;
 mod volatile;

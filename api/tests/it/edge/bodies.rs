@@ -40,6 +40,27 @@ async fn a_body_that_is_not_json_is_a_415(#[case] content_type: &str) {
     assert_eq!(send_for_problem(request).await, (415, "unsupported_media_type".to_owned()));
 }
 
+/// A megabyte of zeros is a kilobyte of gzip: nothing is unpacked, so nothing grows.
+#[rstest]
+#[case::json("/jobs", "application/json")]
+#[case::bulk("/jobs/bulk", "application/json")]
+#[case::lines("/jobs/bulk", "application/x-ndjson")]
+#[case::points("/points", "application/json")]
+#[case::points_as_csv("/points", "text/csv")]
+#[case::points_as_gpx("/points", "application/gpx+xml")]
+#[case::leases("/leases/settle", "application/json")]
+#[case::file("/files", "multipart/form-data; boundary=x")]
+#[tokio::test]
+async fn a_compressed_body_is_refused_packed(#[case] path: &str, #[case] content_type: &str) {
+    let app = TestApp::start().await;
+    let admin = crate::auth::register_admin(&app).await;
+    for encoding in ["gzip", "br", "zstd", "deflate", "gzip, identity"] {
+        let request = app.post(&format!("/api/v1{path}")).bearer_auth(token(&admin)).header("content-type", content_type);
+        let packed = request.header("content-encoding", encoding).body(vec![0x1f, 0x8b, 8, 0]);
+        assert_eq!(send_for_problem(packed).await, (415, "unsupported_media_type".to_owned()), "{path} {encoding}");
+    }
+}
+
 #[tokio::test]
 async fn a_body_that_never_comes_is_a_408_and_its_connection_goes() {
     let app = TestApp::start_with(&[("API_CLIENT_TIMEOUT_S", "1")]).await;

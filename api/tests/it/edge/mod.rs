@@ -1,6 +1,7 @@
 //! What holds for every request, whatever its route.
 
 mod bodies;
+mod headers;
 mod pressure;
 mod smuggling;
 
