@@ -7,7 +7,7 @@ use super::{
     input::PasswordChange,
     revocations,
     revocations::Revocation,
-    sessions, store, throttle,
+    rules, sessions, store, throttle,
     types::{Origin, Session},
 };
 use crate::{Caller, Code, Error, Result};
@@ -22,6 +22,7 @@ pub async fn change_password(accounts: &Accounts, caller: &Caller, change: &Pass
     if accounts.passwords.verify(&change.current_password, Some(&user.password_hash)).await? == Verdict::Wrong {
         return Err(Error::new(Code::Forbidden, "The current password is another one."));
     }
+    rules::not_the_address(&change.new_password, &user.email, "/new_password")?;
     let hash = accounts.passwords.hash(&change.new_password).await?;
 
     let now = accounts.ctx.clock.now();

@@ -32,6 +32,7 @@ pub async fn register(accounts: &Accounts, new: &NewUser, origin: &Origin) -> Re
 pub(super) async fn checked(accounts: &Accounts, new: &NewUser, role: Role) -> Result<UserRow> {
     new.validate()?;
     let email = rules::normal_email(&new.email);
+    rules::not_the_address(&new.password, &email, "/password")?;
     if store::users::by_email(&accounts.ctx.pg, &email).await?.is_some() {
         return Err(email_taken());
     }

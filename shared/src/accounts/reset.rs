@@ -53,7 +53,8 @@ pub async fn reset_password(accounts: &Accounts, reset: &PasswordReset, origin: 
 
     let now = accounts.ctx.clock.now();
     let mut tx = accounts.ctx.pg.begin().await?;
-    store::users::lock(&mut tx, user_id).await?.filter(|user| !user.disabled).ok_or_else(invalid_token)?;
+    let user = store::users::lock(&mut tx, user_id).await?.filter(|user| !user.disabled).ok_or_else(invalid_token)?;
+    rules::not_the_address(&reset.new_password, &user.email, "/new_password")?;
     if !store::resets::consume(&mut tx, id, user_id).await? {
         return Err(invalid_token());
     }

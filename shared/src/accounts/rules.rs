@@ -1,5 +1,6 @@
 //! What an e-mail address, a name and a password must be, wherever they come from.
 
+use crate::{Error, Result as DomainResult};
 use secrecy::{ExposeSecret, SecretString};
 use std::{borrow::Cow, collections::HashSet, sync::LazyLock};
 use validator::{ValidateEmail, ValidationError};
@@ -58,6 +59,14 @@ pub fn new_password(password: &SecretString) -> Result<(), ValidationError> {
     Ok(())
 }
 
+/// A password that is the first one somebody would try: the address (in the form in which it is kept) or what stands before its `@`.
+/// `pointer` is the password's place in the body.
+pub fn not_the_address(password: &SecretString, email: &str, pointer: &str) -> DomainResult<()> {
+    let text = password.expose_secret().to_lowercase();
+    let is_guessed = text == email || email.split_once('@').is_some_and(|(local, _)| text == local);
+    if is_guessed { Err(Error::invalid(pointer, "common", "is the e-mail address, or a part of it")) } else { Ok(()) }
+}
+
 fn broken(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Result<(), ValidationError> {
     Err(ValidationError::new(code).with_message(detail.into()))
 }
@@ -73,6 +82,14 @@ mod tests {
         for common in ["password", "12345678", "Password123", "QWERTYUIOP"] {
             assert_eq!(new_password(&common.into()).unwrap_err().code, "common", "{common}");
         }
+    }
+
+    #[test]
+    fn the_address_is_no_password() {
+        for guessed in ["ada.lovelace@example.org", "Ada.Lovelace"] {
+            assert!(not_the_address(&guessed.into(), "ada.lovelace@example.org", "/password").is_err(), "{guessed}");
+        }
+        assert!(not_the_address(&"ada.lovelace-1843".into(), "ada.lovelace@example.org", "/password").is_ok());
     }
 
     #[test]

@@ -43,6 +43,14 @@ async fn all_broken_rules_are_told_at_once() {
 }
 
 #[tokio::test]
+async fn an_address_is_no_password() {
+    let world = World::new().await;
+    let new = NewUser { password: secret("Ada.Lovelace"), ..new_user("ada.lovelace@example.org") };
+    let error = register(&world.accounts, &new, &Origin::default()).await.unwrap_err();
+    assert_eq!((error.fields[0].pointer.as_str(), error.fields[0].code.as_str()), ("/password", "common"));
+}
+
+#[tokio::test]
 async fn a_closed_registration_refuses() {
     let world = World::with(&[("REGISTRATION", "closed")]).await;
     let error = register(&world.accounts, &new_user("ada@example.org"), &Origin::default()).await.unwrap_err();
