@@ -38,6 +38,12 @@ pub struct UploadForm {
     file: Vec<u8>,
 }
 
+/// The bytes of a file. Only the document knows this type.
+#[derive(Debug, ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "it describes an answer that is sent as it is read")]
+pub struct FileContent(Vec<u8>);
+
 /// Uploads a file: `multipart/form-data` with one part called `file`, of `MAX_UPLOAD_BYTES` at most. It is hashed and stored while it
 /// arrives, and seen by nobody until it is complete.
 #[utoipa::path(post, path = "/api/v1/files", tag = "files", operation_id = "create_file",
@@ -125,8 +131,8 @@ pub async fn get_file(state: Data<AppState>, CallerOf(caller): CallerOf, Id(id):
 #[utoipa::path(get, path = "/api/v1/files/{id}/content", tag = "files", operation_id = "get_file_content",
     params(("id" = FileId, Path), IfNoneMatchHeader, RangeHeaders), security(("bearer" = []), ("api_key" = [])),
     responses(
-        (status = 200, description = "All of it", content_type = "*/*", body = Vec<u8>),
-        (status = 206, description = "The range", content_type = "*/*", body = Vec<u8>,
+        (status = 200, description = "All of it, as what it is", content((FileContent = "application/octet-stream"), (FileContent = "*/*"))),
+        (status = 206, description = "The range", content((FileContent = "application/octet-stream"), (FileContent = "*/*")),
             headers(("Content-Range" = String, description = "Which bytes, and of how many"))),
         (status = 304, description = "The caller has it"),
         (status = 416, description = "The range lies outside of it", body = Problem<'static>, content_type = "application/problem+json")))]
