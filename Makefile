@@ -1,7 +1,7 @@
 # Every task of this repository. `make` alone lists them; the work itself is in infra/local/.
 # API_PORT (8000), DATABASE_URL, REDIS_URL and the other settings of .env.example are taken from the environment or .env.
 .DEFAULT_GOAL := help
-.PHONY: help up start stop status dev demo test check chaos failover interop observability pages s3 manifests units rolling restore-test sqlx openapi fuzz-api bench-all bench-backends bench-points bench-sockets reset
+.PHONY: help up start stop status dev demo test check chaos failover interop observability pages clients s3 tls audit manifests units rolling restore-test sqlx openapi fuzz-api bench-all bench-backends bench-points bench-sockets reset
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-22s %s\n", $$1, $$2 }'
@@ -41,6 +41,15 @@ pages: ## the pages of /examples in headless Chromium: a chat, and tracks that m
 
 observability: ## alerts by promtool, and every query of every dashboard against a real Prometheus that scrapes a platform under a small load
 	@infra/local/observability
+
+clients: ## clients generated from docs/openapi.json, in TypeScript and Python: they compile, and their examples run
+	@infra/local/clients
+
+tls: ## PostgreSQL and Redis over TLS, with an authority made for the run
+	@infra/local/tls
+
+audit: ## the tests of the security checklist (docs/security.md), and the dependencies; says what it could not look at
+	@infra/local/audit
 
 s3: ## the tests of the S3-compatible store of files, against moto
 	@infra/local/s3

@@ -174,3 +174,23 @@ fn every_direct_dependency_has_its_reason() {
     let missing: Vec<&str> = names.filter(|name| *name != "shared" && !reasons.contains(&format!("| `{name}` |"))).collect();
     assert!(missing.is_empty(), "docs/dependencies.md gives no reason for {missing:?}");
 }
+
+/// docs/security.md says which test shows each item; a test that is renamed takes its line with it.
+#[test]
+fn the_security_checklist_names_tests_that_there_are() {
+    let checklist = fs::read_to_string(root().join("docs/security.md")).unwrap();
+    let mut code: String = sources().into_iter().map(|source| source.text).collect();
+    code.push_str(include_str!("tidy.rs"));
+    let rows = checklist.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| Item"));
+    let mut n_rows = 0;
+    for row in rows {
+        n_rows += 1;
+        let shown_by = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        let names: Vec<&str> = shown_by.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "no test shows this: {row}");
+        for name in names {
+            assert!(code.contains(&format!("fn {name}(")), "there is no test {name}");
+        }
+    }
+    assert!(n_rows > 30, "the rows were not found");
+}
