@@ -175,6 +175,7 @@ fn cors(origins: &[String]) -> Cors {
             "etag",
             "retry-after",
             "x-request-id",
+            "traceparent",
             "idempotency-replayed",
             "ratelimit",
             "ratelimit-policy",

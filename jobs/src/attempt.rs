@@ -15,10 +15,11 @@ use shared::{
         leaser::End,
         progress::Board,
     },
+    telemetry::traces,
 };
 use std::{any::Any, future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep_until};
-use tracing::Instrument;
+use tracing::{Instrument, field};
 
 /// How long attempts may take, by the worker's settings; `None` is no limit.
 #[derive(Debug, Clone, Copy)]
@@ -54,11 +55,17 @@ pub struct Runner {
 impl Runner {
     /// Runs one delivery to its end.
     pub async fn run(&self, job: Arc<LeasedJob>) -> End {
+        let traced = begin_trace(&job);
+        let context = traced.as_ref().map(traces::Span::context);
         let span = tracing::info_span!(
             "job", job_id = %job.id(), kind = %job.kind, queue = %job.keys.queue, attempt = job.token.attempt,
-            request_id = job.request_id.as_deref()
+            request_id = job.request_id.as_deref(), trace_id = context.map(|context| field::display(context.trace_id()))
         );
-        self.start_and_supervise(job).instrument(span).await
+        let end = traces::within(context, self.start_and_supervise(job)).instrument(span).await;
+        if let Some(traced) = traced {
+            end_trace(traced, &end);
+        }
+        end
     }
 
     async fn start_and_supervise(&self, job: Arc<LeasedJob>) -> End {
@@ -86,6 +93,34 @@ impl Runner {
             End::Outcome(outcome) => End::Outcome(outcome.checked(self.limits.result_bytes)),
             end @ (End::NotStarted | End::Abandoned) => end,
         }
+    }
+}
+
+/// The attempt's span, below that of the request that submitted the job; `None` while traces are off.
+fn begin_trace(job: &LeasedJob) -> Option<traces::Span> {
+    if !traces::are_on() {
+        return None;
+    }
+    let parent = job.traceparent.as_deref().and_then(|traceparent| traceparent.parse().ok());
+    let mut span = traces::Span::begin(traces::Kind::Consumer, format!("job {}", job.kind), parent)?;
+    span.set("job.id", job.id().to_string());
+    span.set("job.kind", job.kind.as_str());
+    span.set("job.queue", job.keys.queue.as_str());
+    span.set("job.attempt", i64::from(job.token.attempt));
+    span.set("worker_pid", i64::from(std::process::id()));
+    Some(span)
+}
+
+fn end_trace(mut span: traces::Span, end: &End) {
+    let outcome = match end {
+        End::Outcome(outcome) => outcome.name(),
+        End::NotStarted => "not_started",
+        End::Abandoned => "abandoned",
+    };
+    span.set("job.outcome", outcome);
+    // What an error says may be of a caller's making, and stays with the job.
+    if !matches!(outcome, "done" | "snooze" | "postpone" | "parked" | "cancelled" | "expired" | "not_started") {
+        span.fail(outcome);
     }
 }
 

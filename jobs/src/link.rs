@@ -3,6 +3,7 @@
 //! Whatever is told says how things stand, not what to change, so that the latest word is all that counts.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
 use shared::jobs::engine::relay::{BATCH_MAX, Unwritten};
 use std::io;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -55,6 +56,8 @@ pub(crate) enum News {
     Metrics(String),
     /// Asks for successes to be written; so many bytes follow the line.
     Write { batch: u64, n_bytes: usize },
+    /// Spans of traces, in OTLP's JSON, for the supervisor to send.
+    Spans(Vec<Box<RawValue>>),
     /// Its last word.
     Farewell(Farewell),
 }

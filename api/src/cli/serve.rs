@@ -13,20 +13,24 @@ use shared::{
     telemetry::{
         logs::{self, LogLevel},
         metrics, pulse, service,
+        traces::{self, export::Exporter},
     },
 };
-use std::{process::ExitCode, time::Duration};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time,
 };
 use tokio_util::sync::CancellationToken;
 
+/// How long the collector may take for the last traces.
+const LAST_TRACES: Duration = Duration::from_secs(1);
 /// Exit code of a process that was told twice.
 const INTERRUPTED: u8 = 130;
 
 pub(super) fn run(settings: Settings, notices: Vec<String>) -> ExitCode {
     let log_level = logs::init(&settings);
+    traces::install(&settings);
     for notice in notices {
         tracing::warn!(notice, "deprecated setting");
     }
@@ -58,6 +62,10 @@ async fn serve(settings: Settings, log_level: LogLevel) -> Result<ExitCode> {
     tokio::spawn(keep_beating(state.clone()));
     tokio::spawn(metrics::keep_up(state.metrics.clone()));
     tokio::spawn(keep_watch(state.clone()));
+    let exporter = Exporter::new(&state.ctx.settings(), "millrace-api")?.map(Arc::new);
+    if let Some(exporter) = exporter.clone() {
+        tokio::spawn(async move { exporter.keep_sending().await });
+    }
     let stop_background = CancellationToken::new();
     tokio::spawn(state.accounts.clone().run_background(stop_background.clone()));
     let _stop_background = stop_background.drop_guard();
@@ -77,7 +85,7 @@ async fn serve(settings: Settings, log_level: LogLevel) -> Result<ExitCode> {
         }
     }
     tokio::select! {
-        () = stop(&state, &handle) => Ok(ExitCode::SUCCESS),
+        () = stop(&state, &handle, exporter.as_deref()) => Ok(ExitCode::SUCCESS),
         () = signals.second_stop() => Ok(ExitCode::from(INTERRUPTED)),
     }
 }
@@ -120,7 +128,7 @@ fn reload(state: &AppState, log_level: &LogLevel) {
     }
 }
 
-async fn stop(state: &AppState, handle: &ServerHandle) {
+async fn stop(state: &AppState, handle: &ServerHandle, exporter: Option<&Exporter>) {
     let delay = Duration::from_secs(state.ctx.settings().drain_delay_s);
     tracing::info!(delay_s = delay.as_secs(), "draining");
     service::stopping();
@@ -130,6 +138,9 @@ async fn stop(state: &AppState, handle: &ServerHandle) {
     state.sockets.drain(Duration::from_secs(state.ctx.settings().ws_drain_s)).await;
     handle.stop(true).await;
     drop(nodes::leave(&state.ctx, state.node_id).await);
+    if let Some(exporter) = exporter {
+        exporter.flush(LAST_TRACES).await;
+    }
     state.ctx.pg.close().await;
     tracing::info!("stopped");
 }

@@ -1,6 +1,6 @@
 //! The headers that every answer leaves with.
 
-use super::{RequestScope, scope::REQUEST_ID};
+use super::{RequestScope, scope::REQUEST_ID, traced::Traced};
 use actix_web::{
     HttpMessage,
     dev::ServiceResponse,
@@ -22,12 +22,16 @@ const FOR_BROWSERS: [(HeaderName, &str); 4] = [
 
 pub(super) fn finish<B>(response: &mut ServiceResponse<B>, scope: &RequestScope, is_draining: bool) {
     let has_failed = response.status().is_client_error() || response.status().is_server_error();
+    let traced = Traced::of(response.request());
     let is_authenticated = response.request().extensions().contains::<Caller>();
     if is_draining {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, HeaderValue::from_str(&scope.id).expect("request ids are header text"));
+    if let Some(traced) = traced {
+        traced.tell(headers);
+    }
     for (name, value) in FOR_BROWSERS {
         if !headers.contains_key(&name) {
             headers.insert(name, HeaderValue::from_static(value));

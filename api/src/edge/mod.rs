@@ -11,6 +11,7 @@ pub mod compression;
 pub mod headers;
 pub mod scope;
 pub mod spans;
+pub(crate) mod traced;
 pub mod traffic;
 
 pub use scope::RequestScope;

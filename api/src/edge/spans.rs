@@ -1,6 +1,6 @@
 //! The span that every log line of a request stands in. Probes have none: they are many and say nothing.
 
-use super::{RequestScope, admission::is_probe};
+use super::{RequestScope, admission::is_probe, traced::Traced};
 use actix_web::{
     Error, HttpMessage,
     body::MessageBody,
@@ -24,12 +24,25 @@ impl RootSpanBuilder for RequestSpans {
         if is_probe(request.path()) || is_socket(request.path()) {
             return Span::none();
         }
+        let trace_id = Traced::begin(request).map(|traced| field::display(traced.context.trace_id()));
         let extensions = request.extensions();
         let request_id = extensions.get::<Rc<RequestScope>>().map_or("", |scope| &*scope.id);
-        tracing::info_span!("request", request_id, method = request.method().as_str(), route = field::Empty, status = field::Empty)
+        tracing::info_span!(
+            "request",
+            request_id,
+            trace_id,
+            method = request.method().as_str(),
+            route = field::Empty,
+            status = field::Empty
+        )
     }
 
     fn on_request_end<B: MessageBody>(span: Span, outcome: &Result<ServiceResponse<B>, Error>) {
+        if let Ok(response) = outcome
+            && let Some(traced) = Traced::of(response.request())
+        {
+            traced.end(response);
+        }
         if span.is_disabled() {
             return;
         }

@@ -1,8 +1,11 @@
 //! The caller that the gate let in, and what else is worth knowing of a request.
 
-use crate::{edge::RequestScope, error::ApiError};
+use crate::{
+    edge::{RequestScope, traced::Traced},
+    error::ApiError,
+};
 use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload, http::header};
-use shared::{Caller, Code, accounts::Origin};
+use shared::{Caller, Code, accounts::Origin, telemetry::traces::is_traceparent};
 use std::{
     future::{Ready, ready},
     net::IpAddr,
@@ -48,14 +51,11 @@ impl FromRequest for Meta {
             let value = request.headers().get(name)?.to_str().ok()?;
             Some(value.chars().take(max).collect::<String>())
         };
-        let traceparent = text(header::HeaderName::from_static("traceparent"), 64).filter(|value| is_traceparent(value));
+        // Where traces are on, what the request causes is below its own span; else it is below the caller's.
+        let traceparent = match Traced::of(request) {
+            Some(traced) => Some(traced.context.to_string()),
+            None => text(header::HeaderName::from_static("traceparent"), 64).filter(|value| is_traceparent(value)),
+        };
         ready(Ok(Self { request_id: scope.id.to_string(), address: scope.address, user_agent: text(header::USER_AGENT, 256), traceparent }))
     }
-}
-
-/// `00-<32 hex>-<16 hex>-<2 hex>`.
-fn is_traceparent(value: &str) -> bool {
-    let parts: Vec<_> = value.split('-').collect();
-    let lengths = [2, 32, 16, 2];
-    parts.len() == 4 && parts.iter().zip(lengths).all(|(part, length)| part.len() == length && part.bytes().all(|b| b.is_ascii_hexdigit()))
 }

@@ -38,7 +38,7 @@ use shared::{
             timekeeping,
         },
     },
-    telemetry::{self, logs::LogLevel, pulse},
+    telemetry::{self, logs::LogLevel, pulse, traces},
 };
 use std::{
     path::PathBuf,
@@ -111,6 +111,10 @@ pub async fn run(ctx: Context, assignment: Assignment, handlers: Handle, log_lev
     if assignment.duty == Duty::Maintenance {
         return maintaining::run(ctx, &assignment, &voice, ear).await;
     }
+    let _handing_on = traces::are_on().then(|| {
+        let voice = voice.clone();
+        AbortOnDropHandle::new(tokio::spawn(async move { voice.keep_telling_spans().await }))
+    });
     let held = Arc::new(Held::default());
     let code = work(&ctx, &assignment, &handlers, &held, &voice, ear).await?;
     voice.bid_farewell(held.counts(), &recorder).await;

@@ -9,7 +9,7 @@ use shared::{
         QueueName,
         engine::relay::{Relay, Unwritten},
     },
-    telemetry::{logs::LogLevel, page::Page, process, tally::Tally},
+    telemetry::{logs::LogLevel, page::Page, process, tally::Tally, traces},
 };
 use std::{
     collections::HashMap,
@@ -27,11 +27,15 @@ use tokio::{
     io::BufReader,
     net::unix::pipe,
     sync::{Mutex, mpsc, oneshot, watch},
-    time::timeout,
+    time::{interval, timeout},
 };
 
 /// Beyond what PostgreSQL may take.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often spans of traces are handed on, and how many at once.
+const SPANS_EVERY: Duration = Duration::from_millis(200);
+const SPANS_MAX: usize = 256;
 
 /// Speaks to the supervisor.
 #[derive(Debug, Clone)]
@@ -77,7 +81,27 @@ impl Voice {
         }
     }
 
+    /// Hands spans on for as long as it is polled.
+    pub(super) async fn keep_telling_spans(&self) {
+        let mut ticks = interval(SPANS_EVERY);
+        loop {
+            ticks.tick().await;
+            self.tell_spans().await;
+        }
+    }
+
+    async fn tell_spans(&self) {
+        loop {
+            let spans = traces::export::take(SPANS_MAX);
+            if spans.is_empty() {
+                return;
+            }
+            self.tell(&News::Spans(spans)).await;
+        }
+    }
+
     pub(super) async fn bid_farewell(&self, counts: (u64, u64), recorder: &Tally) {
+        self.tell_spans().await;
         let (n_done, n_failed) = counts;
         self.tell(&News::Farewell(Farewell { n_done, n_failed, metrics: recorder.render() })).await;
     }

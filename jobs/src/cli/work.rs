@@ -21,6 +21,7 @@ const SUPERVISOR_THREADS: usize = 2;
 pub(super) fn supervise(settings: Settings, flags: &[(&'static str, String)]) -> ExitCode {
     let log_level = telemetry::logs::init(&settings);
     drop(telemetry::metrics::install(Teller::Worker));
+    telemetry::traces::install(&settings);
     let runtime = Builder::new_multi_thread()
         .worker_threads(SUPERVISOR_THREADS)
         .thread_name("jobs-supervisor")
@@ -35,6 +36,7 @@ pub(super) fn supervise(settings: Settings, flags: &[(&'static str, String)]) ->
 pub(super) fn child(settings: Settings, assignment: Assignment) -> ExitCode {
     let log_level = telemetry::logs::init(&settings);
     drop(telemetry::metrics::install_tally());
+    telemetry::traces::install(&settings);
     log_panics();
     // Handlers have threads of their own: one that blocks them all stops neither heartbeats nor settling nor handing back.
     let handlers = Builder::new_multi_thread()

@@ -28,6 +28,7 @@ use shared::{
         logs::LogLevel,
         metrics::{self, Teller},
         pulse as feeling, service,
+        traces::export::Exporter,
     },
 };
 use signals::{Heard, Signals};
@@ -48,6 +49,8 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 /// Successors that are started at once, in all places: more would slow each other down, and what runs.
 const STARTS_MAX: usize = 2;
+/// How long the collector may take for the last traces.
+const LAST_TRACES: Duration = Duration::from_secs(1);
 /// How often the children of a worker that starts are looked at.
 const READY_EVERY: Duration = Duration::from_millis(50);
 
@@ -130,6 +133,8 @@ pub async fn run(settings: Settings, flags: Vec<(&'static str, String)>, log_lev
     let worker_id = WorkerId::new();
     let level = watch::Sender::new(settings.log_level.clone());
     let (crew, _upkeep) = gather(&settings, order.subscribe(), level.subscribe())?;
+    let exporter = Exporter::new(&settings, "millrace-jobs")?.map(Arc::new);
+    let _sending = exporter.clone().map(|exporter| AbortOnDropHandle::new(tokio::spawn(async move { exporter.keep_sending().await })));
     // Before anything is leased: children begin with this process's clock.
     timekeeping::look(&crew.ctx).await;
     let mut children = JoinSet::new();
@@ -166,6 +171,9 @@ pub async fn run(settings: Settings, flags: Vec<(&'static str, String)>, log_lev
     crew.aftermaths.close();
     crew.aftermaths.wait().await;
     drop(presence);
+    if let Some(exporter) = exporter {
+        exporter.flush(LAST_TRACES).await;
+    }
     take_off_the_list(&crew.ctx, worker_id).await;
     Ok(ExitCode::SUCCESS)
 }

@@ -129,7 +129,7 @@ impl Place {
         match news {
             News::UnknownQueue => return self.crew.unknown_queue.notify_one(),
             News::Farewell(Farewell { n_done, n_failed, .. }) => return self.crew.count_past(n_done, n_failed),
-            News::Ready | News::Ageing(_) | News::Keeps(_) | News::Metrics(_) | News::Write { .. } => {}
+            News::Ready | News::Ageing(_) | News::Keeps(_) | News::Metrics(_) | News::Spans(_) | News::Write { .. } => {}
         }
         let index = self.plan.index;
         let Some(member) = self.members().find(|member| Arc::ptr_eq(&member.line, line)) else { return };
@@ -141,7 +141,7 @@ impl Place {
             }
             News::Ageing(ageing) => member.ageing = Some(ageing),
             News::Keeps(n_slots) => member.n_slots = member.n_slots.min(n_slots),
-            News::Metrics(_) | News::UnknownQueue | News::Write { .. } | News::Farewell(_) => {}
+            News::Metrics(_) | News::Spans(_) | News::UnknownQueue | News::Write { .. } | News::Farewell(_) => {}
         }
         self.hand_over();
     }

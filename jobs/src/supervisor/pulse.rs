@@ -2,6 +2,7 @@
 
 use super::exposition;
 use crate::link::{News, Told, Wish};
+use shared::telemetry::traces::export;
 use std::{
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
@@ -75,6 +76,7 @@ impl Line {
                 }
             }
             News::Farewell(farewell) => self.state().metrics = Some(farewell.metrics.clone()),
+            News::Spans(spans) => export::put(spans.clone()),
             News::Ageing(_) | News::Keeps(_) | News::UnknownQueue | News::Write { .. } => {}
         }
     }

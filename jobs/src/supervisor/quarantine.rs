@@ -62,7 +62,7 @@ fn take_in(crew: &Crew, news: News) {
     match news {
         News::UnknownQueue => crew.unknown_queue.notify_one(),
         News::Farewell(farewell) => crew.count_past(farewell.n_done, farewell.n_failed),
-        News::Ready | News::Ageing(_) | News::Keeps(_) | News::Metrics(_) | News::Write { .. } => {}
+        News::Ready | News::Ageing(_) | News::Keeps(_) | News::Metrics(_) | News::Spans(_) | News::Write { .. } => {}
     }
 }
 

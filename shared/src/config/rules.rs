@@ -8,6 +8,7 @@ use crate::{
     outbound::guard::check_base,
     pg,
     redis::{Address, Trust},
+    telemetry::traces,
 };
 use secrecy::ExposeSecret;
 use std::{fmt::Display, ops::RangeInclusive, thread};
@@ -58,6 +59,14 @@ impl Settings {
         if let Some(Err(allowed)) = self.storage_s3_endpoint.as_deref().map(check_base) {
             // It may have a password in it.
             problems.add("STORAGE_S3_ENDPOINT", "***", allowed);
+        }
+        if let Some(Err(allowed)) = self.otel_exporter_otlp_endpoint.as_deref().map(check_base) {
+            // It may have a password in it.
+            problems.add("OTEL_EXPORTER_OTLP_ENDPOINT", "***", allowed);
+        }
+        let headers = self.otel_exporter_otlp_headers.as_ref().map(ExposeSecret::expose_secret);
+        if headers.is_some_and(|headers| traces::export::headers(headers).is_err()) {
+            problems.add("OTEL_EXPORTER_OTLP_HEADERS", "***", "headers as name=value, with commas between them");
         }
         if self.storage_s3_access_key_id.is_some() != self.storage_s3_secret_access_key.is_some() {
             problems.add("STORAGE_S3_SECRET_ACCESS_KEY", "***", "set together with STORAGE_S3_ACCESS_KEY_ID, or neither");

@@ -5,7 +5,7 @@ use super::{
     setting::{Setting, in_range},
     values::{Auto, Bytes, DiskBytes, Exposure, JwtAlgorithm, LogFormat, Origins, Rate, Registration, StorageUrl, Value},
 };
-use crate::channels::Namespaces;
+use crate::{channels::Namespaces, telemetry::traces::Sampler};
 use ipnet::IpNet;
 use secrecy::SecretString;
 use std::{
@@ -381,6 +381,16 @@ settings! {
     DRAIN_DELAY_S drain_delay_s: u64 = "5" in 0..=600;
     /// Seconds the whole shutdown may take.
     SHUTDOWN_TIMEOUT_S shutdown_timeout_s: u64 = "30" in 1..=3_600;
+    /// Collector of traces, OTLP over HTTP in JSON, such as `http://127.0.0.1:4318`; empty = no traces.
+    OTEL_EXPORTER_OTLP_ENDPOINT otel_exporter_otlp_endpoint: Option<String> = "";
+    /// Headers for it: name=value, with commas.
+    OTEL_EXPORTER_OTLP_HEADERS otel_exporter_otlp_headers: Option<SecretString> = "";
+    /// What the process is called in traces; empty = millrace-api or millrace-jobs.
+    OTEL_SERVICE_NAME otel_service_name: Option<String> = "";
+    /// Which traces are kept: always_on, always_off, traceidratio, or parentbased_ before one of these.
+    OTEL_TRACES_SAMPLER otel_traces_sampler: Sampler = "parentbased_always_on";
+    /// Share of traces that are kept, 0 to 1, where the sampler goes by it.
+    OTEL_TRACES_SAMPLER_ARG otel_traces_sampler_arg: f64 = "1" in 0.0..=1.0;
     /// Log filter: a level, or directives such as info,sqlx=warn.
     LOG_LEVEL log_level: String = "info";
     /// json or pretty.

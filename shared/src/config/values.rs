@@ -1,5 +1,6 @@
 //! The types that settings have beyond numbers and text, each with how it is written and what is allowed.
 
+use crate::telemetry::traces::Sampler;
 use ipnet::IpNet;
 use secrecy::SecretString;
 use std::{
@@ -31,6 +32,7 @@ parsed_by_from_str! {
     u32 => "a whole number",
     u64 => "a whole number",
     usize => "a whole number",
+    f64 => "a number",
     IpAddr => "an IP address",
     SocketAddr => "<address>:<port>",
     String => "text",
@@ -241,6 +243,13 @@ impl Value for Origins {
         } else {
             Err("comma-separated origins such as https://app.example.org, without path or wildcard".to_owned())
         }
+    }
+}
+
+impl Value for Sampler {
+    fn parse(text: &str) -> Result<Self, String> {
+        let found = Self::NAMES.iter().find(|(name, _)| *name == text);
+        found.map(|(_, sampler)| *sampler).ok_or_else(|| Self::NAMES.map(|(name, _)| name).join(", "))
     }
 }
 

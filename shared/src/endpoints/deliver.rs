@@ -22,6 +22,7 @@ use crate::{
         retry_after::retry_after,
         signature::{Secret, sign},
     },
+    telemetry::traces::{self, Kind, Span},
 };
 use hyper::{
     HeaderMap, Method,
@@ -121,9 +122,17 @@ async fn attempt(ctx: &Context, job: &LeasedJob) -> Result<Delivered> {
         return Ok(Delivered::Over(Outcome::Postpone(wait)));
     }
     let ticket = Ticket::issue(ctx, job, &destination).await?;
-    let message =
-        Message { id: job.id().to_string(), body: job.payload.get().as_bytes().to_vec(), callback: ticket.as_ref().map(|t| t.url(ctx)) };
+    let traced = Span::begin(Kind::Client, "deliver", traces::current());
+    let message = Message {
+        id: job.id().to_string(),
+        body: job.payload.get().as_bytes().to_vec(),
+        callback: ticket.as_ref().map(|t| t.url(ctx)),
+        traceparent: traced.as_ref().map(|span| span.context().to_string()).or_else(|| job.traceparent.clone()),
+    };
     let sent = send(ctx, &destination, message).await?;
+    if let Some(span) = traced {
+        end_trace(span, &sent);
+    }
     let is_well = sent.as_ref().is_ok_and(|answer| answer.status < 500);
     // That it was not even looked up says nothing of the receiver.
     let is_news = !matches!(sent, Err(SendError::Refused(Refused::Busy)));
@@ -140,6 +149,19 @@ async fn attempt(ctx: &Context, job: &LeasedJob) -> Result<Delivered> {
         Ok(answer) => answered(&answer, ctx.clock.now()),
         Err(error) => failed(&error),
     }))
+}
+
+/// Of the receiver, its status alone: an address may hold a secret.
+fn end_trace(mut span: Span, sent: &std::result::Result<Answer, SendError>) {
+    match sent {
+        Ok(answer) => {
+            span.set("http.response.status_code", i64::from(answer.status));
+            if answer.status >= 400 {
+                span.fail(answer.status.to_string());
+            }
+        }
+        Err(error) => span.fail(error.code()),
+    }
 }
 
 /// For how long nothing is to be delivered: it would be too fast for the endpoint, or its breaker is open.
@@ -198,11 +220,13 @@ pub(super) struct Message {
     pub(super) body: Vec<u8>,
     /// Where it may say later what became of the job.
     pub(super) callback: Option<String>,
+    /// W3C trace context: what it does is part of what the request caused.
+    pub(super) traceparent: Option<String>,
 }
 
 /// Sends a message, signed by every secret that is good.
 pub(super) async fn send(ctx: &Context, to: &Destination, message: Message) -> Result<Result<Answer, SendError>> {
-    let Message { id, body, callback } = message;
+    let Message { id, body, callback, traceparent } = message;
     let target = match ctx.outbound.guard().parse(&to.url) {
         Ok(target) => target,
         Err(refused) => return Ok(Err(SendError::Refused(refused))),
@@ -220,6 +244,7 @@ pub(super) async fn send(ctx: &Context, to: &Destination, message: Message) -> R
         ("webhook-timestamp", timestamp_s.to_string()),
     ];
     ours.extend(callback.map(|url| ("webhook-callback", url)));
+    ours.extend(traceparent.filter(|text| traces::is_traceparent(text)).map(|text| ("traceparent", text)));
     if !to.secrets.is_empty() {
         ours.push(("webhook-signature", sign(&to.secrets, &id, timestamp_s, &body)?));
     }

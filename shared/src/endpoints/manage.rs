@@ -238,7 +238,7 @@ pub async fn test(ctx: &Context, caller: &Caller, id: EndpointId) -> Result<Tria
     let body = serde_json::json!({"type": "test", "endpoint_id": id}).to_string();
     let message_id = format!("test_{}", uuid::Uuid::now_v7().simple());
     let began = std::time::Instant::now();
-    let message = Message { id: message_id, body: body.into_bytes(), callback: None };
+    let message = Message { id: message_id, body: body.into_bytes(), callback: None, traceparent: None };
     let sent = deliver::send(ctx, &destination, message).await?;
     let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(match sent {

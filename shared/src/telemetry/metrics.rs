@@ -140,6 +140,7 @@ metrics_list! {
     shared always gauge   REDIS_MASTER = "redis_master" [node] "1 for a master, 0 for a replica.";
 
     // Processes.
+    both later  counter   TRACES_SPANS = "traces_spans_total" [outcome] "Spans of traces: sent, or dropped because the collector did not take them.";
     both always gauge     BUILD = "millrace_build_info" [version, build] "Always 1.";
     both always histogram RUNTIME_LAG = "runtime_lag_seconds" [thread] "How late a timer of a thread fires: what everything else there waits.";
     both always gauge     PROCESS_RSS = "process_resident_memory_bytes" [] "Resident memory.";

@@ -1,4 +1,4 @@
-//! What the platform says of itself: logs ([`logs`]), the one list of metrics ([`metrics`]) with what renders them
+//! What the platform says of itself: logs ([`logs`]), traces ([`traces`]), the one list of metrics ([`metrics`]) with what renders them
 //! ([`recorder`], [`tally`], [`page`]), this process's own ([`process`], [`pulse`]), and what the service manager is told ([`service`]).
 
 pub mod logs;
@@ -10,3 +10,4 @@ pub mod pulse;
 pub mod recorder;
 pub mod service;
 pub mod tally;
+pub mod traces;
