@@ -16,6 +16,7 @@ use actix_web::{
     web::{Data, Payload},
 };
 use receive::Received;
+use serde::Deserialize;
 use shared::{
     Caller, Context, Error, Result,
     files::{File, manage},
@@ -29,7 +30,8 @@ use utoipa::ToSchema;
 const ROUTE: &str = "POST /files";
 
 /// An upload: a form of one part.
-#[derive(Debug, ToSchema)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(example = json!({"file": "track_id,recorded_at,lat,lon\n"}))]
 #[expect(dead_code, reason = "it describes the form, which is read as it arrives")]
 pub struct UploadForm {

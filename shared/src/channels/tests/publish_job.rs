@@ -35,7 +35,7 @@ async fn who_may_not_publish_there_may_not_submit_it() {
     for payload in [r#"{"data":1}"#, r#"{"channel":"chat:a","channels":["chat:b"],"data":1}"#, r#"{"channels":[],"data":1}"#] {
         assert_eq!(refused(payload).await, invalid("/payload/channels"), "{payload}");
     }
-    assert_eq!(refused(r#"{"channel":"chat:a","data":1,"loud":true}"#).await, invalid("/payload"));
+    assert_eq!(refused(r#"{"channel":"chat:a","data":1,"loud":true}"#).await, invalid("/payload/loud"));
     let reader = Caller { scopes: [crate::Scope::JobsWrite, crate::Scope::ChannelsRead].into_iter().collect(), ..user() };
     assert_eq!(refusal(&channels, &reader, r#"{"channel":"chat:a","data":1}"#).await, Some((Code::InsufficientScope, None)));
 }
