@@ -66,6 +66,7 @@ BEYOND_SCHEMAS = [
     ("value", r"/points/\d+/.*", "or what is no value of its kind"),
     ("unknown_field", r"/points/\d+/.*", "or something more"),
     ("too_large", r".*/attributes", "schemas have no size"),
+    ("empty", r"/file", "what is drawn for a binary heeds no length"),
     ("header_name", r"/headers/.*", "names of an object's fields have no pattern here"),
     ("unresolvable", r"/url", "depends on the names that this machine can look up"),
 ]

@@ -36,7 +36,7 @@ const ROUTE: &str = "POST /files";
 #[expect(dead_code, reason = "it describes the form, which is read as it arrives")]
 pub struct UploadForm {
     /// The content, with its name as `filename`. Its `Content-Type` counts among kinds of text only: the rest is seen.
-    #[schema(value_type = String, format = Binary)]
+    #[schema(value_type = String, format = Binary, min_length = 1)]
     file: Vec<u8>,
 }
 
