@@ -37,6 +37,8 @@ pub(super) enum Kind {
     Measured,
     /// Drawn dashed.
     Promised,
+    /// Steps that have nothing to do with each other: a bar for each.
+    Apart,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +122,9 @@ impl Chart {
             .filter_map(|(step, value)| Some((step, (*value)?)))
             .map(|(step, value)| (self.x(step), axis.y(value), step, value))
             .collect();
+        if series.kind == Kind::Apart {
+            return self.bars(number, series, axis);
+        }
         let path: Vec<String> = points.iter().map(|(x, y, _, _)| format!("{x:.1},{y:.1}")).collect();
         let class = if series.kind == Kind::Promised { "line promised" } else { "line" };
         let mut svg = format!("<polyline class=\"{class} c{number}\" points=\"{}\"/>", path.join(" "));
@@ -128,6 +133,18 @@ impl Chart {
             let told = format!("{}, {step}: {} {}", escape(series.name), exact(value), escape(self.unit));
             write!(svg, "<circle class=\"dot c{number}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\"><title>{told}</title></circle>")
                 .expect(STRING);
+        }
+        svg
+    }
+
+    fn bars(&self, number: usize, series: &Series, axis: &Axis) -> String {
+        let width = 0.6 * (WIDTH - LEFT - RIGHT) / self.steps.len().max(1) as f64;
+        let mut svg = String::new();
+        for (step, value) in series.values.iter().enumerate().filter_map(|(step, value)| Some((step, (*value)?))) {
+            let (x, y) = (self.x(step) - width / 2.0, axis.y(value));
+            let height = HEIGHT - BOTTOM - y;
+            let told = format!("{}: {} {}", escape(self.steps.get(step).map_or("", String::as_str)), exact(value), escape(self.unit));
+            write!(svg, "<rect class=\"bar c{number}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"><title>{told}</title></rect>").expect(STRING);
         }
         svg
     }

@@ -123,7 +123,7 @@ fn work(findings: Findings<'_>) -> Chart {
         steps: known.iter().map(|(name, _)| (*name).to_owned()).collect(),
         unit: "per second",
         scale: Scale::Log,
-        series: vec![Series::measured("per second", known.iter().map(|(_, value)| *value).collect())],
+        series: vec![Series { name: "per second", values: known.iter().map(|(_, value)| *value).collect(), kind: Kind::Apart }],
     }
 }
 

@@ -51,8 +51,9 @@ pub(super) fn table(caption: &str, headings: &[&str], rows: &[Vec<Cell>], narrow
         Narrow::Stacks => "stacks",
     };
     let caption = escape(caption);
+    let n_columns = headings.len();
     let mut html = format!(
-        "<div class=\"{class}\" role=\"region\" aria-label=\"{caption}\" tabindex=\"0\"><table><caption>{caption}</caption><thead><tr>"
+        "<div class=\"{class} columns-{n_columns}\" role=\"region\" aria-label=\"{caption}\" tabindex=\"0\"><table><caption>{caption}</caption><thead><tr>"
     );
     for heading in headings {
         write!(html, "<th scope=\"col\">{}</th>", escape(heading)).expect("writing to a string cannot fail");

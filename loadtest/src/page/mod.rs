@@ -123,12 +123,12 @@ fn decisions(report: &AllReport) -> String {
     let row = |decision: &Decision| {
         let figure =
             |(_, name): &(&str, &str)| Cell::number(decision.figure(name).map_or_else(|| "–".to_owned(), |value| grouped(value as f64)));
-        let first = [Cell::number(grouped(decision.users as f64)), Cell::number(&decision.tier), Cell::number(decision.nodes.to_string())];
+        let first = [Cell::text(grouped(decision.users as f64)), Cell::number(&decision.tier), Cell::number(decision.nodes.to_string())];
         first.into_iter().chain(DECISIONS.iter().map(figure)).collect()
     };
     let rows: Vec<Vec<Cell>> = report.decisions.iter().map(row).collect();
     let words = "<p class=\"soft\">From the platform's own <code>GET /api/v1/system/capacity?users=N</code>, for nodes like this machine and the PostgreSQL server that was measured; it has the reason of each figure.</p>\n";
-    words.to_owned() + &table("Workers, pools and nodes by concurrent users", &headings, &rows, Narrow::Scrolls)
+    words.to_owned() + &table("Nodes, workers and pools by users", &headings, &rows, Narrow::Scrolls)
 }
 
 fn parts(parts: &[Part]) -> String {

@@ -62,7 +62,13 @@ fn of_table((users, per_s, mean_ms, p99_ms): &(u32, f64, f64, f64), row: Option<
     match (judged.verdict, row.median.errors.total) {
         (_, errors @ 1..) => judged.because(format!("{} requests failed", grouped(errors as f64))),
         (Verdict::Missed, 0) => {
-            judged.because("the load generator and the servers share this machine's cores: see the CPU column of the ladder")
+            let needed = f64::from(*users) * 1_000.0 / mean_ms;
+            judged.because(format!(
+                "{} connections that always wait for an answer have a mean below {mean_ms} ms from {} requests/s on, whoever answers; \
+                 load generator and servers share this machine's cores",
+                grouped(f64::from(*users)),
+                grouped(needed)
+            ))
         }
         (Verdict::Met | Verdict::Refuted | Verdict::NotMeasured, 0) => judged,
     }
