@@ -13,7 +13,7 @@ const PROCESS_BYTES: u64 = 28 << 20;
 /// A subscribed socket, in the process; measured. The kernel's buffers come on top.
 const SOCKET_BYTES: u64 = 2_400;
 /// An open HTTP connection with a request now and then; measured.
-const CONNECTION_BYTES: u64 = 12_000;
+const CONNECTION_BYTES: u64 = 17_000;
 /// One password hash while it is computed.
 const HASH_BYTES: u64 = 19 << 20;
 /// A worker's processes: its supervisor and a child for each of four slots at most, and one for maintenance.
@@ -239,7 +239,7 @@ fn sockets_and_memory(given: &Given<'_>, layout: &Layout) -> Vec<Advice> {
             unit: "MiB, limit of each process",
             now: None,
             reason: format!(
-                "{} MiB expected for {share} users: 28 as it stands, 2.4 kB a socket and 12 kB a connection, {} for bodies and password hashes at their limits; half as much again in case",
+                "{} MiB expected for {share} users: 28 as it stands, 2.4 kB a socket and 17 kB a connection, {} for bodies and password hashes at their limits; half as much again in case",
                 mib(memory),
                 mib(bounded)
             ),
