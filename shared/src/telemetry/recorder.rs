@@ -61,7 +61,7 @@ fn describe() {
 }
 
 /// What has no labels is there from the start: a count that is absent is neither 0 nor rising. What the process reads about itself
-/// ([`process`](super::process)) is told without the recorder.
+/// ([`process`]) is told without the recorder.
 fn begin_at_zero(teller: Teller) {
     let is_ours = |of: Teller| of == teller || of == Teller::Both;
     let plain = METRICS.iter().filter(|metric| metric.labels.is_empty() && metric.appears == Appears::Always && is_ours(metric.teller));
