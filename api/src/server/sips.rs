@@ -20,16 +20,16 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-/// As much as the server gets at once before it knows what comes: its own buffer, which does not have to grow then.
-const FIRST_BYTES: usize = 8 << 10;
-/// As much of a body as it gets at once when that is asked for; one that is not larger is read without being asked for.
-const SIP_BYTES: usize = 32 << 10;
+/// As much as the server gets at once: its own buffer, which does not have to grow then, and is kept for as long as the connection.
+const SIP_BYTES: usize = 8 << 10;
+/// A body that is not larger is read without being asked for.
+const SMALL_BYTES: usize = 32 << 10;
 
 /// Has the connection of `request` wait with its body, if that is large, until it is asked for.
 pub(super) fn on_demand(request: &mut ServiceRequest) {
     let headers = request.headers();
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    let may_be_large = headers.contains_key(header::TRANSFER_ENCODING) || announced.is_some_and(|length| length > SIP_BYTES);
+    let may_be_large = headers.contains_key(header::TRANSFER_ENCODING) || announced.is_some_and(|length| length > SMALL_BYTES);
     let Some(tap) = request.conn_data::<Tap>().filter(|_| may_be_large).cloned() else { return };
     tap.close();
     let body = request.take_payload();
@@ -40,18 +40,10 @@ pub(super) fn on_demand(request: &mut ServiceRequest) {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tap(Rc<TapState>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct TapState {
     closed: Cell<bool>,
-    /// How much the reader gets at once.
-    sip: Cell<usize>,
     reader: RefCell<Option<Waker>>,
-}
-
-impl Default for TapState {
-    fn default() -> Self {
-        Self { closed: Cell::new(false), sip: Cell::new(FIRST_BYTES), reader: RefCell::default() }
-    }
 }
 
 impl Tap {
@@ -59,9 +51,8 @@ impl Tap {
         self.0.closed.set(true);
     }
 
-    fn open(&self, sip: usize) {
+    fn open(&self) {
         self.0.closed.set(false);
-        self.0.sip.set(sip);
         if let Some(reader) = self.0.reader.take() {
             reader.wake();
         }
@@ -91,7 +82,7 @@ impl Stream for OnDemand {
         let chunk = Pin::new(&mut self.body).poll_next(cx);
         match &chunk {
             Poll::Ready(Some(_)) => self.tap.close(),
-            Poll::Ready(None) | Poll::Pending => self.tap.open(SIP_BYTES),
+            Poll::Ready(None) | Poll::Pending => self.tap.open(),
         }
         chunk
     }
@@ -99,7 +90,7 @@ impl Stream for OnDemand {
 
 impl Drop for OnDemand {
     fn drop(&mut self) {
-        self.tap.open(FIRST_BYTES);
+        self.tap.open();
     }
 }
 
@@ -111,7 +102,7 @@ pub(super) struct Sips {
 
 impl Sips {
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, tap: Tap::default(), n_left: FIRST_BYTES }
+        Self { stream, tap: Tap::default(), n_left: SIP_BYTES }
     }
 
     pub(super) fn stream(&self) -> &TcpStream {
@@ -131,18 +122,18 @@ impl AsyncRead for Sips {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.tap.poll_open(cx).is_pending() {
-            this.n_left = this.tap.0.sip.get();
+            this.n_left = SIP_BYTES;
             return Poll::Pending;
         }
         if this.n_left == 0 {
             // What is there is looked at first, which may close the tap.
-            this.n_left = this.tap.0.sip.get();
+            this.n_left = SIP_BYTES;
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         let n_before = buffer.filled().len();
         let Poll::Ready(read) = Pin::new(&mut this.stream).poll_read(cx, buffer) else {
-            this.n_left = this.tap.0.sip.get();
+            this.n_left = SIP_BYTES;
             return Poll::Pending;
         };
         this.n_left = this.n_left.saturating_sub(buffer.filled().len() - n_before);
@@ -201,7 +192,7 @@ mod tests {
     async fn after_a_sip_the_reader_looks_what_it_has_and_nothing_is_lost() {
         let sent = bytes();
         let mut sips = connection(&sent).await;
-        let mut got = vec![0; FIRST_BYTES];
+        let mut got = vec![0; SIP_BYTES];
         sips.read_exact(&mut got).await.unwrap();
         assert!(!has_more_to_say(&mut sips).await, "there is more, and the reader is made to look at what it has");
         sips.read_to_end(&mut got).await.unwrap();
@@ -221,7 +212,7 @@ mod tests {
         });
         actix_web::rt::task::yield_now().await;
         assert!(!reading.is_finished());
-        tap.open(SIP_BYTES);
+        tap.open();
         assert!(reading.await.unwrap().unwrap() == sent);
     }
 }
