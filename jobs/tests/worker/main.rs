@@ -24,6 +24,7 @@ mod recycling;
 mod redis_loss;
 mod reports;
 mod schedules;
+mod secrecy;
 mod serving;
 mod ties;
 mod volatile;

@@ -101,6 +101,13 @@ impl World {
         WorkerProcess { child }
     }
 
+    /// The same, writing its log and that of its children to `log`.
+    pub(crate) fn talkative_worker(&self, settings: &[(&str, &str)], log: std::fs::File) -> WorkerProcess {
+        let mut command = self.command();
+        let command = command.arg("work").envs(settings.iter().copied()).stdin(Stdio::null()).stderr(log);
+        WorkerProcess { child: command.spawn().expect("the worker starts") }
+    }
+
     /// The program with this test's stores and settings, and nothing else of our environment.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_millrace-jobs"));
