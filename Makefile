@@ -1,7 +1,7 @@
 # Every task of this repository. `make` alone lists them; the work itself is in infra/local/.
 # API_PORT (8000), DATABASE_URL, REDIS_URL and the other settings of .env.example are taken from the environment or .env.
 .DEFAULT_GOAL := help
-.PHONY: help up start stop status dev demo test check chaos failover interop observability pages clients s3 tls audit manifests units rolling restore-test sqlx openapi fuzz-api bench-all bench-backends bench-points bench-sockets reset
+.PHONY: help up start stop status dev demo test check chaos failover interop observability pages clients s3 tls audit manifests units rolling restore-test sqlx openapi fuzz-api bench-all bench-backends bench-overload bench-points bench-sockets reset
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-22s %s\n", $$1, $$2 }'
@@ -86,6 +86,9 @@ bench-all: ## every promise beside what this machine does, as one page: ARGS=--q
 
 bench-backends: ## what PostgreSQL and Redis do alone and Millrace over them, side by side (needs a quiet machine)
 	@infra/local/bench-backends
+
+bench-overload: ## two and three times the peak, and connections until none is let in (needs a quiet machine)
+	@infra/local/bench-overload
 
 bench-points: ## points accepted and stored per second, how soon they can be read, and what reads cost (needs a quiet machine)
 	@infra/local/bench-points

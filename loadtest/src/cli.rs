@@ -9,7 +9,9 @@ use crate::http::{self, HttpArgs};
 use crate::ingest::{self, IngestArgs};
 use crate::jobs::{self, JobsArgs};
 use crate::output::Output;
+use crate::overload::{self, OverloadArgs};
 use crate::rolling::{self, RollingArgs};
+use crate::saturation::{self, SaturationArgs};
 use crate::ws::{self, WsArgs};
 
 /// Load tests for Millrace: open and closed loop, on this machine unless told otherwise.
@@ -31,6 +33,8 @@ enum Command {
     Jobs(Box<JobsArgs>),
     Report(ReportArgs),
     Rolling(Box<RollingArgs>),
+    Overload(Box<OverloadArgs>),
+    Saturation(Box<SaturationArgs>),
     Ws(Box<WsArgs>),
     /// Holds connections for `http`, which starts it
     #[command(name = http::SHARE_COMMAND, hide = true)]
@@ -52,6 +56,8 @@ impl Cli {
             Command::Jobs(args) => jobs::run(args, output).map(drop),
             Command::Report(args) => all::report(args, output),
             Command::Rolling(args) => rolling::run(args, output).map(drop),
+            Command::Overload(args) => overload::run(args, output).map(drop),
+            Command::Saturation(args) => saturation::run(args, output).map(drop),
             Command::Ws(args) => ws::run(args, output).map(drop),
             Command::WsClient => ws::run_client(),
         }

@@ -2,7 +2,8 @@
 //! only over the network and shares no code with it.
 //!
 //! In reading order: `cli` is the command line · `http` measures requests, `jobs` the queue, `ingest` points, `files` uploads, `ws` sockets, `rolling` what a
-//! restart does to all of them, `all` everything, for which `page` makes a page to read · `generator` makes the load · `client` speaks HTTP/1.1 · `control` and `session` set up over the API · `address` says
+//! restart does to all of them, `overload` what more than the platform can do makes of it, `saturation` how it comes back, `all` everything, for which
+//! `page` makes a page to read · `generator` makes the load · `client` speaks HTTP/1.1 · `control` and `session` set up over the API · `address` says
 //! where load may go · `process`, `process_tree`, `machine` and `progress` tell of server,
 //! machine and run, `provenance` heads every report · `columns` lays tables out · `output` and `error` are how a command speaks and fails.
 //!
@@ -23,12 +24,14 @@ pub mod ingest;
 pub mod jobs;
 mod machine;
 mod output;
+pub mod overload;
 mod page;
 mod process;
 mod process_tree;
 mod progress;
 mod provenance;
 pub mod rolling;
+pub mod saturation;
 mod session;
 pub mod ws;
 

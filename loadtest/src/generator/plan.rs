@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::numbering::Numbering;
 use crate::client::BodyRule;
 
 /// Connections made from one source address before the next is used. One address has 28,000
@@ -69,11 +70,13 @@ impl Budget {
 }
 
 /// What is kept of the answers' bodies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) enum Harvest {
     Nothing,
     /// The ids of the jobs that 2xx answers name, for a ledger.
     JobIds,
+    /// The same of 202 answers alone, and how many points 207 answers accept; each request is numbered before it is sent.
+    Accepted(Arc<Numbering>),
 }
 
 /// The measured time of a run.

@@ -54,6 +54,8 @@ pub(crate) struct Recorder {
     pub(crate) job_ids: Vec<u128>,
     /// Those of them that were named while the measured time ran.
     pub(crate) job_ids_in_window: u64,
+    /// Points that 207 answers accepted, those of the warm-up included; 0 unless the plan harvests them.
+    pub(crate) points: u64,
     /// Requests sent, in the warm-up too, of which nobody can tell whether the server acted on them: no answer, or 5xx.
     pub(crate) in_doubt: u64,
     /// When the last 2xx answer came.
@@ -80,6 +82,7 @@ impl Recorder {
             service_time: new_histogram(),
             job_ids: Vec::new(),
             job_ids_in_window: 0,
+            points: 0,
             in_doubt: 0,
             last_ok_at: None,
             last_status: (200, 0),
@@ -120,6 +123,15 @@ impl Recorder {
         self.job_ids.extend_from_slice(named);
     }
 
+    /// Keeps the job that a 202 answer named, and counts the points that a 207 answer accepted.
+    pub(crate) fn accepted(&mut self, status: u16, named: &[u128], n_points: u64) {
+        match status {
+            202 => self.job_ids.extend(named.first()),
+            207 => self.points += n_points,
+            _ => {}
+        }
+    }
+
     pub(crate) fn failure(&mut self, failure: &Failure, departure: Departure) {
         self.in_doubt += u64::from(!matches!(failure, Failure::Connect(_)));
         if !self.begin(departure) {
@@ -150,6 +162,7 @@ impl Recorder {
         self.late += other.late;
         self.job_ids.append(&mut other.job_ids);
         self.job_ids_in_window += other.job_ids_in_window;
+        self.points += other.points;
         self.in_doubt += other.in_doubt;
         self.last_ok_at = self.last_ok_at.max(other.last_ok_at);
         let pairs = [

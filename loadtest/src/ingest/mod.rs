@@ -20,7 +20,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use time::OffsetDateTime;
 
-use self::platform::Platform;
+pub(crate) use self::platform::Platform;
 use self::probe::{Probes, Target};
 use self::requests::Source;
 use crate::address::Ownership;

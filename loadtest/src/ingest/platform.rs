@@ -14,22 +14,22 @@ const TOKEN_LASTS: Duration = Duration::from_secs(30);
 /// How often the stored points are counted: from what is kept of hours, so that it costs little.
 const COUNT_EVERY: Duration = Duration::from_millis(50);
 
-pub(super) struct Platform {
+pub(crate) struct Platform {
     control: Control,
     identity: Identity,
 }
 
 impl Platform {
-    pub(super) fn new(control: Control, identity: Identity) -> Self {
+    pub(crate) fn new(control: Control, identity: Identity) -> Self {
         Self { control, identity }
     }
 
-    pub(super) fn token(&mut self, needed_for: Duration) -> Result<String, Error> {
+    pub(crate) fn token(&mut self, needed_for: Duration) -> Result<String, Error> {
         Ok(self.identity.token(&mut self.control, needed_for)?.unwrap_or_default().to_owned())
     }
 
     /// Ids of new tracks, called `name` with a number.
-    pub(super) fn make_tracks(&mut self, n: u32, name: &str) -> Result<Vec<String>, Error> {
+    pub(crate) fn make_tracks(&mut self, n: u32, name: &str) -> Result<Vec<String>, Error> {
         (1..=n)
             .map(|n| {
                 let track =
@@ -39,18 +39,18 @@ impl Platform {
             .collect()
     }
 
-    pub(super) fn delete_tracks(&mut self, ids: &[String]) -> Result<(), Error> {
+    pub(crate) fn delete_tracks(&mut self, ids: &[String]) -> Result<(), Error> {
         for id in ids {
             self.ask(204, "deleting a track", Request::json(Method::Delete, format!("/api/v1/tracks/{id}"), &json!({})))?;
         }
         Ok(())
     }
 
-    pub(super) fn delete_file(&mut self, id: &str) -> Result<(), Error> {
+    pub(crate) fn delete_file(&mut self, id: &str) -> Result<(), Error> {
         self.ask(204, "deleting a file", Request::json(Method::Delete, format!("/api/v1/files/{id}"), &json!({}))).map(drop)
     }
 
-    pub(super) fn send_points(&mut self, points: &Value) -> Result<(), Error> {
+    pub(crate) fn send_points(&mut self, points: &Value) -> Result<(), Error> {
         let answer = self.ask(207, "sending points", Request::post_json("/api/v1/points", points))?;
         match answer["rejected"].as_array().is_some_and(Vec::is_empty) {
             true => Ok(()),
@@ -59,30 +59,30 @@ impl Platform {
     }
 
     /// The id of a new job.
-    pub(super) fn submit(&mut self, job: &Value) -> Result<String, Error> {
+    pub(crate) fn submit(&mut self, job: &Value) -> Result<String, Error> {
         let job = self.ask(202, "submitting a job", Request::post_json("/api/v1/jobs", job))?;
         job["id"].as_str().map(str::to_owned).ok_or_else(|| Error::failed("a job has no id"))
     }
 
-    pub(super) fn result_of(&mut self, job_id: &str) -> Result<Value, Error> {
+    pub(crate) fn result_of(&mut self, job_id: &str) -> Result<Value, Error> {
         let mut job = self.ask(200, "reading a job", Request::get(format!("/api/v1/jobs/{job_id}")))?;
         Ok(job["result"].take())
     }
 
     /// Lets `pause` pass; `true` when Ctrl-C was pressed meanwhile, or since it was asked for the first time.
-    pub(super) fn pause_unless_interrupted(&mut self, pause: Duration) -> bool {
+    pub(crate) fn pause_unless_interrupted(&mut self, pause: Duration) -> bool {
         self.control.pause_unless_interrupted(pause)
     }
 
     /// Points of all tracks that the account sees.
-    pub(super) fn n_stored(&mut self) -> Result<u64, Error> {
+    pub(crate) fn n_stored(&mut self) -> Result<u64, Error> {
         let stats = self.ask(200, "counting points", Request::get("/api/v1/points/stats?bucket=day"))?;
         let counts = stats["items"].as_array().into_iter().flatten().filter_map(|day| day["count"].as_u64());
         Ok(counts.sum())
     }
 
     /// Points of these tracks.
-    pub(super) fn n_stored_of(&mut self, ids: &[String]) -> Result<u64, Error> {
+    pub(crate) fn n_stored_of(&mut self, ids: &[String]) -> Result<u64, Error> {
         let mut n_points = 0;
         for id in ids {
             let stats = self.ask(200, "counting points", Request::get(format!("/api/v1/tracks/{id}/stats?bucket=day")))?;
@@ -92,7 +92,7 @@ impl Platform {
     }
 
     /// Waits until `n` points are stored; returns how many there are when the time is over.
-    pub(super) fn until_stored(&mut self, n: u64, deadline: Instant, mut look: impl FnMut()) -> Result<u64, Error> {
+    pub(crate) fn until_stored(&mut self, n: u64, deadline: Instant, mut look: impl FnMut()) -> Result<u64, Error> {
         loop {
             look();
             let n_stored = self.n_stored()?;
@@ -104,7 +104,7 @@ impl Platform {
     }
 
     /// The same for points of these tracks.
-    pub(super) fn until_stored_of(&mut self, ids: &[String], n: u64, deadline: Instant) -> Result<u64, Error> {
+    pub(crate) fn until_stored_of(&mut self, ids: &[String], n: u64, deadline: Instant) -> Result<u64, Error> {
         loop {
             let n_stored = self.n_stored_of(ids)?;
             if n_stored >= n || Instant::now() > deadline {

@@ -91,7 +91,7 @@ impl Submission<'_> {
 }
 
 /// `job` for a queue of its own.
-pub(super) fn in_queue(mut job: Value, queue: &str) -> Value {
+pub(crate) fn in_queue(mut job: Value, queue: &str) -> Value {
     job["queue"] = queue.into();
     job
 }

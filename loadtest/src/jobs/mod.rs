@@ -29,6 +29,7 @@ use crate::session::Need;
 pub use self::args::{DrainArgs, EnqueueArgs, JobsArgs, Measure, PickupArgs};
 pub use self::ledger::Ledger;
 pub(crate) use self::ledger::Rest;
+pub(crate) use self::load::in_queue;
 pub(crate) use self::platform::{Platform, QueueState};
 pub use self::report::{JobsReport, Pickup, Run};
 

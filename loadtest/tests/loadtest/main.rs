@@ -8,6 +8,7 @@ mod command;
 mod ingest;
 mod jobs;
 mod open_loop;
+mod overload;
 mod report_shape;
 mod setting_up;
 mod several;
