@@ -1,6 +1,7 @@
 //! A connection whose large bodies are read when they are asked for. The HTTP server by itself reads on for as long as something is there, up to 128 KiB
 //! ahead of a body that nobody takes, twice over and in buffers that double as they grow: each upload that waits for its turn would hold
-//! 400 KiB. Here it gets a sip at a time, and after the first none until somebody wants more of the body.
+//! 400 KiB. Here it gets a sip at a time, and after the first none until somebody wants more of the body. Forms come in sips to their end: uploads
+//! are long and many, and the buffers of the connection would grow to what it gets at once, and stay. Other bodies are short and read in gulps.
 
 use actix_codec::{AsyncRead, AsyncWrite, ReadBuf};
 use actix_web::{
@@ -22,6 +23,8 @@ use std::{
 
 /// As much as the server gets at once: its own buffer, which does not have to grow then, and is kept for as long as the connection.
 const SIP_BYTES: usize = 8 << 10;
+/// As much of a body that is no form, when it is asked for.
+const GULP_BYTES: usize = 128 << 10;
 /// A body that is not larger is read without being asked for.
 const SMALL_BYTES: usize = 32 << 10;
 
@@ -31,19 +34,28 @@ pub(super) fn on_demand(request: &mut ServiceRequest) {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     let may_be_large = headers.contains_key(header::TRANSFER_ENCODING) || announced.is_some_and(|length| length > SMALL_BYTES);
     let Some(tap) = request.conn_data::<Tap>().filter(|_| may_be_large).cloned() else { return };
+    let is_form = headers.get(header::CONTENT_TYPE).is_some_and(|content_type| content_type.as_bytes().starts_with(b"multipart/"));
+    let n_at_once = if is_form { SIP_BYTES } else { GULP_BYTES };
     tap.close();
     let body = request.take_payload();
-    request.set_payload(Payload::Stream { payload: Box::pin(OnDemand { body, tap }) });
+    request.set_payload(Payload::Stream { payload: Box::pin(OnDemand { body, tap, n_at_once }) });
 }
 
 /// Whether a connection is read from; shared with the body that comes over it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tap(Rc<TapState>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct TapState {
     closed: Cell<bool>,
+    n_at_once: Cell<usize>,
     reader: RefCell<Option<Waker>>,
+}
+
+impl Default for TapState {
+    fn default() -> Self {
+        Self { closed: Cell::new(false), n_at_once: Cell::new(SIP_BYTES), reader: RefCell::default() }
+    }
 }
 
 impl Tap {
@@ -51,8 +63,9 @@ impl Tap {
         self.0.closed.set(true);
     }
 
-    fn open(&self) {
+    fn open(&self, n_at_once: usize) {
         self.0.closed.set(false);
+        self.0.n_at_once.set(n_at_once);
         if let Some(reader) = self.0.reader.take() {
             reader.wake();
         }
@@ -73,6 +86,7 @@ impl Tap {
 struct OnDemand {
     body: Payload,
     tap: Tap,
+    n_at_once: usize,
 }
 
 impl Stream for OnDemand {
@@ -82,7 +96,7 @@ impl Stream for OnDemand {
         let chunk = Pin::new(&mut self.body).poll_next(cx);
         match &chunk {
             Poll::Ready(Some(_)) => self.tap.close(),
-            Poll::Ready(None) | Poll::Pending => self.tap.open(),
+            Poll::Ready(None) | Poll::Pending => self.tap.open(self.n_at_once),
         }
         chunk
     }
@@ -90,7 +104,7 @@ impl Stream for OnDemand {
 
 impl Drop for OnDemand {
     fn drop(&mut self) {
-        self.tap.open();
+        self.tap.open(SIP_BYTES);
     }
 }
 
@@ -122,18 +136,18 @@ impl AsyncRead for Sips {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.tap.poll_open(cx).is_pending() {
-            this.n_left = SIP_BYTES;
+            this.n_left = this.tap.0.n_at_once.get();
             return Poll::Pending;
         }
         if this.n_left == 0 {
             // What is there is looked at first, which may close the tap.
-            this.n_left = SIP_BYTES;
+            this.n_left = this.tap.0.n_at_once.get();
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         let n_before = buffer.filled().len();
         let Poll::Ready(read) = Pin::new(&mut this.stream).poll_read(cx, buffer) else {
-            this.n_left = SIP_BYTES;
+            this.n_left = this.tap.0.n_at_once.get();
             return Poll::Pending;
         };
         this.n_left = this.n_left.saturating_sub(buffer.filled().len() - n_before);
@@ -212,7 +226,7 @@ mod tests {
         });
         actix_web::rt::task::yield_now().await;
         assert!(!reading.is_finished());
-        tap.open();
+        tap.open(SIP_BYTES);
         assert!(reading.await.unwrap().unwrap() == sent);
     }
 }
