@@ -8,7 +8,10 @@ use actix_web::{
     Error, HttpMessage, HttpRequest,
     body::BoxBody,
     dev::{Service, ServiceRequest, ServiceResponse, Transform},
-    http::header::{self, HeaderMap, HeaderName, HeaderValue},
+    http::{
+        Method,
+        header::{self, HeaderMap, HeaderName, HeaderValue},
+    },
     web::Data,
 };
 use futures_util::{FutureExt, future::LocalBoxFuture};
@@ -19,6 +22,7 @@ use shared::{
     Caller, Code, Error as DomainError, Result, Role, Scope,
     jobs::remote,
     limits::{Class, Principal, Verdict},
+    pg,
     telemetry::metrics::HTTP_DURATION,
 };
 use std::{
@@ -49,6 +53,11 @@ pub enum Access {
     Backend,
 }
 
+/// Routes that answer from memory or Redis, although others like them need PostgreSQL.
+const DO_WITHOUT_POSTGRES: [&str; 4] = ["/.well-known/jwks.json", "/tracks/{id}/latest", "/system/info", "/system/send"];
+/// Those that may be asked to submit to a queue whose jobs live in Redis: only the operation knows.
+const SUBMITS: [&str; 2] = ["/jobs", "/jobs/bulk"];
+
 /// What a route asks of a request before its handler sees it.
 #[derive(Debug, Clone, Copy)]
 pub struct Gate {
@@ -58,6 +67,17 @@ pub struct Gate {
 }
 
 impl Gate {
+    /// Whether a route with this gate can do nothing without PostgreSQL. Channels, leases and what comes in as points live in Redis.
+    fn needs_postgres(self) -> bool {
+        let lives_in_redis = matches!(
+            self.access,
+            Access::Backend
+                | Access::Scoped(Scope::ChannelsPublish | Scope::ChannelsRead | Scope::Workers)
+                | Access::Operator(Scope::ChannelsPublish | Scope::ChannelsRead)
+        );
+        self.class.is_some_and(|class| class != Class::Ingest && class != Class::Work) && !lives_in_redis
+    }
+
     async fn authenticate(self, state: &AppState, request: &ServiceRequest) -> Result<Option<Caller>> {
         if self.access == Access::Public {
             return Ok(None);
@@ -152,7 +172,13 @@ where
     type Future = Ready<std::result::Result<Self::Transform, ()>>;
 
     fn new_transform(&self, service: S) -> Self::Future {
-        ready(Ok(GateService(Rc::new(Inner { service, gate: self.gate, path: self.path, durations: RefCell::default() }))))
+        ready(Ok(GateService(Rc::new(Inner {
+            service,
+            gate: self.gate,
+            path: self.path,
+            needs_postgres: self.gate.needs_postgres() && !DO_WITHOUT_POSTGRES.contains(&self.path),
+            durations: RefCell::default(),
+        }))))
     }
 }
 
@@ -164,6 +190,7 @@ struct Inner<S> {
     service: S,
     gate: Gate,
     path: &'static str,
+    needs_postgres: bool,
     durations: RefCell<Vec<(u16, Histogram)>>,
 }
 
@@ -184,6 +211,10 @@ where
         Box::pin(async move {
             let started = Instant::now();
             let state = request.app_data::<Data<AppState>>().expect("the server registers its state").clone();
+            let needs_postgres = service.needs_postgres(&request);
+            if needs_postgres && state.health.postgres.is_open() {
+                return Ok(service.observed(request.error_response(ApiError::from(pg::away())), started));
+            }
             let caller = match gate.authenticate(&state, &request).await {
                 Ok(caller) => caller,
                 Err(error) => return Ok(service.observed(request.error_response(ApiError::from(error)), started)),
@@ -196,7 +227,11 @@ where
                     if let Some(caller) = caller {
                         request.extensions_mut().insert(caller);
                     }
-                    service.run(request, &state).await?
+                    let response = service.run(request, &state, needs_postgres).await?;
+                    if needs_postgres && response.status().is_success() {
+                        state.health.postgres.answered();
+                    }
+                    response
                 }
             };
             if let Some(verdict) = verdict {
@@ -211,8 +246,21 @@ impl<S> Inner<S>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<BoxBody>, Error = Error> + 'static,
 {
+    /// Whether nothing can come of a request without PostgreSQL.
+    fn needs_postgres(&self, request: &ServiceRequest) -> bool {
+        let may_be_volatile = request.method() == Method::POST && SUBMITS.contains(&self.path);
+        // Answers to keys are kept in PostgreSQL.
+        let asks_for_it = self.gate.class == Some(Class::Ingest) && request.query_string().contains("durability=postgres");
+        asks_for_it || self.needs_postgres && (!may_be_volatile || request.headers().contains_key("idempotency-key"))
+    }
+
     /// The handler within its deadline; its panic is its own.
-    async fn run(&self, request: ServiceRequest, state: &AppState) -> std::result::Result<ServiceResponse<BoxBody>, Error> {
+    async fn run(
+        &self,
+        request: ServiceRequest,
+        state: &AppState,
+        needs_postgres: bool,
+    ) -> std::result::Result<ServiceResponse<BoxBody>, Error> {
         let http_request = request.request().clone();
         let deadline = match self.gate.class {
             Some(Class::Upload) => Duration::from_secs(state.ctx.settings().upload_timeout_s),
@@ -223,8 +271,17 @@ where
             Some(Class::Work) => remote::lease::WAIT_MAX,
             Some(_) | None => wait_of(&http_request).ok().flatten().unwrap_or_default(),
         };
-        let handled = AssertUnwindSafe(self.service.call(request)).catch_unwind();
-        let error = match timeout(deadline + waits, handled).await {
+        let handled = timeout(deadline + waits, AssertUnwindSafe(self.service.call(request)).catch_unwind());
+        // What has begun would wait for its deadline together with a server that is away. Who waits for a job has it by then.
+        let handled = if needs_postgres && waits.is_zero() {
+            match state.health.postgres.unless_open(handled).await {
+                Some(handled) => handled,
+                None => return Ok(ServiceResponse::from_err(ApiError::from(pg::away()), http_request)),
+            }
+        } else {
+            handled.await
+        };
+        let error = match handled {
             Ok(Ok(response)) => return response,
             Ok(Err(panic)) => DomainError::internal(format!("the handler panicked: {}", panic_text(&*panic))),
             Err(_) => DomainError::new(Code::DeadlineExceeded, format!("The request was not done within {} ms.", deadline.as_millis()))

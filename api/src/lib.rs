@@ -4,6 +4,7 @@
 //! - [`state`]: what every handler is given.
 //! - [`routes`]: the one list of routes, each with its rate class and who may call it.
 //! - [`edge`]: what happens to every request before and after its handler. [`gate`]: sign-in and rate limits of one route.
+//! - [`health`]: which servers are there, as probes tell and requests are spared.
 //! - [`extract`]: bytes into types, else 4xx there.
 //! - [`idempotency`]: how a creation that carries an Idempotency-Key is answered.
 //! - [`socket`]: WebSocket connections and their protocol.
@@ -16,6 +17,7 @@ pub mod edge;
 pub mod error;
 pub mod extract;
 pub mod gate;
+pub mod health;
 pub mod idempotency;
 pub mod openapi;
 pub mod problems;

@@ -1,6 +1,7 @@
 //! The HTTP server: actix wired to the settings, the middleware in its order. [`takeover`]: how connections leave it; [`sips`]: how
-//! much of a body is read ahead.
+//! much of a body is read ahead, [`pacing`]: when the next request is read.
 
+pub(crate) mod pacing;
 mod sips;
 mod takeover;
 
@@ -8,6 +9,7 @@ use crate::{
     drain::Drain,
     edge::{Edge, Traffic, compression, spans::RequestSpans},
     extract::BodyBudget,
+    health::Health,
     routes::{self, probes},
     socket::{Hub, Sockets},
     state::AppState,
@@ -56,6 +58,7 @@ pub async fn open_state(mut settings: Settings) -> Result<AppState> {
     let bodies = BodyBudget::new(settings.bodies_max_bytes.0);
     let ctx = Context::open(settings)?;
     let sockets = Sockets::start(&ctx);
+    let health = Health::start(&ctx)?;
     let limiter = Limiter::new(ctx.settings().rate_limit_callers);
     let accounts = Accounts::open(ctx.clone(), limiter.clone()).await?;
     let started_at = ctx.clock.now();
@@ -64,6 +67,7 @@ pub async fn open_state(mut settings: Settings) -> Result<AppState> {
         limiter,
         accounts,
         drain: Drain::default(),
+        health,
         bodies,
         sockets,
         metrics: names::install(Teller::Api),

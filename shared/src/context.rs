@@ -2,6 +2,7 @@
 
 use crate::{
     Result,
+    breaker::Breaker,
     channels::{Namespaces, Turns, persist::Registered},
     clock::Clock,
     config::Settings,
@@ -30,6 +31,8 @@ const SPARE_CONNECTIONS: u32 = 2;
 pub struct Context {
     settings: Arc<ArcSwap<Settings>>,
     pub pg: PgPool,
+    /// Open while PostgreSQL is away, in processes that watch it.
+    pub pg_breaker: Breaker,
     pub redis: Redis,
     pub keys: Keys,
     /// The rules of channels; a reload does not change them.
@@ -79,6 +82,7 @@ impl Context {
         Ok(Self {
             settings: Arc::new(ArcSwap::from_pointee(settings)),
             pg,
+            pg_breaker: Breaker::new("postgres"),
             redis,
             keys,
             namespaces,

@@ -13,6 +13,8 @@
 //! - [`telemetry`]: logs and the one list of metrics.
 //! - [`limits`]: rate limits. [`idempotency`]: replay of answers to repeated creations.
 //!
+//! - [`vital`]: tasks whose panic ends the process.
+//! - [`breaker`]: when PostgreSQL or Redis is away, what needs it fails at once.
 //! - [`outbound`]: HTTP to addresses that callers chose.
 //! - [`nodes`]: which processes of the platform are alive. [`overview`]: how queues and servers stand, for metrics. [`capacity`]: how
 //!   large all of it should be, and why.
@@ -21,6 +23,7 @@
 
 pub mod accounts;
 pub mod ai;
+pub mod breaker;
 pub mod caller;
 pub mod capacity;
 pub mod channels;
@@ -52,6 +55,7 @@ pub mod testing;
 pub mod text;
 pub mod tracks;
 mod validation;
+pub mod vital;
 
 pub use caller::{Caller, Role, Scope};
 pub use context::Context;

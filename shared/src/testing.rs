@@ -5,11 +5,13 @@
 
 mod hours;
 mod metrics_page;
+mod proxy;
 mod redis_server;
 mod redis_topology;
 
 pub use hours::{all_hours, differing_hours};
 pub use metrics_page::MetricsPage;
+pub use proxy::Proxy;
 pub use redis_server::RedisServer;
 pub use redis_topology::{RedisTopology, server_of};
 

@@ -15,6 +15,7 @@ use shared::{
         metrics, pulse, service,
         traces::{self, export::Exporter},
     },
+    vital::vital,
 };
 use std::{process::ExitCode, sync::Arc, time::Duration};
 use tokio::{
@@ -59,15 +60,15 @@ async fn serve(settings: Settings, log_level: LogLevel) -> Result<ExitCode> {
     if let Some(metrics_addr) = metrics_addr {
         tokio::spawn(server::bind_metrics(state.clone(), metrics_addr).map_err(Error::internal)?);
     }
-    tokio::spawn(keep_beating(state.clone()));
-    tokio::spawn(metrics::keep_up(state.metrics.clone()));
-    tokio::spawn(keep_watch(state.clone()));
+    tokio::spawn(vital("heartbeat", keep_beating(state.clone())));
+    tokio::spawn(vital("metrics", metrics::keep_up(state.metrics.clone())));
+    tokio::spawn(vital("watch", keep_watch(state.clone())));
     let exporter = Exporter::new(&state.ctx.settings(), "millrace-api")?.map(Arc::new);
     if let Some(exporter) = exporter.clone() {
         tokio::spawn(async move { exporter.keep_sending().await });
     }
     let stop_background = CancellationToken::new();
-    tokio::spawn(state.accounts.clone().run_background(stop_background.clone()));
+    tokio::spawn(vital("revocations", state.accounts.clone().run_background(stop_background.clone())));
     let _stop_background = stop_background.drop_guard();
     tokio::spawn(service::keep_alive());
     service::ready();

@@ -6,7 +6,7 @@ use actix_web::{
     dev::ServiceResponse,
     http::{
         ConnectionType,
-        header::{self, HeaderName, HeaderValue},
+        header::{self, HeaderMap, HeaderName, HeaderValue},
     },
 };
 use shared::Caller;
@@ -27,19 +27,33 @@ pub(super) fn finish<B>(response: &mut ServiceResponse<B>, scope: &RequestScope,
     if is_draining {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
+    name(response.headers_mut(), &scope.id);
     let headers = response.headers_mut();
-    headers.insert(REQUEST_ID, HeaderValue::from_str(&scope.id).expect("request ids are header text"));
     if let Some(traced) = traced {
         traced.tell(headers);
-    }
-    for (name, value) in FOR_BROWSERS {
-        if !headers.contains_key(&name) {
-            headers.insert(name, HeaderValue::from_static(value));
-        }
     }
     // What went wrong for one caller now is nobody's answer a minute later.
     if (is_authenticated || has_failed) && !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     super::compression::unmark(headers);
+}
+
+/// The same for a request that was shed, of which no more is known than its id.
+pub(super) fn finish_shed<B>(response: &mut ServiceResponse<B>, id: &str, is_draining: bool) {
+    if is_draining {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
+    name(response.headers_mut(), id);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+}
+
+/// Its id, and what browsers are told with every answer.
+fn name(headers: &mut HeaderMap, id: &str) {
+    headers.insert(REQUEST_ID, HeaderValue::from_str(id).expect("request ids are header text"));
+    for (name, value) in FOR_BROWSERS {
+        if !headers.contains_key(&name) {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+    }
 }

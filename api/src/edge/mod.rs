@@ -1,12 +1,15 @@
 //! What happens to every request around its handler:
 //!
-//! name it and find its client ([`scope`], [`address`]) → admit it or shed it ([`admission`]) → run the inner service →
-//! turn any error into a problem → add headers ([`headers`]).
+//! admit it or shed it ([`admission`], by its class, [`classes`]) → name it and find its client ([`scope`], [`address`]) → run the inner
+//! service → turn any error into a problem → add headers ([`headers`]).
 //!
 //! What only a matched route can know (sign-in, rate limit, deadline, timing) is in [`crate::gate`].
 
+mod adaptive;
 pub mod address;
 pub mod admission;
+pub mod classes;
+mod complaints;
 pub mod compression;
 pub mod headers;
 pub mod scope;
@@ -20,6 +23,7 @@ pub use traffic::Traffic;
 use crate::{
     error::{ApiError, problem_response},
     problems,
+    server::pacing::Turn,
     state::AppState,
 };
 use actix_web::{
@@ -30,12 +34,15 @@ use actix_web::{
     web::Data,
 };
 use admission::Admission;
+use classes::{RouteClasses, is_probe};
 use futures_util::future::LocalBoxFuture;
+use metrics::Counter;
 use shared::{Code, Error as DomainError, telemetry::metrics::APP_ERRORS};
 use std::{
     future::{Ready, ready},
     rc::Rc,
     task::{Context, Poll},
+    time::{Duration, Instant},
 };
 
 /// The outermost middleware; one instance per worker thread, which owns that thread's in-flight limit.
@@ -63,8 +70,16 @@ where
     type Future = Ready<Result<Self::Transform, ()>>;
 
     fn new_transform(&self, service: S) -> Self::Future {
-        let admission = Admission::new(self.state.ctx.settings().api_concurrency_limit);
-        ready(Ok(EdgeService(Rc::new(Inner { service, admission, state: self.state.clone(), traffic: Rc::clone(&self.traffic) }))))
+        let overloaded = metrics::counter!(APP_ERRORS, "kind" => Code::Overloaded.as_str());
+        let admission = Admission::new(&self.state.ctx.settings(), self.traffic.worker());
+        ready(Ok(EdgeService(Rc::new(Inner {
+            service,
+            admission,
+            classes: RouteClasses::default(),
+            overloaded,
+            state: self.state.clone(),
+            traffic: Rc::clone(&self.traffic),
+        }))))
     }
 }
 
@@ -74,7 +89,10 @@ pub struct EdgeService<S>(Rc<Inner<S>>);
 #[derive(Debug)]
 struct Inner<S> {
     service: S,
-    admission: Admission,
+    admission: Rc<Admission>,
+    classes: RouteClasses,
+    /// Those that were shed, among all problems.
+    overloaded: Counter,
     state: Data<AppState>,
     traffic: Rc<Traffic>,
 }
@@ -104,20 +122,82 @@ where
     B: MessageBody + 'static,
 {
     async fn handle(&self, request: ServiceRequest) -> Result<ServiceResponse<EitherBody<B, BoxBody>>, Error> {
+        let arrived = Instant::now();
+        let place = if is_probe(request.path()) {
+            None
+        } else {
+            let class = self.classes.class_of(request.method(), request.path());
+            match self.admission.admit(class, arrived) {
+                Ok(place) => Some(place),
+                Err(_) => return Ok(self.shed(request, arrived).map_into_right_body()),
+            }
+        };
         let _under_way = self.traffic.begin(&request);
-        let scope = RequestScope::of(&request, &self.state.ctx.settings().trusted_proxies);
+        let scope = RequestScope::of(&request, &self.state.ctx.settings().trusted_proxies, place);
         request.extensions_mut().insert(Rc::clone(&scope));
-        let mut response = match self.admission.admit(&request, &scope).await {
-            Err(error) => answer_problem(request.error_response(ApiError::from(error)).map_into_right_body(), &scope),
-            Ok(()) => match self.service.call(request).await {
-                Ok(response) if is_error(&response) => answer_problem(response.map_into_left_body(), &scope),
-                Ok(response) => response.map_into_left_body(),
-                Err(error) => return Err(own_words(error, &scope)),
-            },
+        let mut response = match self.service.call(request).await {
+            Ok(response) if is_error(&response) => self.answer_problem(response.map_into_left_body(), &scope),
+            Ok(response) => response.map_into_left_body(),
+            Err(error) => return Err(self.own_words(error, &scope)),
         };
         headers::finish(&mut response, &scope, self.state.drain.has_begun());
         scope.finish();
         Ok(self.traffic.count(response))
+    }
+
+    /// The answer to a request that is not looked at any further. It is made straight: there are many of them, and little time.
+    fn shed(&self, request: ServiceRequest, arrived: Instant) -> ServiceResponse<BoxBody> {
+        // Jitter, so that those sent away do not come back as one crowd.
+        let delay = Duration::from_secs(rand::random_range(1..=3));
+        let error = DomainError::new(Code::Overloaded, "More requests are in flight than this process takes.").retry_after(delay);
+        self.overloaded.increment(1);
+        let id = scope::id_of(&request);
+        if let Some(turn) = request.conn_data::<Turn>() {
+            turn.put_off(self.admission.next_turn(arrived));
+        }
+        let mut response = request.into_response(problem_response(&error, &id));
+        headers::finish_shed(&mut response, &id, self.state.drain.has_begun());
+        self.admission.shed_within(arrived);
+        response
+    }
+
+    /// Replaces the body of an error answer by the problem; its headers (`Allow`, CORS, limits) stay.
+    fn answer_problem(
+        &self,
+        response: ServiceResponse<EitherBody<B, BoxBody>>,
+        scope: &RequestScope,
+    ) -> ServiceResponse<EitherBody<B, BoxBody>> {
+        let carried = response.response().extensions().get::<ApiError>().cloned();
+        let error = carried.unwrap_or_else(|| ApiError::new(problems::code_for(response.status()), detail_for(response.status().as_u16())));
+        self.observe(&error.0);
+        let problem = problem_response(&error.0, &scope.id);
+        let (request, response) = response.into_parts();
+        let (mut parts, _) = response.into_parts();
+        *parts.status_mut() = problem.status();
+        for (name, value) in problem.headers() {
+            parts.headers_mut().insert(name.clone(), value.clone());
+        }
+        let body = problem.into_body();
+        ServiceResponse::new(request, parts.set_body(EitherBody::right(body)))
+    }
+
+    /// An error that a layer passed up without an answer.
+    fn own_words(&self, error: Error, scope: &RequestScope) -> Error {
+        let status = error.as_response_error().status_code();
+        let domain_error = DomainError::new(problems::code_for(status), detail_for(status.as_u16())).caused_by(error.to_string());
+        self.observe(&domain_error);
+        let response: HttpResponse = problem_response(&domain_error, &scope.id);
+        InternalError::from_response(error, response).into()
+    }
+
+    fn observe(&self, error: &DomainError) {
+        if error.code == Code::DatabaseUnavailable {
+            self.state.health.postgres.doubt();
+        }
+        metrics::counter!(APP_ERRORS, "kind" => error.code.as_str()).increment(1);
+        if problems::row(error.code).status.is_server_error() {
+            complaints::log(error);
+        }
     }
 }
 
@@ -128,47 +208,6 @@ pub struct NotAProblem;
 fn is_error<B>(response: &ServiceResponse<B>) -> bool {
     let failed = response.status().is_client_error() || response.status().is_server_error();
     failed && !response.response().extensions().contains::<NotAProblem>()
-}
-
-/// Replaces the body of an error answer by the problem; its headers (`Allow`, CORS, limits) stay.
-fn answer_problem<B>(response: ServiceResponse<EitherBody<B, BoxBody>>, scope: &RequestScope) -> ServiceResponse<EitherBody<B, BoxBody>> {
-    let carried = response.response().extensions().get::<ApiError>().cloned();
-    let error = carried.unwrap_or_else(|| ApiError::new(problems::code_for(response.status()), detail_for(response.status().as_u16())));
-    observe(&error.0);
-    let problem = problem_response(&error.0, &scope.id);
-    let (request, response) = response.into_parts();
-    let (mut parts, _) = response.into_parts();
-    *parts.status_mut() = problem.status();
-    for (name, value) in problem.headers() {
-        parts.headers_mut().insert(name.clone(), value.clone());
-    }
-    let body = problem.into_body();
-    ServiceResponse::new(request, parts.set_body(EitherBody::right(body)))
-}
-
-/// An error that a layer passed up without an answer.
-fn own_words(error: Error, scope: &RequestScope) -> Error {
-    let status = error.as_response_error().status_code();
-    let domain_error = DomainError::new(problems::code_for(status), detail_for(status.as_u16())).caused_by(error.to_string());
-    observe(&domain_error);
-    let response: HttpResponse = problem_response(&domain_error, &scope.id);
-    InternalError::from_response(error, response).into()
-}
-
-fn observe(error: &DomainError) {
-    metrics::counter!(APP_ERRORS, "kind" => error.code.as_str()).increment(1);
-    let is_failure = problems::row(error.code).status.is_server_error();
-    if is_failure && is_by_design(error.code) {
-        tracing::debug!(code = error.code.as_str(), %error, "request refused for now");
-    } else if is_failure {
-        tracing::error!(code = error.code.as_str(), %error, "request failed");
-    }
-}
-
-/// What is answered 5xx and is nobody's to mend: limits that do what they are for, and a process that stops. Metrics count it; at the moment
-/// when it happens most, there is least time to write it down.
-const fn is_by_design(code: Code) -> bool {
-    matches!(code, Code::Overloaded | Code::IngestFull | Code::Draining)
 }
 
 fn detail_for(status: u16) -> &'static str {

@@ -1,10 +1,9 @@
 //! What is known of a request before anything is done for it: its id, its client, and its place among those in flight.
 
-use super::address;
+use super::{address, admission::Place};
 use actix_web::{HttpMessage, HttpRequest, dev::ServiceRequest, http::header::HeaderName};
 use ipnet::IpNet;
 use std::{cell::RefCell, net::IpAddr, rc::Rc};
-use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -16,15 +15,15 @@ pub struct RequestScope {
     pub id: Rc<str>,
     /// The client's address; behind a trusted proxy, the one that the proxy names.
     pub address: IpAddr,
-    permit: RefCell<Option<OwnedSemaphorePermit>>,
+    /// None for probes.
+    place: RefCell<Option<Place>>,
 }
 
 impl RequestScope {
-    pub(super) fn of(request: &ServiceRequest, trusted_proxies: &[IpNet]) -> Rc<Self> {
-        let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(|id| is_well_formed(id));
-        let id = given.map_or_else(|| Rc::from(Uuid::now_v7().hyphenated().encode_lower(&mut Uuid::encode_buffer()) as &str), Rc::from);
+    pub(super) fn of(request: &ServiceRequest, trusted_proxies: &[IpNet], place: Option<Place>) -> Rc<Self> {
+        let id = id_of(request);
         let address = address::of_client(request, trusted_proxies);
-        Rc::new(Self { id, address, permit: RefCell::new(None) })
+        Rc::new(Self { id, address, place: RefCell::new(place) })
     }
 
     /// The scope that the edge gave to this request.
@@ -32,18 +31,22 @@ impl RequestScope {
         Rc::clone(request.extensions().get::<Rc<Self>>().expect("the edge wraps every route"))
     }
 
-    pub(super) fn hold(&self, permit: OwnedSemaphorePermit) {
-        *self.permit.borrow_mut() = Some(permit);
-    }
-
     /// Leaves the place among the requests in flight: for requests that only wait, and have a limit of their own.
     pub fn leave_in_flight(&self) {
-        drop(self.permit.borrow_mut().take());
+        if let Some(place) = self.place.borrow_mut().take() {
+            place.leave();
+        }
     }
 
     pub(super) fn finish(&self) {
-        self.leave_in_flight();
+        drop(self.place.borrow_mut().take());
     }
+}
+
+/// The client's `X-Request-Id` if it is well-formed, else a new one.
+pub(super) fn id_of(request: &ServiceRequest) -> Rc<str> {
+    let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(|id| is_well_formed(id));
+    given.map_or_else(|| Rc::from(Uuid::now_v7().hyphenated().encode_lower(&mut Uuid::encode_buffer()) as &str), Rc::from)
 }
 
 /// 1 to 128 characters that can neither break a log line nor a header.

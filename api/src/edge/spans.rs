@@ -1,6 +1,6 @@
 //! The span that every log line of a request stands in. Probes have none: they are many and say nothing.
 
-use super::{RequestScope, admission::is_probe, traced::Traced};
+use super::{RequestScope, classes::is_probe, traced::Traced};
 use actix_web::{
     Error, HttpMessage,
     body::MessageBody,

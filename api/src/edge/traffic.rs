@@ -25,6 +25,7 @@ const TOLD_EVERY: Duration = Duration::from_secs(1);
 /// Of one thread.
 #[derive(Default)]
 pub struct Traffic {
+    worker: String,
     n_in_flight: Cell<u32>,
     bytes_in: Cell<u64>,
     bytes_out: Cell<u64>,
@@ -49,7 +50,7 @@ impl Drop for UnderWay {
 impl Traffic {
     /// Begins to tell, for as long as the thread called `worker` lives; call it on that thread.
     pub fn start(worker: &str) -> Rc<Self> {
-        let traffic = Rc::<Self>::default();
+        let traffic = Rc::new(Self { worker: worker.to_owned(), ..Self::default() });
         let (ours, in_flight) = (Rc::clone(&traffic), gauge!(HTTP_IN_FLIGHT, "worker" => worker.to_owned()));
         rt::spawn(async move {
             let (bytes_in, bytes_out) = (counter!(HTTP_BYTES_IN), counter!(HTTP_BYTES_OUT));
@@ -60,6 +61,11 @@ impl Traffic {
             }
         });
         traffic
+    }
+
+    /// The thread's name.
+    pub(super) fn worker(&self) -> &str {
+        &self.worker
     }
 
     fn tell(&self, in_flight: &Gauge, bytes_in: &Counter, bytes_out: &Counter) {

@@ -1,6 +1,6 @@
 //! `Prefer: wait=N` (RFC 7240): how long a caller would wait for the result instead of polling.
 
-use crate::error::ApiError;
+use crate::{edge::RequestScope, error::ApiError};
 use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header::HeaderName};
 use shared::{Code, Error};
 use std::{
@@ -20,7 +20,12 @@ impl FromRequest for PreferWait {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(wait_of(request).map(Self).map_err(ApiError::from))
+        let patience = wait_of(request);
+        if let Ok(Some(_)) = patience {
+            // Who waits does nothing; how many may is limited apart.
+            RequestScope::from_request(request).leave_in_flight();
+        }
+        ready(patience.map(Self).map_err(ApiError::from))
     }
 }
 

@@ -10,24 +10,20 @@ use actix_web::{HttpRequest, HttpResponse, web::Data};
 use nix::sys::statvfs::statvfs;
 use serde::Serialize;
 use shared::{
-    Code, Context, Scope,
+    Code, Scope,
+    breaker::{Breaker, State},
     config::{Exposure, StorageUrl},
-    pg,
     telemetry::{
         metrics::{FILES_FREE_BYTES, FILES_SIZE_BYTES},
         page::Page,
         process,
     },
 };
-use std::{
-    future::Future,
-    time::{Duration, Instant},
-};
-use tokio::time::timeout;
+use std::time::Duration;
 use utoipa::ToSchema;
 
-/// How long a dependency may take before it counts as away.
-const CHECK_TIMEOUT: Duration = Duration::from_millis(800);
+/// A process that has just begun asks its servers for the first time, and takes a moment more than they may.
+const FIRST_PROBE_WITHIN: Duration = Duration::from_millis(1_100);
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Health {
@@ -41,7 +37,12 @@ pub struct Check {
     ok: bool,
     /// Whether the process is unready without it.
     critical: bool,
+    /// What the last probe took, which is made about every second.
     latency_ms: u64,
+    /// Whether what needs the server fails at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    breaker: Option<State>,
     /// What is wrong; of Redis on several servers, when nothing is, which topology is seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -83,11 +84,12 @@ pub async fn get_health() -> HttpResponse {
     (status = 503, description = "Not ready, or stopping", body = Readiness),
 ))]
 pub async fn get_readiness(state: Data<AppState>) -> HttpResponse {
-    let ctx = &state.ctx;
-    let (postgres, mut redis, migrations) =
-        futures_util::join!(check(true, pg::ping(&ctx.pg)), check(false, ctx.redis.ping()), check(true, check_migrations(ctx)));
+    let health = &state.health;
+    let (postgres, mut redis, wrong_migrations) =
+        futures_util::join!(check(true, &health.postgres), check(false, &health.redis), health.wrong_migrations());
+    let migrations = Check { ok: wrong_migrations.is_none(), critical: true, latency_ms: 0, breaker: None, detail: wrong_migrations };
     // Which of several servers is master now is worth knowing although all is well.
-    redis.detail = redis.detail.or_else(|| ctx.redis.seen());
+    redis.detail = redis.detail.or_else(|| state.ctx.redis.seen());
     let status = match (state.drain.has_begun(), postgres.ok && migrations.ok, redis.ok) {
         (true, ..) => ReadinessStatus::Draining,
         (false, false, _) => ReadinessStatus::Unready,
@@ -104,23 +106,16 @@ pub async fn get_readiness(state: Data<AppState>) -> HttpResponse {
     response
 }
 
-async fn check(critical: bool, probe: impl Future<Output = Result<(), shared::Error>>) -> Check {
-    let started = Instant::now();
-    let outcome = timeout(CHECK_TIMEOUT, probe).await;
-    let latency_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let detail = match outcome {
-        Ok(Ok(())) => None,
-        Ok(Err(error)) => Some(error.detail.into_owned()),
-        Err(_) => Some(format!("no answer within {} ms", CHECK_TIMEOUT.as_millis())),
+/// What the last probe of a server found, and how its breaker stands.
+async fn check(critical: bool, breaker: &Breaker) -> Check {
+    let finding = breaker.finding(FIRST_PROBE_WITHIN).await;
+    let state = breaker.state();
+    let (latency_ms, failure) = match finding {
+        Some(finding) => (u64::try_from(finding.took.as_millis()).unwrap_or(u64::MAX), finding.failure),
+        None => (0, Some("not asked yet".to_owned())),
     };
-    Check { ok: detail.is_none(), critical, latency_ms, detail }
-}
-
-async fn check_migrations(ctx: &Context) -> Result<(), shared::Error> {
-    match pg::pending_migrations(&ctx.pg).await? {
-        0 => Ok(()),
-        n_pending => Err(shared::Error::new(Code::DatabaseUnavailable, format!("{n_pending} migrations are pending"))),
-    }
+    let ok = breaker.is_well();
+    Check { ok, critical, latency_ms, breaker: Some(state), detail: failure.filter(|_| !ok) }
 }
 
 /// Metrics in the text format of Prometheus: for everyone, for operators or for nobody, as `METRICS` says.

@@ -3,6 +3,7 @@
 //! 400 KiB. Here it gets a sip at a time, and after the first none until somebody wants more of the body. Forms come in sips to their end: uploads
 //! are long and many, and the buffers of the connection would grow to what it gets at once, and stay. Other bodies are short and read in gulps.
 
+use super::pacing::{Pace, Turn};
 use actix_codec::{AsyncRead, AsyncWrite, ReadBuf};
 use actix_web::{
     HttpMessage,
@@ -111,12 +112,13 @@ impl Drop for OnDemand {
 pub(super) struct Sips {
     stream: TcpStream,
     tap: Tap,
+    pace: Pace,
     n_left: usize,
 }
 
 impl Sips {
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, tap: Tap::default(), n_left: SIP_BYTES }
+        Self { stream, tap: Tap::default(), pace: Pace::default(), n_left: SIP_BYTES }
     }
 
     pub(super) fn stream(&self) -> &TcpStream {
@@ -127,6 +129,10 @@ impl Sips {
         self.tap.clone()
     }
 
+    pub(super) fn turn(&self) -> Turn {
+        self.pace.turn()
+    }
+
     pub(super) fn into_stream(self) -> TcpStream {
         self.stream
     }
@@ -135,7 +141,7 @@ impl Sips {
 impl AsyncRead for Sips {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.tap.poll_open(cx).is_pending() {
+        if this.tap.poll_open(cx).is_pending() || this.pace.poll_turn(cx).is_pending() {
             this.n_left = this.tap.0.n_at_once.get();
             return Poll::Pending;
         }
@@ -181,7 +187,10 @@ impl AsyncWrite for Sips {
 mod tests {
     use super::*;
     use actix_web::rt::net::TcpListener;
-    use std::future::poll_fn;
+    use std::{
+        future::poll_fn,
+        time::{Duration, Instant},
+    };
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     /// A connection over which `sent` came, and nothing more will.
@@ -211,6 +220,18 @@ mod tests {
         assert!(!has_more_to_say(&mut sips).await, "there is more, and the reader is made to look at what it has");
         sips.read_to_end(&mut got).await.unwrap();
         assert!(got == sent);
+    }
+
+    #[actix_web::test]
+    async fn a_connection_that_is_put_off_is_read_when_its_turn_comes() {
+        let sent = bytes();
+        let mut sips = connection(&sent).await;
+        let turn = Instant::now() + Duration::from_millis(50);
+        sips.turn().put_off(turn);
+        assert!(!has_more_to_say(&mut sips).await);
+        let mut got = Vec::new();
+        sips.read_to_end(&mut got).await.unwrap();
+        assert!(got == sent && Instant::now() >= turn);
     }
 
     #[actix_web::test]

@@ -72,6 +72,7 @@ where
         .client_disconnect_timeout(GOODBYE)
         .on_connect_ext(|connection: &Sips, data| {
             data.insert(connection.tap());
+            data.insert(connection.turn());
             count_connection(connection.stream(), data);
         })
         .upgrade(takeovers)

@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use shared::{
     Context,
     channels::{ChannelName, Control, Delivery, Link, Publication},
+    vital::vital,
 };
 use std::{
     collections::{HashMap, VecDeque},
@@ -84,10 +85,9 @@ impl Fanout {
     pub(super) fn start(ctx: Context) -> Self {
         let (asks, asked) = mpsc::channel(ASKS_WAITING);
         let (link, deliveries) = Link::start(ctx.clone());
-        tokio::spawn(
-            Task { ctx, link, routes: HashMap::new(), hubs: Vec::new(), backlog: VecDeque::new(), n_routes_made: 0, under_way: None }
-                .run(deliveries, asked),
-        );
+        let task =
+            Task { ctx, link, routes: HashMap::new(), hubs: Vec::new(), backlog: VecDeque::new(), n_routes_made: 0, under_way: None };
+        tokio::spawn(vital("fan-out", task.run(deliveries, asked)));
         Self { asks, n_hubs: AtomicUsize::new(0) }
     }
 

@@ -11,6 +11,7 @@ mod channels;
 mod edge;
 mod endpoints;
 mod examples;
+mod faults;
 mod files;
 mod jobs;
 mod logs;

@@ -3,7 +3,7 @@
 use super::{
     Layers, Problems, Profile,
     setting::{Setting, in_range},
-    values::{Auto, Bytes, DiskBytes, Exposure, JwtAlgorithm, LogFormat, Origins, Rate, Registration, StorageUrl, Value},
+    values::{Auto, Bytes, ConcurrencyMode, DiskBytes, Exposure, JwtAlgorithm, LogFormat, Origins, Rate, Registration, StorageUrl, Value},
 };
 use crate::{channels::Namespaces, telemetry::traces::Sampler};
 use ipnet::IpNet;
@@ -60,8 +60,10 @@ settings! {
     API_KEEP_ALIVE_S api_keep_alive_s: u64 = "65" in 1..=3_600;
     /// Seconds a client has to send its request head.
     API_CLIENT_TIMEOUT_S api_client_timeout_s: u64 = "10" in 1..=600;
-    /// Requests in flight per worker; more wait shortly, then get 503.
+    /// Requests in flight per worker; more get 503 at once.
     API_CONCURRENCY_LIMIT api_concurrency_limit: usize = "1000" in 1..=100_000;
+    /// Whether that limit is fixed, or lowered while requests take long: fixed or adaptive.
+    API_CONCURRENCY_MODE api_concurrency_mode: ConcurrencyMode = "fixed";
     /// Requests that may wait with `Prefer: wait`, or for jobs to lease, per process.
     WAIT_MAX wait_max: usize = "1000" in 0..=100_000;
     /// Threads for password hashing and other blocking work, per process; auto = min(32, cores + 4).

@@ -17,7 +17,7 @@ use crate::{
     endpoints::{self, target},
     files::inspect,
     ids::JobId,
-    mail,
+    mail, pg,
     points::import,
     tracks::report,
 };
@@ -45,7 +45,8 @@ pub(super) async fn prepare_knowing(ctx: &Context, caller: &Caller, submit: Subm
     };
     submit.check(ctx.clock.now(), max_payload_bytes)?;
     let queue_name = submit.queue_name()?;
-    let queue = queues::if_there(ctx, &queue_name).await?;
+    let known_queue = ctx.pg_breaker.at_once_or_unless_open(queues::if_there(ctx, &queue_name)).await;
+    let queue = known_queue.unwrap_or_else(|| Err(pg::away()))?;
     let is_remote = queue.as_ref().is_some_and(|queue| queue.remote);
     let kind = kinds::admit(&submit.kind.parse()?, caller, profile, is_remote, submit.payload.as_deref())?;
     match kind.map_or(Payload::Unchecked, |kind| kind.payload) {
@@ -66,7 +67,10 @@ pub(super) async fn prepare_knowing(ctx: &Context, caller: &Caller, submit: Subm
     // Last, so that a job that is refused makes no queue.
     let queue = match queue {
         Some(queue) => queue,
-        None => queues::for_submit(ctx, &queue_name, caller.into()).await?,
+        None => {
+            let made = ctx.pg_breaker.at_once_or_unless_open(queues::for_submit(ctx, &queue_name, caller.into())).await;
+            made.unwrap_or_else(|| Err(pg::away()))?
+        }
     };
     let defaults = Defaults { kind, queue_retry: queue.default_retry(), durability: queue.durability };
     Ok(NewJob { target, depends_on, ..submit.into_job(caller.user_id, &ctx.clock, defaults, origin)? })
@@ -79,11 +83,14 @@ pub async fn submit(ctx: &Context, job: NewJob) -> Result<Job> {
     if job.durability == Durability::Redis {
         return Box::pin(volatile::submit(ctx, job)).await;
     }
-    let (job, written) = match job.unique {
-        _ if job.is_linked() => Box::pin(write_alone(ctx, job)).await?,
-        None => coalesce::write_together(ctx, job).await?,
-        Some(_) => Box::pin(write_with_key(ctx, job)).await?,
+    let writing = async {
+        match job.unique {
+            _ if job.is_linked() => Box::pin(write_alone(ctx, job)).await,
+            None => coalesce::write_together(ctx, job).await,
+            Some(_) => Box::pin(write_with_key(ctx, job)).await,
+        }
     };
+    let (job, written) = ctx.pg_breaker.unless_open(writing).await.unwrap_or_else(|| Err(pg::away()))?;
     let holder = match written {
         Written::New => return Ok(view::into_job(job)),
         Written::Held(holder) => holder,

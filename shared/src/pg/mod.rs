@@ -19,6 +19,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use std::{fs, str::FromStr, time::Duration};
+use tokio::sync::Mutex;
 use url::Url;
 
 pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
@@ -117,8 +118,41 @@ pub struct ServerFacts {
     pub clock_ahead_s: f64,
 }
 
-pub async fn ping(pg: &PgPool) -> Result<()> {
-    store::ping(pg).await
+/// What is answered while the server is away.
+pub fn away() -> Error {
+    Error::new(Code::DatabaseUnavailable, "The database cannot be reached at the moment.").retry_after(Duration::from_secs(1))
+}
+
+/// Asks the server whether it is there, on a connection of its own: the pool may have none to spare, and waits for a server that refuses.
+#[derive(Debug)]
+pub struct Probe {
+    options: PgConnectOptions,
+    /// Taken out while it is asked, so that one that does not answer in time is not asked again.
+    connection: Mutex<Option<PgConnection>>,
+}
+
+impl Probe {
+    pub fn new(settings: &Settings) -> Result<Self> {
+        let options = connect_options(settings, settings.database_url.expose_secret())?;
+        Ok(Self { options, connection: Mutex::default() })
+    }
+
+    pub async fn ask(&self) -> Result<()> {
+        let kept = self.connection.lock().await.take();
+        let mut connection = match kept {
+            Some(connection) => connection,
+            None => PgConnection::connect_with(&self.options).await?,
+        };
+        store::ping(&mut connection).await?;
+        *self.connection.lock().await = Some(connection);
+        Ok(())
+    }
+
+    /// How many migrations this binary knows and the database has not seen.
+    pub async fn pending_migrations(&self) -> Result<usize> {
+        let mut connection = PgConnection::connect_with(&self.options).await?;
+        pending(store::applied_versions(&mut connection).await)
+    }
 }
 
 /// Applies what is missing, outside the pool and without its statement timeout. Safe to run from several processes at once, and on a
@@ -134,7 +168,11 @@ pub async fn migrate(settings: &Settings) -> Result<()> {
 
 /// How many migrations this binary knows and the database has not seen.
 pub async fn pending_migrations(pg: &PgPool) -> Result<usize> {
-    let applied = match store::applied_versions(pg).await {
+    pending(store::applied_versions(pg).await)
+}
+
+fn pending(applied: Result<Vec<i64>>) -> Result<usize> {
+    let applied = match applied {
         Ok(applied) => applied,
         // An empty database has no table to ask yet.
         Err(error) if error.code == Code::Internal => Vec::new(),
@@ -186,4 +224,30 @@ pub async fn tell(pg: &PgPool, page: &mut Page) -> Result<()> {
     page.single(PG_REPLICAS, activity.replicas);
     page.single(PG_REPLICATION_LAG, activity.replication_lag_s);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TestStores;
+    use sqlx::Executor;
+
+    #[tokio::test]
+    async fn a_statement_past_its_deadline_is_ended_by_the_server() {
+        let stores = TestStores::create().await;
+        let ctx = stores.context(&[("DB_STATEMENT_TIMEOUT_MS", "50")]);
+        let error = Error::from(ctx.pg.execute("SELECT pg_sleep(20)").await.expect_err("it takes too long"));
+        assert_eq!(error.code, Code::DeadlineExceeded);
+        store::ping(&ctx.pg).await.expect("the connection is as good as before");
+    }
+
+    #[tokio::test]
+    async fn who_finds_no_connection_in_time_is_told_so() {
+        let stores = TestStores::create().await;
+        let ctx = stores.context(&[("DB_POOL_MAX", "1"), ("DB_ACQUIRE_TIMEOUT_MS", "50")]);
+        let held = ctx.pg.acquire().await.expect("there is one");
+        assert_eq!(Error::from(ctx.pg.acquire().await.expect_err("there is no other")).code, Code::DatabaseUnavailable);
+        drop(held);
+        ctx.pg.acquire().await.expect("it is given back");
+    }
 }

@@ -1,15 +1,15 @@
 //! SQL about the server itself.
 
 use crate::Result;
-use sqlx::{PgPool, query, query_as, query_scalar};
+use sqlx::{PgExecutor, PgPool, query, query_as, query_scalar};
 
-pub(crate) async fn ping(pg: &PgPool) -> Result<()> {
+pub(crate) async fn ping(pg: impl PgExecutor<'_>) -> Result<()> {
     query!("SELECT 1 AS one").fetch_one(pg).await?;
     Ok(())
 }
 
 /// Versions of the migrations that were applied; fails on a database that never saw one.
-pub(super) async fn applied_versions(pg: &PgPool) -> Result<Vec<i64>> {
+pub(super) async fn applied_versions(pg: impl PgExecutor<'_>) -> Result<Vec<i64>> {
     // Not a checked macro: the table belongs to the migrator and is absent while queries are prepared.
     Ok(query_scalar("SELECT version FROM _sqlx_migrations WHERE success").fetch_all(pg).await?)
 }

@@ -1,11 +1,12 @@
 //! What commands go through: cheap to clone, heals by itself, and each answer comes within a limit or is an error.
 
 use super::routed::Routed;
+use crate::breaker::Breaker;
 use redis::{
-    Cmd, Pipeline, RedisFuture, Value,
+    Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value,
     aio::{ConnectionLike, ConnectionManager},
 };
-use std::sync::Arc;
+use std::{future::Future, io, sync::Arc};
 
 /// Clones share what is behind it, which pipelines their commands.
 ///
@@ -17,13 +18,14 @@ pub struct Connection(Line);
 
 #[derive(Clone)]
 enum Line {
-    One(ConnectionManager),
+    /// With the breaker of the process: while that is open, commands fail at once.
+    One(ConnectionManager, Breaker),
     Routed(Arc<Routed>),
 }
 
 impl Connection {
-    pub(super) const fn to_one(server: ConnectionManager) -> Self {
-        Self(Line::One(server))
+    pub(super) const fn to_one(server: ConnectionManager, breaker: Breaker) -> Self {
+        Self(Line::One(server, breaker))
     }
 
     pub(super) fn routed(routed: Routed) -> Self {
@@ -41,14 +43,14 @@ impl std::fmt::Debug for Connection {
 impl ConnectionLike for Connection {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
         match &mut self.0 {
-            Line::One(server) => server.req_packed_command(cmd),
+            Line::One(server, breaker) => guarded(breaker.clone(), server.req_packed_command(cmd)),
             Line::Routed(routed) => Box::pin(routed.send(cmd)),
         }
     }
 
     fn req_packed_commands<'a>(&'a mut self, pipeline: &'a Pipeline, offset: usize, count: usize) -> RedisFuture<'a, Vec<Value>> {
         match &mut self.0 {
-            Line::One(server) => server.req_packed_commands(pipeline, offset, count),
+            Line::One(server, breaker) => guarded(breaker.clone(), server.req_packed_commands(pipeline, offset, count)),
             Line::Routed(routed) => Box::pin(routed.send_pipeline(pipeline, offset, count)),
         }
     }
@@ -56,8 +58,31 @@ impl ConnectionLike for Connection {
     /// Only a server of its own is entered by another database than 0 without each new connection being told.
     fn get_db(&self) -> i64 {
         match &self.0 {
-            Line::One(server) => server.get_db(),
+            Line::One(server, _) => server.get_db(),
             Line::Routed(_) => 0,
         }
     }
+}
+
+/// Carries a command out unless the server is known to be away, and doubts the server when it does not answer.
+fn guarded<'a, T: Send + 'a>(breaker: Breaker, command: impl Future<Output = RedisResult<T>> + Send + 'a) -> RedisFuture<'a, T> {
+    Box::pin(async move {
+        if breaker.is_open() {
+            return Err(away());
+        }
+        command.await.inspect_err(|error| {
+            if is_away(error) {
+                breaker.doubt();
+            }
+        })
+    })
+}
+
+fn away() -> RedisError {
+    io::Error::new(io::ErrorKind::NotConnected, "Redis is away").into()
+}
+
+/// Whether nobody answered; what a server answers is no sign of its absence.
+fn is_away(error: &RedisError) -> bool {
+    error.is_io_error() || error.is_timeout() || error.is_connection_dropped() || error.is_connection_refusal()
 }

@@ -23,7 +23,7 @@ pub(crate) use shards::Shards;
 pub(crate) use trust::Trust;
 pub(crate) use wire::Wire;
 
-use crate::{Error, Result, config::Settings};
+use crate::{Error, Result, breaker::Breaker, config::Settings};
 use cluster::Cluster;
 use follow::{Followed, Scout};
 use redis::{
@@ -42,6 +42,10 @@ pub struct Redis {
     servers: Servers,
     shared: Connection,
     bulk: Connection,
+    /// Of the process, whichever connection finds the server away.
+    breaker: Breaker,
+    /// Asks whether the server is there, however the breaker stands.
+    probe: Connection,
     patience: Duration,
 }
 
@@ -81,12 +85,17 @@ impl Redis {
                 }
             }
         };
-        Ok(Self { shared: servers.connect(settings)?, bulk: servers.connect(settings)?, servers, patience })
+        let breaker = Breaker::new("redis");
+        let (shared, bulk) = (servers.connect(settings, &breaker)?, servers.connect(settings, &breaker)?);
+        // One that nobody watches, and so is always closed.
+        let probe = servers.connect(settings, &Breaker::new("redis"))?;
+        Ok(Self { shared, bulk, breaker, probe, servers, patience })
     }
 
     /// The same with shared connections of its own, opened on the runtime that first uses them.
     pub fn with_own_connection(&self, settings: &Settings) -> Result<Self> {
-        Ok(Self { shared: self.servers.connect(settings)?, bulk: self.servers.connect(settings)?, ..self.clone() })
+        let connect = || self.servers.connect(settings, &self.breaker);
+        Ok(Self { shared: connect()?, bulk: connect()?, ..self.clone() })
     }
 
     /// The shared connection. A command fails within the response timeout (500 ms) while Redis is away.
@@ -101,7 +110,18 @@ impl Redis {
 
     /// A healing connection of its own, for a task whose traffic should not queue behind everyone's.
     pub fn own_connection(&self, settings: &Settings) -> Result<Connection> {
-        self.servers.connect(settings)
+        self.servers.connect(settings, &self.breaker)
+    }
+
+    /// The breaker of this process. Behind Sentinel and in a cluster it tells how things stand, and does not hold commands up: there a
+    /// master that is away is followed by another.
+    pub fn breaker(&self) -> &Breaker {
+        &self.breaker
+    }
+
+    /// Whether every master answers, however the breaker stands.
+    pub async fn probe(&self) -> Result<()> {
+        Ok(redis::cmd("PING").exec_async(&mut self.probe.clone()).await?)
     }
 
     /// A connection that only listens. It ends when its server goes, or is master no more: listen in a loop.
@@ -140,11 +160,12 @@ impl Redis {
 }
 
 impl Servers {
-    fn connect(&self, settings: &Settings) -> Result<Connection> {
+    fn connect(&self, settings: &Settings, breaker: &Breaker) -> Result<Connection> {
         let config = manager_config(settings);
         Ok(match self {
             Self::One(client, _) => {
-                Connection::to_one(ConnectionManager::new_lazy_with_config(client.clone(), config).map_err(Error::internal)?)
+                let server = ConnectionManager::new_lazy_with_config(client.clone(), config).map_err(Error::internal)?;
+                Connection::to_one(server, breaker.clone())
             }
             Self::Followed { followed, .. } => Connection::routed(Routed::new(followed.clone(), config)),
         })

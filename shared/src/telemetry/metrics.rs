@@ -38,7 +38,9 @@ metrics_list! {
     api  later  counter   APP_ERRORS = "app_errors_total" [kind] "Problems answered, by the problem's code.";
     api  always histogram HTTP_DURATION = "http_server_request_duration_seconds" [route, method, status] "Time from request head to response head, by route template.";
     api  always gauge     HTTP_IN_FLIGHT = "http_server_active_requests" [worker] "Requests under way.";
-    api  later  counter   HTTP_SHED = "http_server_shed_total" [reason] "Requests refused before their body was read.";
+    api  always gauge     HTTP_CONCURRENCY_LIMIT = "http_server_concurrency_limit" [worker] "Requests that may be in flight.";
+    api  always counter   HTTP_SHED = "http_server_shed_total" [reason, class] "Requests refused before their body was read, by class of routes: in_flight, or class for too many sign-ins.";
+    api  always histogram HTTP_SHED_SECONDS = "http_server_shed_seconds" [] "Time from a request's head to the answer that it is shed.";
     api  always counter   HTTP_BYTES_IN = "http_server_request_body_bytes_total" [] "Bytes of bodies that requests announced.";
     api  always counter   HTTP_BYTES_OUT = "http_server_response_body_bytes_total" [] "Bytes of bodies that were answered, compressed as they were.";
     api  later  counter   RATE_LIMITED = "rate_limited_total" [class] "Requests refused by a rate limit.";
@@ -51,6 +53,8 @@ metrics_list! {
     shared always gauge   SESSIONS = "account_sessions" [] "Sessions that can be refreshed; above 50,000 an estimate.";
 
     // Connections to PostgreSQL and Redis.
+    both always gauge     BREAKER_STATE = "breaker_state" [target] "Circuit breakers of postgres and redis: 0 closed, 1 half open, 2 open; of the API alone, workers leave them closed.";
+    both always counter   BREAKER_OPENED = "breaker_opened_total" [target] "Times that a circuit breaker opened.";
     both always gauge     DB_POOL_SIZE = "db_pool_connections" [state] "PostgreSQL connections of this process: idle, used.";
     both always gauge     DB_POOL_MAX = "db_pool_max_connections" [] "PostgreSQL connections that this process may have.";
     both always histogram DB_ACQUIRE = "db_acquire_seconds" [] "Wait for a pooled PostgreSQL connection, tried once a second in each pool.";

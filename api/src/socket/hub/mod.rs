@@ -39,6 +39,7 @@ use counting::Ended;
 use presence::Changes;
 use registry::Registry;
 use rounds::Rounds;
+use shared::vital::vital;
 use std::{cell::RefCell, rc::Rc};
 use tokio::time::{self, MissedTickBehavior};
 use wheel::{TICK, Wheel};
@@ -89,9 +90,10 @@ impl Hub {
             arrivals: RefCell::new(vec![0; ARRIVALS_BYTES].into()),
             state,
         });
-        rt::spawn(Rc::clone(&hub).keep_time());
-        rt::spawn(Rc::clone(&hub).hear(batches));
-        rt::spawn(Rc::clone(&hub).hear_revocations());
+        // Sockets of a thread without them would be open and deaf.
+        rt::spawn(vital("time of sockets", Rc::clone(&hub).keep_time()));
+        rt::spawn(vital("publications to sockets", Rc::clone(&hub).hear(batches)));
+        rt::spawn(vital("revocations of sockets", Rc::clone(&hub).hear_revocations()));
         if hub.rules.connections_per_user > 0 {
             rt::spawn(Rc::clone(&hub).keep_counted());
         }

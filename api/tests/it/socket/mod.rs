@@ -1,7 +1,7 @@
 //! `/connection/websocket`: what a client of the protocol sees.
 
 mod channels;
-mod client;
+pub(crate) mod client;
 mod connecting;
 mod events;
 mod frames;

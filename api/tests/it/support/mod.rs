@@ -43,7 +43,7 @@ impl TestApp {
         Self::serve(TestStores::create().await, &variables).await
     }
 
-    async fn serve(stores: TestStores, overrides: &[(&str, &str)]) -> Self {
+    pub(crate) async fn serve(stores: TestStores, overrides: &[(&str, &str)]) -> Self {
         let mut variables = vec![("API_PORT", "0"), ("API_WORKERS", "1"), ("DB_POOL_MAX", "8")];
         variables.extend(overrides);
         let state = server::open_state(stores.settings(&variables)).await.expect("the state opens");

@@ -17,7 +17,7 @@ mod subscriptions;
 mod task;
 
 use super::{ChannelError, ChannelName, Delivery};
-use crate::{Code, Context, Error};
+use crate::{Code, Context, Error, vital::vital};
 use place::Place;
 use std::time::Duration;
 use task::{Ends, Request};
@@ -61,8 +61,8 @@ impl Link {
         let (deliveries, receiver) = mpsc::channel(BATCHES_WAITING);
         let ends = Ends { requests: asked, deliveries, connected: None };
         match ctx.redis.shards() {
-            None => drop(tokio::spawn(task::run(ctx, Place::Anywhere, ends, probing))),
-            Some(shards) => drop(tokio::spawn(shards::run(ctx, shards, ends, probing))),
+            None => drop(tokio::spawn(vital("link", task::run(ctx, Place::Anywhere, ends, probing)))),
+            Some(shards) => drop(tokio::spawn(vital("link", shards::run(ctx, shards, ends, probing)))),
         }
         (Self { requests }, receiver)
     }

@@ -1,0 +1,69 @@
+//! What this process knows of the servers it needs, for probes and for the requests that need them. Found out beside the requests, all the
+//! time: probes are answered from memory, however busy pools and threads are.
+
+use shared::{Context, Result, breaker::Breaker, pg, vital::vital};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+
+/// How long a server may take to answer before it counts as away.
+pub const PATIENCE: Duration = Duration::from_secs(1);
+/// Between looks at the migrations: until they are complete, and then.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(10);
+
+/// Clones share what is known.
+#[derive(Debug, Clone)]
+pub struct Health {
+    pub postgres: Breaker,
+    pub redis: Breaker,
+    /// What is wrong with the migrations, once they were looked at; an empty text if nothing is.
+    migrations: Arc<watch::Sender<Option<String>>>,
+}
+
+impl Health {
+    /// Begins to find out, on the runtime that this is called on.
+    pub fn start(ctx: &Context) -> Result<Self> {
+        let health = Self { postgres: ctx.pg_breaker.clone(), redis: ctx.redis.breaker().clone(), migrations: Arc::default() };
+        let (probe, redis) = (Arc::new(pg::Probe::new(&ctx.settings())?), ctx.redis.clone());
+        let asked = Arc::clone(&probe);
+        let postgres = health.postgres.clone().watch(PATIENCE, move || ask(Arc::clone(&asked)));
+        let redis = health.redis.clone().watch(PATIENCE, move || {
+            let redis = redis.clone();
+            async move { redis.probe().await }
+        });
+        tokio::spawn(vital("probe of PostgreSQL", postgres));
+        tokio::spawn(vital("probe of Redis", redis));
+        tokio::spawn(vital("look at migrations", look_at_migrations(probe, Arc::clone(&health.migrations))));
+        Ok(health)
+    }
+
+    /// What is wrong with the migrations; waits for the first look at them.
+    pub async fn wrong_migrations(&self) -> Option<String> {
+        let mut wrong = self.migrations.subscribe();
+        match timeout(PATIENCE, wrong.wait_for(Option::is_some)).await {
+            Ok(Ok(wrong)) => wrong.clone().filter(|wrong| !wrong.is_empty()),
+            Ok(Err(_)) | Err(_) => Some("not looked at yet".to_owned()),
+        }
+    }
+}
+
+async fn ask(probe: Arc<pg::Probe>) -> Result<()> {
+    probe.ask().await
+}
+
+async fn look_at_migrations(probe: Arc<pg::Probe>, wrong: Arc<watch::Sender<Option<String>>>) {
+    loop {
+        let found = match timeout(PATIENCE, probe.pending_migrations()).await {
+            Ok(Ok(0)) => String::new(),
+            Ok(Ok(n_pending)) => format!("{n_pending} migrations are pending"),
+            Ok(Err(error)) => error.detail.into_owned(),
+            Err(_) => format!("no answer within {} ms", PATIENCE.as_millis()),
+        };
+        let is_complete = found.is_empty();
+        wrong.send_replace(Some(found));
+        sleep(if is_complete { LOOK_AGAIN_EVERY } else { LOOK_EVERY }).await;
+    }
+}
