@@ -1,8 +1,8 @@
 //! Circuit breakers of one process for the servers it cannot do without: while one is away, what needs it fails at once and does not
 //! wait for it. Those for hosts outside, which all processes share, are in [`crate::outbound::breaker`].
 //!
-//! Closed → open when [`FAILURES_MAX`] probes in a row failed within [`WINDOW`], and nobody else got an answer meanwhile → half open while one
-//! probe asks whether the server is back → closed, or open on. Probes are made by the process itself ([`Breaker::watch`]), so no request is spent on finding out, and a
+//! Closed → open when [`FAILURES_MAX`] probes in a row failed within [`WINDOW`], and nobody else got an answer meanwhile → half open
+//! once a probe was answered → closed when the next one is too, or open on. Probes are made by the process itself ([`Breaker::watch`]), so no request is spent on finding out, and a
 //! pool without a free connection is no reason to open. A server that refuses and has never answered is away at once. Requests that found the server away bring the next probe forward; what a server
 //! answers, refusals and broken constraints among it, is no failure.
 
@@ -41,7 +41,7 @@ const DOUBT_EVERY: Duration = Duration::from_millis(100);
 pub enum State {
     /// Requests go through.
     Closed = 0,
-    /// One probe finds out whether the server is back.
+    /// The server has answered once since.
     HalfOpen = 1,
     /// What needs the server fails at once.
     Open = 2,
@@ -163,9 +163,6 @@ impl Breaker {
     pub async fn watch<F: Future<Output = Result<()>>>(self, patience: Duration, probe: impl Fn() -> F) {
         let mut failures = Failures::default();
         loop {
-            if self.state() == State::Open {
-                self.set(State::HalfOpen);
-            }
             let begun = Instant::now();
             self.0.answers.store(false, Ordering::Relaxed);
             let (outcome, failure) = match timeout(patience, probe()).await {
@@ -175,7 +172,10 @@ impl Breaker {
             };
             self.conclude(&mut failures, outcome);
             self.0.finding.send_replace(Some(Finding { took: begun.elapsed(), failure }));
-            if failures.in_a_row > 0 {
+            if self.state() == State::HalfOpen {
+                continue;
+            }
+            if failures.in_a_row > 0 || self.is_open() {
                 sleep(DOUBT_EVERY).await;
                 continue;
             }
@@ -190,7 +190,7 @@ impl Breaker {
             Outcome::Answer => {
                 *failures = Failures::default();
                 self.0.was_well.store(true, Ordering::Release);
-                self.set(State::Closed);
+                self.set(if self.state() == State::Open { State::HalfOpen } else { State::Closed });
             }
             // Slow, and there.
             Outcome::Silence if !self.is_open() && self.0.answers.load(Ordering::Relaxed) => *failures = Failures::default(),
