@@ -54,6 +54,8 @@ use tracing_actix_web::TracingLogger;
 
 /// Everything a process needs before it can listen.
 pub async fn open_state(mut settings: Settings) -> Result<AppState> {
+    // Before anything that has a metric of its own.
+    let metrics = names::install(Teller::Api);
     pg::fit_pool(&mut settings).await;
     let bodies = BodyBudget::new(settings.bodies_max_bytes.0);
     let ctx = Context::open(settings)?;
@@ -70,7 +72,7 @@ pub async fn open_state(mut settings: Settings) -> Result<AppState> {
         health,
         bodies,
         sockets,
-        metrics: names::install(Teller::Api),
+        metrics,
         overview: Arc::<Overview>::default(),
         node_id: NodeId::new(),
         started_at,

@@ -23,7 +23,7 @@ use crate::{
 };
 use secrecy::ExposeSecret;
 use sqlx::{Connection, Executor, PgConnection, postgres::PgConnectOptions};
-use std::{env, fs, str::FromStr, thread};
+use std::{convert::Infallible, env, fs, str::FromStr, sync::mpsc, thread, time::Duration};
 use tokio::{runtime::Runtime, sync::OnceCell};
 use uuid::Uuid;
 
@@ -91,13 +91,18 @@ impl TestStores {
     }
 }
 
+/// How long a test waits until its stores are gone; what takes longer goes on without it.
+const CLEANING: Duration = Duration::from_millis(500);
+
 impl Drop for TestStores {
     fn drop(&mut self) {
         let (admin_url, redis_url) = (self.admin_url.clone(), self.redis_url.clone());
         let (database, prefix) = (self.database.clone(), self.prefix.clone());
         let settings = self.settings(&[("REDIS_URL", &redis_url)]);
         // A thread of its own, because a test's runtime may already be shutting down.
-        let cleaner = thread::spawn(move || {
+        let (cleaning, cleaned) = mpsc::channel::<Infallible>();
+        thread::spawn(move || {
+            let _cleaning = cleaning;
             Runtime::new().expect("a runtime starts").block_on(async {
                 if let Ok(mut admin) = PgConnection::connect(&admin_url).await {
                     drop(admin.execute(sqlx::AssertSqlSafe(format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)"))).await);
@@ -109,7 +114,8 @@ impl Drop for TestStores {
                 drop(fs::remove_dir_all(files_dir(&database)));
             });
         });
-        drop(cleaner.join());
+        // PostgreSQL drops nothing while somebody signs in, and whoever does that on the test's runtime does not get on before this is over.
+        drop(cleaned.recv_timeout(CLEANING));
     }
 }
 
