@@ -115,7 +115,7 @@ impl Drop for TestStores {
             });
         });
         // PostgreSQL drops nothing while somebody signs in, and whoever does that on the test's runtime does not get on before this is over.
-        drop(cleaned.recv_timeout(CLEANING));
+        let _ = cleaned.recv_timeout(CLEANING);
     }
 }
 
