@@ -4,7 +4,7 @@
 .PHONY: help up start stop status dev demo test check chaos failover interop observability pages clients s3 tls audit manifests units rolling restore-test sqlx openapi fuzz-api bench-all bench-backends bench-overload bench-points bench-sockets reset
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-22s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-22s %s\n", $$1, $$2 }'
 
 up: ## build, start everything, run the demo, stay up; Ctrl-C stops it all and keeps the data
 	@infra/local/platform up

@@ -120,7 +120,7 @@ apt_install() {
   [ -z "$wrote_policy" ] || "${AS_ROOT[@]}" rm -f "$policy"
   "${AS_ROOT[@]}" rm -f "$conf"
   "${AS_ROOT[@]}" rmdir "${conf%/*}" 2>/dev/null
-  for unit in postgresql redis-server nginx; do
+  for unit in postgresql redis-server nginx prometheus; do
     case $1 in *"$unit"*) have systemctl && "${AS_ROOT[@]}" systemctl disable "$unit" >/dev/null 2>&1 ;; esac
   done
   return "$status"

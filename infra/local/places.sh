@@ -5,8 +5,9 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 LOCAL=$ROOT/infra/local
 
 # A user's own settings for this checkout. What is already in the environment wins, as everywhere in Millrace.
+# MILLRACE_DOTENV=none: they are not for what is thrown away (throw_away.sh).
 load_dotenv() {
-  [ -f "$ROOT/.env" ] || return 0
+  [ "${MILLRACE_DOTENV:-}" != none ] && [ -f "$ROOT/.env" ] || return 0
   local line name value
   while IFS= read -r line || [ -n "$line" ]; do
     line=${line#export }
