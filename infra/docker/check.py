@@ -2,6 +2,7 @@
 the checkout. docs/guides/scale.md shows the same numbers to people.
 """
 
+import pathlib
 import re
 import sys
 import tomllib
@@ -79,6 +80,39 @@ def check_stops(size, services):
     check(int(re.search(r"proxy_read_timeout (\d+)s", proxied)[1]) > 2 * ping_s, "nginx closes sockets that are alive")
 
 
+def check_keep_alive(size, environment):
+    """nginx gives up an idle connection before the API closes it: a POST that meets the end of one is not sent again."""
+    with open(f"infra/config/{defaulted(environment['APP_PROFILE'])}.toml", "rb") as file:
+        profile = tomllib.load(file)
+    kept = int(environment.get("API_KEEP_ALIVE_S", profile.get("api_keep_alive_s", DEFAULTS["API_KEEP_ALIVE_S"])))
+    for name in ("nginx.conf", "millrace.conf"):
+        upstream = re.search(r"upstream api \{.*?keepalive_timeout (\d+)s;", open(f"infra/nginx/{name}").read(), re.S)
+        check(int(upstream[1]) + 5 <= kept, f"{size}: {name} keeps connections for {upstream[1]} s, and the API for {kept} s")
+
+
+def check_connections(size, services):
+    """Every process that has a pool is counted."""
+    replicas = sum(services[name]["deploy"]["replicas"] for name in ("api", "jobs"))
+    for name in ("api", "jobs"):
+        said = defaulted(services[name]["environment"]["DB_PROCESSES"])
+        check(said == str(replicas), f"{size}: {name} has DB_PROCESSES={said}, and there are {replicas}")
+
+
+def check_grafana(services):
+    """It may write where the image lets it, finds its dashboards, and no other command asks for its password."""
+    grafana = services["grafana"]
+    mounts = dict(reversed(volume.removesuffix(":ro").split(":")) for volume in grafana["volumes"])
+    check(mounts.get("/var/lib/grafana") == "grafana", "Grafana's volume is not where the image has a folder for it")
+    with open("infra/grafana/provisioning/dashboards/millrace.yml") as file:
+        (provider,) = yaml.safe_load(file)["providers"]
+    folder, home = provider["options"]["path"], grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    check(mounts.get(folder) == "./infra/grafana/dashboards", f"Grafana looks for dashboards in {folder}, where none are")
+    check(pathlib.Path(home.replace(folder, "infra/grafana/dashboards")).is_file(), f"Grafana's first page is not there: {home}")
+    optional = [name for name, service in services.items() if "profiles" in service]
+    asked = [name for name in optional if ":?" in str(services[name])]
+    check(not asked, f"every command fails without a variable of {asked}, which are not started by default")
+
+
 def check_confined(size, services):
     for name, service in services.items():
         check(service.get("read_only") is True and service.get("cap_drop") == ["ALL"], f"{size}: {name} is not confined")
@@ -152,10 +186,13 @@ def main():
         check_sizes(size, services, table)
         check_stops(size, services)
         check_confined(size, services)
+        check_keep_alive(size, services["api"]["environment"])
+        check_connections(size, services)
         check_servers(size, services, postgres, maxmemory)
     environment = maximum["jobs"]["environment"]
     check(maximum["api"]["environment"]["API_WORKERS"] == "12", "maximum: API_WORKERS")
     check((environment["WORKER_CONCURRENCY"], environment["APP_PROFILE"]) == ("12", "maximum"), "maximum: the worker's settings")
+    check_grafana(small)
     check_image()
     check_profiles()
     check_overlay()

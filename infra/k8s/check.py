@@ -84,6 +84,29 @@ def check_settings(settings):
     check(not unknown, f"settings.env has what is no setting: {unknown}")
 
 
+def check_connections(resources, settings):
+    """PostgreSQL's connections are shared out among as many processes as there may be at once."""
+    most = {}
+    for resource in resources:
+        spec = resource.get("spec", {})
+        if resource["kind"] == "Deployment":
+            most.setdefault(resource["metadata"]["name"], spec.get("replicas", 1))
+    for resource in resources:
+        spec = resource.get("spec", {})
+        if "scaleTargetRef" in spec:
+            most[spec["scaleTargetRef"]["name"]] = spec.get("maxReplicas") or spec["maxReplicaCount"]
+    # What replaces a pod is there before that has gone.
+    surges = [resource["spec"]["strategy"]["rollingUpdate"]["maxSurge"] for resource in resources if resource["kind"] == "Deployment"]
+    needed = sum(most.values()) + sum(surges)
+    check(int(settings["DB_PROCESSES"]) == needed, f"DB_PROCESSES is {settings['DB_PROCESSES']}, and there may be {needed}: {most}")
+
+
+def check_keep_alive(settings):
+    """ingress-nginx keeps connections for 60 s: the API must not be the first to close one."""
+    kept = settings.get("API_KEEP_ALIVE_S", "5" if settings["APP_PROFILE"] == "maximum" else "65")
+    check(int(kept) > 60, f"the API closes connections after {kept} s")
+
+
 def check_names(resources):
     """Whatever is named is there: what selectors select, and what pods take their settings from."""
     labels = [template["metadata"]["labels"] for _, template in pods(resources)]
@@ -135,7 +158,9 @@ def main(arguments):
             check_pod(owner, template)
             if owner["kind"] == "Deployment":
                 check_stop(owner, template, settings)
+        check_keep_alive(settings)
         if not is_plain:
+            check_connections(resources, settings)
             check_names(resources)
         print(f"   {path.rsplit('/', 1)[-1]}: {len(resources)} resources, {len(faults) - before} faults")
     for fault in faults:
