@@ -35,3 +35,8 @@ impl Provenance {
         format!("{} {} · {}", self.tool, self.version, self.machine.summary())
     }
 }
+
+/// A name that no other run has, here or of another command at the same time: their queues must not meet.
+pub(crate) fn run_name(prefix: &str) -> String {
+    format!("{prefix}-{}-{}", std::process::id(), OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000)
+}

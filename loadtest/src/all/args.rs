@@ -16,11 +16,17 @@ pub struct AllArgs {
     /// The platform's API processes; with one, the ladder ends at 10,000 connections
     #[arg(long, value_delimiter = ',', default_value = "http://127.0.0.1:8000")]
     pub url: Vec<HttpUrl>,
+    /// An API process with limits that can be reached, for saturation and overload; without one they go to the first of --url
+    #[arg(long)]
+    pub limited_url: Option<HttpUrl>,
     #[command(flatten)]
     pub account: Account,
-    /// The API processes, whose CPU and memory to report, as in 4711,4712
+    /// The API processes, in the order of --url, whose CPU and memory to report, as in 4711,4712
     #[arg(long, value_delimiter = ',')]
     pub server_pid: Vec<u32>,
+    /// The process of --limited-url
+    #[arg(long, requires = "limited_url")]
+    pub limited_pid: Option<u32>,
     /// First processes of worker, PostgreSQL and Redis, each with all its child processes
     #[arg(long, value_delimiter = ',')]
     pub tree_pid: Vec<u32>,

@@ -8,6 +8,8 @@ use crate::files::FilesStep;
 use crate::http::{Figures, Mode, Row};
 use crate::ingest::IngestRun;
 use crate::jobs::Run;
+use crate::overload::{Load, Verdict};
+use crate::saturation::Saturated;
 use crate::ws::{Capacity, Compared, Echo, FanOut, Outcome};
 
 /// The parts by name.
@@ -36,28 +38,14 @@ struct OfSockets {
     outcome: Outcome,
 }
 
-/// A verdict that a part gives itself.
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) struct OwnVerdict {
-    pub(crate) promise: String,
-    pub(crate) measured: String,
-    pub(crate) is_kept: bool,
+#[derive(Deserialize)]
+struct Verdicts {
+    verdicts: Vec<Verdict>,
 }
 
 #[derive(Deserialize)]
-struct Verdicts {
-    verdicts: Vec<OwnVerdict>,
-}
-
-/// What came of taking all there is of something.
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) struct Saturated {
-    pub(crate) resource: String,
-    pub(crate) held: u32,
-    /// What the first that was refused was told.
-    pub(crate) refusal: Option<String>,
-    pub(crate) recovered_after_s: Option<f64>,
-    pub(crate) is_kept: bool,
+struct Loads {
+    loads: Vec<Load>,
 }
 
 #[derive(Deserialize)]
@@ -144,9 +132,14 @@ impl Findings<'_> {
         self.read::<Resources>("saturation").map(|report| report.rows)
     }
 
-    /// The verdicts that a part gives itself.
-    pub(crate) fn verdicts(&self, name: &str) -> Option<Vec<OwnVerdict>> {
-        self.read::<Verdicts>(name).map(|report| report.verdicts)
+    /// The verdicts that overload gives itself.
+    pub(crate) fn verdicts(&self) -> Option<Vec<Verdict>> {
+        self.read::<Verdicts>("overload").map(|report| report.verdicts)
+    }
+
+    /// The loads above and below the peak.
+    pub(crate) fn loads(&self) -> Vec<Load> {
+        self.read::<Loads>("overload").map_or_else(Vec::new, |report| report.loads)
     }
 }
 

@@ -32,7 +32,7 @@ pub fn run(args: &AllArgs, output: &mut Output<'_>) -> Result<AllReport, Error> 
     if let Some(name) = parts::unknown(args) {
         return Err(Error::usage(format!("there is no part {name}")));
     }
-    let pids = [args.server_pid.as_slice(), args.tree_pid.as_slice()].concat();
+    let pids = [args.server_pid.as_slice(), args.limited_pid.as_slice(), args.tree_pid.as_slice()].concat();
     if let Some(pid) = Watch::new(&pids).missing_pid() {
         return Err(Error::usage(format!("there is no process {pid}")));
     }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::args::AllArgs;
+use crate::address::HttpUrl;
 
 /// Connections above which one server process is not enough: it may open 20,000 files on many machines.
 const LADDER_OF_ONE_SERVER: [u32; 5] = [100, 500, 1_000, 5_000, 10_000];
@@ -27,6 +28,8 @@ pub(super) enum Address {
     Http,
     /// The first one.
     FirstHttp,
+    /// The one whose limits can be reached, else the first.
+    Limited,
     /// All of them, as sockets.
     Ws,
 }
@@ -35,7 +38,7 @@ pub(super) enum Address {
 type Line = (&'static str, &'static str, Address, &'static str, &'static str, [u64; 2]);
 
 /// Sockets go first and the ladder last: where tens of thousands of connections were closed, the kernel is slow to make new ones for a
-/// minute. Saturation and overload bring verdicts of their own; a build that has none of them says so.
+/// minute. Overload brings verdicts of its own.
 const LINES: [Line; 15] = [
     (
         "sockets",
@@ -84,11 +87,11 @@ const LINES: [Line; 15] = [
     ("pickup", "From submit to start", Address::FirstHttp, "jobs pickup -n 200 --repeat 1", "jobs pickup -n 1000", [4, 15]),
     ("points", "Points accepted and stored", Address::FirstHttp, "ingest store -n 100000 --repeat 1", "ingest store -n 500000", [5, 30]),
     ("files", "Uploads of 10 MiB", Address::FirstHttp, "files --size 10 -c 1,10 -n 5", "files --size 10 -c 1,10,50 -n 5", [5, 20]),
-    ("saturation", "More connections than there may be", Address::FirstHttp, "saturation --hold 1s", "saturation", [30, 60]),
+    ("saturation", "More connections than there may be", Address::Limited, "saturation --hold 1s", "saturation", [30, 60]),
     (
         "overload",
         "More requests than can be answered",
-        Address::FirstHttp,
+        Address::Limited,
         "overload --loads 0.8,2 --peak-connections 64 --peak-duration 3s -d 5s",
         "overload",
         [35, 150],
@@ -135,15 +138,23 @@ impl Planned {
     /// Everything after the program's name: words, address, processes and account.
     pub(super) fn command(&self, args: &AllArgs) -> Vec<String> {
         let mut words = self.words.clone();
-        let joined = |scheme: &str| args.url.iter().map(|url| format!("{scheme}://{}", url.authority())).collect::<Vec<_>>().join(",");
-        let url = match self.address {
-            Address::Http => joined("http"),
-            Address::FirstHttp => joined("http").split(',').next().unwrap_or_default().to_owned(),
-            Address::Ws => joined("ws"),
+        let first = args.url.first().into_iter();
+        let (scheme, urls): (_, Vec<&HttpUrl>) = match (self.address, &args.limited_url) {
+            (Address::Http, _) => ("http", args.url.iter().collect()),
+            (Address::Ws, _) => ("ws", args.url.iter().collect()),
+            (Address::Limited, Some(limited)) => ("http", vec![limited]),
+            (Address::FirstHttp, _) | (Address::Limited, None) => ("http", first.collect()),
         };
-        words.extend(["--url".to_owned(), url]);
+        let urls: Vec<String> = urls.iter().map(|url| format!("{scheme}://{}", url.authority())).collect();
+        words.extend(["--url".to_owned(), urls.join(",")]);
         let is_tree = matches!(self.words.first().map(String::as_str), Some("jobs" | "ingest"));
-        let pids: Vec<String> = args.server_pid.iter().chain(args.tree_pid.iter().filter(|_| is_tree)).map(u32::to_string).collect();
+        // Whoever is not asked would only add his memory to that of the one who is.
+        let servers = match (self.address, &args.limited_url) {
+            (Address::Http | Address::Ws, _) => args.server_pid.as_slice(),
+            (Address::Limited, Some(_)) => args.limited_pid.as_slice(),
+            (Address::FirstHttp, _) | (Address::Limited, None) => args.server_pid.get(..1).unwrap_or_default(),
+        };
+        let pids: Vec<String> = servers.iter().chain(args.tree_pid.iter().filter(|_| is_tree)).map(u32::to_string).collect();
         if !pids.is_empty() {
             words.extend(["--server-pid".to_owned(), pids.join(",")]);
         }
@@ -185,13 +196,26 @@ mod tests {
     fn every_command_is_one_that_can_be_typed() {
         for line in ["x --quick", "x --url http://127.0.0.1:1,http://127.0.0.1:2 --server-pid 1 --tree-pid 2 --token t"] {
             let args = args(line);
-            // The others are of builds that have them.
-            for planned in list(&args).iter().filter(|planned| !["saturation", "overload"].contains(&planned.name)) {
+            for planned in &list(&args) {
                 let words = [vec!["millrace-loadtest".to_owned()], planned.command(&args)].concat();
                 let parsed = Cli::try_parse_from(&words);
                 assert!(parsed.is_ok(), "{words:?}: {:?}", parsed.err().map(|error| error.to_string()));
             }
         }
+    }
+
+    #[test]
+    fn a_part_that_asks_one_server_watches_that_one() {
+        let option = |args: &AllArgs, part: &str, option: &str| {
+            let command = list(args).iter().find(|planned| planned.name == part).map(|planned| planned.command(args)).unwrap_or_default();
+            command.iter().skip_while(|word| *word != option).nth(1).cloned().unwrap_or_default()
+        };
+        let line = "x --url http://a:1,http://b:2 --server-pid 1,2 --tree-pid 7,8 --token t";
+        let (two, limited) = (args(line), args(&format!("{line} --limited-url http://c:3 --limited-pid 3")));
+        let found = ["overload", "saturation", "files", "jobs", "ladder", "sockets"].map(|part| option(&two, part, "--server-pid"));
+        assert_eq!(found, ["1", "1", "1", "1,7,8", "1,2", "1,2"]);
+        assert_eq!(["--url", "--server-pid"].map(|of| option(&limited, "overload", of)), ["http://c:3", "3"]);
+        assert_eq!(["--url", "--server-pid"].map(|of| option(&limited, "files", of)), ["http://a:1", "1"]);
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Runs the parts, each by a process of this very program: one that fails or hangs costs nobody else anything, and each begins with
 //! fresh memory and all of its open files.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -19,8 +20,10 @@ use crate::progress::PartsDisplay;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// A part that takes so much longer than expected is ended: it would hold up all others for ever.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// What is kept of what a part complains of.
-const COMPLAINT_BYTES: u64 = 4_096;
+/// What is kept of what a part complains of: the end of it.
+const COMPLAINT_BYTES: usize = 4_096;
+/// How long what a part said may take to come after the part has ended: a process of its own may still hold the other end.
+const LAST_WORDS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Runs all of `parts`, and tells what became of each.
 pub(super) fn run(parts: &[Planned], args: &AllArgs, display: &PartsDisplay) -> Result<Vec<Part>, Error> {
@@ -53,11 +56,12 @@ fn make(words: &[String], file: &Path, expected: Duration, display: &PartsDispla
     let mut command = Command::new(program);
     command.args(words).arg("-q").arg("--json").arg(file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| Error::failed(format!("cannot start a part: {error}")))?;
+    let said = child.stderr.take().map(listen).transpose()?;
     let (begun, deadline) = (Instant::now(), Instant::now() + 3 * expected + PATIENCE);
     loop {
         if let Some(status) = child.try_wait().map_err(Error::failed)? {
-            let said = complaint(&mut child);
-            return Ok((!status.success()).then_some(said));
+            let tail = said.and_then(|said| said.recv_timeout(LAST_WORDS_WITHIN).ok()).unwrap_or_default();
+            return Ok((!status.success()).then(|| complaint(&tail)));
         }
         if Instant::now() > deadline {
             let _ = child.kill();
@@ -69,15 +73,38 @@ fn make(words: &[String], file: &Path, expected: Duration, display: &PartsDispla
     }
 }
 
-/// The last of what it wrote to standard error, without what cargo's name for an error adds.
-fn complaint(child: &mut Child) -> String {
-    let mut text = Vec::new();
-    if let Some(stderr) = &mut child.stderr {
-        // What cannot be read is no reason to lose the figures.
-        let _ = stderr.take(COMPLAINT_BYTES).read_to_end(&mut text);
+/// Reads what a part says while it runs, or a talkative one would wait for a reader for ever; its end comes when the part has ended.
+fn listen(stderr: impl Read + Send + 'static) -> Result<Receiver<Vec<u8>>, Error> {
+    let (tell, said) = sync_channel(1);
+    let read = move || {
+        // Nobody may wait for it any more.
+        let _ = tell.try_send(tail(stderr));
+    };
+    std::thread::Builder::new().name("listen".to_owned()).spawn(read).map_err(Error::failed)?;
+    Ok(said)
+}
+
+/// The last bytes there are.
+fn tail(mut from: impl Read) -> Vec<u8> {
+    let (mut kept, mut chunk) = (Vec::new(), [0; COMPLAINT_BYTES]);
+    loop {
+        match from.read(&mut chunk) {
+            Ok(0) => return kept,
+            Ok(n_read) => {
+                kept.extend_from_slice(&chunk[..n_read]);
+                kept.drain(..kept.len().saturating_sub(COMPLAINT_BYTES));
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            // What cannot be read is no reason to lose the figures.
+            Err(_) => return kept,
+        }
     }
-    let text = String::from_utf8_lossy(&text);
-    let line = text.lines().rev().find_map(|line| line.strip_prefix("error: ")).or_else(|| text.lines().next());
+}
+
+/// The last error that a part wrote, else its last line.
+fn complaint(tail: &[u8]) -> String {
+    let text = String::from_utf8_lossy(tail);
+    let line = text.lines().rev().find_map(|line| line.strip_prefix("error: ")).or_else(|| text.lines().next_back());
     line.unwrap_or("it ended without a word").to_owned()
 }
 
@@ -85,4 +112,19 @@ fn complaint(child: &mut Child) -> String {
 fn pause(time: Duration) {
     let (_nobody, nothing) = std::sync::mpsc::sync_channel::<()>(1);
     let _ = nothing.recv_timeout(time);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_what_a_part_says_is_kept_however_much_it_was() {
+        let line = b"a note of no matter\n";
+        let much = line.repeat(50_000);
+        let said = [much.as_slice(), b"error: the end\n", line].concat();
+        let kept = listen(std::io::Cursor::new(said)).unwrap().recv().unwrap();
+        assert_eq!((kept.len(), complaint(&kept)), (COMPLAINT_BYTES, "the end".to_owned()));
+        assert_eq!((complaint(b"first\nlast\n"), complaint(b"")), ("last".to_owned(), "it ended without a word".to_owned()));
+    }
 }

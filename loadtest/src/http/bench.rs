@@ -8,13 +8,14 @@ use super::aim::Aim;
 use super::args::HttpArgs;
 use super::crew::{self, Crew, Seen};
 use super::figures::{Figures, Usages};
+use super::observed::observed;
 use super::report::{Mode, Reference, Row};
 use super::share::Share;
 use super::steps::{self, Step};
 use super::threads;
 use crate::address::{HttpUrl, Ownership};
 use crate::error::Error;
-use crate::generator::{self, Harvest, Pace, Plan, Progress, SourceAddresses};
+use crate::generator::{Harvest, Pace, Plan, SourceAddresses};
 use crate::output::Output;
 use crate::process::Watch;
 use crate::progress::{ProgressDisplay, Visibility};
@@ -152,30 +153,8 @@ enum Side {
     Reference,
 }
 
-/// One run, with the CPU and memory of server and generator over its measured time.
 fn run_once(plan: &Arc<Plan>, label: &str, pids: &[u32], progress: &ProgressDisplay) -> Result<Figures, Error> {
-    let mut watches = Some((Watch::new(pids), Watch::own()));
-    let mut usages = Usages { server: None, generator: None };
-    let mut n_before = 0;
-    let mut observe = |seen: Progress| match (seen, &mut watches) {
-        (Progress::WarmingUp, _) => progress.phase(label, "warming up"),
-        (Progress::Measuring { answered }, Some((server, generator))) => {
-            n_before = answered;
-            server.begin();
-            generator.begin();
-        }
-        (Progress::Running { elapsed, answered }, Some((server, _))) => {
-            server.sample();
-            let per_second = (answered - n_before) as f64 / elapsed.as_secs_f64().max(0.001);
-            progress.update(label, plan.warmup + elapsed, per_second);
-        }
-        (Progress::Ended, watches) => {
-            let ended = watches.take();
-            (usages.server, usages.generator) = ended.map_or((None, None), |(server, generator)| (server.finish(), generator.finish()));
-        }
-        (Progress::Measuring { .. } | Progress::Running { .. }, None) => {}
-    };
-    let load = generator::run(plan, &mut observe).map_err(Error::failed)?;
+    let (load, usages) = observed(plan, label, pids, progress)?;
     Ok(Figures::of(plan, load, usages))
 }
 

@@ -2,19 +2,21 @@
 //! turns with a reference where one is given.
 //!
 //! `args` is the command line · `steps` the rows it asks for · `aim` prepares the requests · `bench`
-//! measures them, by `crew` and `share` where one process is too few · `figures` and `report` are the result · `table` shows it.
+//! measures them (`observed`), by `crew` and `share` where one process is too few · `figures` and `report` are the result · `table` shows it.
 
 pub(crate) mod aim;
 mod args;
 mod bench;
 mod crew;
 mod figures;
+mod observed;
 mod report;
 mod share;
 mod steps;
 mod table;
 
 use self::bench::Bench;
+use self::steps::Step;
 use crate::error::Error;
 use crate::machine;
 use crate::output::Output;
@@ -24,6 +26,7 @@ pub use self::args::{HttpArgs, RateStep, Target};
 pub(crate) use self::args::{connections_parser, parse_duration};
 pub(crate) use self::figures::Usages;
 pub use self::figures::{Errors, Figures, Percentiles, Schedule};
+pub(crate) use self::observed::observed;
 pub(crate) use self::report::masked;
 pub use self::report::{Mode, Reference, Report, Row, Settings};
 pub(crate) use self::share::{SHARE_COMMAND, run as run_share};
@@ -37,10 +40,7 @@ pub fn run(args: &HttpArgs, output: &mut Output<'_>) -> Result<Report, Error> {
         output.be_quiet();
     }
     let steps = steps::steps(args);
-    let most_connections = steps.iter().map(|step| step.connections).max().unwrap_or(0);
-    if crew::n_shares(most_connections, args.url.len()) == 1 {
-        machine::allow_connections(most_connections)?;
-    }
+    machine::allow_connections(most_in_this_process(&steps, args))?;
     let (rows, failure) = Bench::set_up(args, &steps, output)?.measure_all(&steps);
     if rows.is_empty() {
         return Err(failure.unwrap_or_else(|| Error::failed("there is nothing to measure")));
@@ -58,6 +58,15 @@ pub fn run(args: &HttpArgs, output: &mut Output<'_>) -> Result<Report, Error> {
     }
     warn_of_busy_generator(&report, output)?;
     failure.map_or(Ok(report), Err)
+}
+
+/// The most connections of a run that this process holds itself: larger ones, and those to several servers, are dealt out to others. The
+/// reference is one server.
+fn most_in_this_process(steps: &[Step], args: &HttpArgs) -> u32 {
+    let n_servers = [Some(args.url.len()), args.reference_url.as_ref().map(|_| 1)];
+    let sizes = n_servers.into_iter().flatten().flat_map(|n_servers| steps.iter().map(move |step| (step.connections, n_servers)));
+    let held = sizes.filter(|(connections, n_servers)| crew::n_shares(*connections, *n_servers) == 1);
+    held.map(|(connections, _)| connections).max().unwrap_or(0)
 }
 
 /// Half of the cores unless told otherwise: the server is on the same machine as a rule.
@@ -89,4 +98,29 @@ fn warn_of_busy_generator(report: &Report, output: &mut Output<'_>) -> Result<()
         ))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: HttpArgs,
+    }
+
+    #[test]
+    fn files_are_needed_for_the_largest_run_that_is_not_dealt_out() {
+        let most = |line: &str| {
+            let args = Command::parse_from(line.split(' ')).args;
+            most_in_this_process(&steps::steps(&args), &args)
+        };
+        assert_eq!(most("x --ladder 100,10000,24000"), 10_000);
+        assert_eq!(most("x --ladder 100,24000 --reference-url http://127.0.0.1:9"), 100);
+        let two = "x --url http://127.0.0.1:1,http://127.0.0.1:2 --ladder 100,5000,24000";
+        assert_eq!((most(two), most(&format!("{two} --reference-url http://127.0.0.1:9"))), (0, 5_000));
+    }
 }

@@ -13,8 +13,6 @@ mod table;
 
 use std::net::SocketAddr;
 
-use time::OffsetDateTime;
-
 use self::args::connections;
 use self::run::Site;
 use crate::address::{HttpUrl, Ownership};
@@ -23,7 +21,7 @@ use crate::error::Error;
 use crate::machine;
 use crate::output::Output;
 use crate::process::Watch;
-use crate::provenance::Provenance;
+use crate::provenance::{Provenance, run_name};
 use crate::session::Need;
 
 pub use self::args::{DrainArgs, EnqueueArgs, JobsArgs, Measure, PickupArgs};
@@ -71,8 +69,7 @@ fn measure_all(args: &JobsArgs, output: &mut Output<'_>) -> Result<JobsReport, E
     let mut site = Site { args, peer, platform: Platform::new(control, args.account.identity(Need::Somebody)?) };
     let mut runs = Vec::with_capacity(args.repeat as usize);
     for run_idx in 0..args.repeat {
-        // Runs of one command, and those of another at the same time, must not meet.
-        let queue = format!("loadtest-{}-{}", std::process::id(), OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000);
+        let queue = run_name("loadtest");
         let run = match &args.measure {
             Measure::Enqueue(enqueue) => site.enqueue(enqueue, &queue, reference_peer)?,
             Measure::Drain(drain) => site.drain(drain, &queue)?,

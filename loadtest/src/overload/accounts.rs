@@ -3,8 +3,6 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use time::OffsetDateTime;
-
 use super::args::OverloadArgs;
 use super::report::Points;
 use super::shedding::Shed;
@@ -14,6 +12,7 @@ use crate::error::Error;
 use crate::http::aim::echo_job;
 use crate::ingest::Platform as Tracks;
 use crate::jobs::{Ledger, Platform as Jobs, QueueState, Rest, in_queue};
+use crate::provenance::run_name;
 use crate::session::Need;
 
 /// Jobs that are read.
@@ -52,8 +51,7 @@ impl Accounts {
         let control = || Control::new(peer, &args.url.authority());
         let identity = || args.account.identity(Need::Somebody);
         let (mut jobs, mut points) = (Jobs::new(control()?, identity()?), Tracks::new(control()?, identity()?));
-        // Those of another command at the same time must not meet it.
-        let queue = format!("overload-{}-{}", std::process::id(), OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000);
+        let queue = run_name("overload");
         jobs.make_queue(&queue, QueueState::Running)?;
         let tracks = points.make_tracks(args.batch, "overload")?;
         let mut ended = Vec::with_capacity(N_READ as usize);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use time::OffsetDateTime;
 
 use super::accounts::{Accepted, Accounts};
 use super::args::OverloadArgs;
@@ -13,10 +14,9 @@ use super::report::{Load, Peak, PeakRun, Probed};
 use super::watching::{Met, Watchers};
 use crate::client::{BodyRule, Request, shown_id};
 use crate::error::Error;
-use crate::generator::{self, Harvest, Numbering, Pace, Plan, Progress, SourceAddresses};
-use crate::http::{Figures, Percentiles, Usages};
+use crate::generator::{self, Harvest, Numbering, Pace, Plan, SourceAddresses};
+use crate::http::{Figures, Percentiles, Usages, observed};
 use crate::output::Output;
-use crate::process::Watch;
 use crate::progress::{ProgressDisplay, Visibility};
 
 /// Rounds of the mix that are made beforehand, so that reads are of all the jobs.
@@ -61,12 +61,13 @@ impl<'a> Bench<'a> {
         accounts: &'a mut Accounts,
         output: &mut Output<'_>,
     ) -> Result<Self, Error> {
-        let nonce = u128::from(std::process::id()) << 64 | u128::from(rand_seed());
+        // Makes the keys of this command differ from those of others.
+        let nonce = u128::from(std::process::id()) << 96 | OffsetDateTime::now_utc().unix_timestamp_nanos().unsigned_abs();
         let subjects = Subjects { jobs: &accounts.ended, queue: &accounts.queue, tracks: &accounts.tracks, nonce };
         let requests = mix::requests(args.mix, ROUNDS, &subjects)?;
         let read = Request::get(format!("/api/v1/jobs/{}", shown_id(accounts.ended[0])));
-        let n_runs = u32::try_from(args.peak_connections.len() + args.loads.len()).unwrap_or(u32::MAX);
-        let peak_time = (args.warmup + args.peak_duration) * u32::try_from(args.peak_connections.len()).unwrap_or(1);
+        let n_runs = u32::try_from(args.peak_connections.len() + 1 + args.loads.len()).unwrap_or(u32::MAX);
+        let peak_time = (args.warmup + args.peak_duration) * u32::try_from(args.peak_connections.len() + 1).unwrap_or(1);
         let load_time = (args.warmup + args.duration) * u32::try_from(args.loads.len()).unwrap_or(1);
         output
             .note(&format!("{n_runs} runs, about {:.0} s, and the time for accepted jobs to end", (peak_time + load_time).as_secs_f64()))?;
@@ -103,7 +104,16 @@ impl<'a> Bench<'a> {
         let best =
             best.filter(|run| run.goodput_per_s > 0.0).ok_or_else(|| Error::failed("nothing was answered well: there is no peak"))?;
         let rss_peak_bytes = runs.iter().filter_map(|run| run.figures.server).map(|usage| usage.rss_peak_bytes).max();
-        Ok(Peak { connections: best.connections, per_second: best.goodput_per_s, rss_peak_bytes, runs: runs.clone() })
+        Ok(Peak { connections: best.connections, per_second: best.goodput_per_s, rss_peak_bytes, runs: runs.clone(), afterwards: None })
+    }
+
+    /// The peak once more, as it was found: tables and logs have grown under the loads, and machines have neighbours.
+    pub(super) fn peak_again(&mut self, peak: &mut Peak, output: &mut Output<'_>) -> Result<(), Error> {
+        self.accounts.settle()?;
+        let ran = self.run(peak.connections, Pace::Closed, self.args.peak_duration, "the peak again")?;
+        output.note(&format!("{} connections: {:.0}/s, after the loads", peak.connections, ran.goodput_per_s))?;
+        peak.afterwards = Some(PeakRun { connections: peak.connections, goodput_per_s: ran.goodput_per_s, figures: ran.figures });
+        Ok(())
     }
 
     pub(super) fn load(&mut self, times_peak: f64, peak: &Peak, output: &mut Output<'_>) -> Result<Load, Error> {
@@ -125,11 +135,7 @@ impl<'a> Bench<'a> {
         }
         let recovered_after_s = self.recovery();
         let shed_decided_p99_ms = self.accounts.shed()?.p99_ms_since(&shed_before);
-        output.note(&format!(
-            "{times_peak}x the peak: {:.0}/s, {:.1} % of it",
-            ran.goodput_per_s,
-            100.0 * ran.goodput_per_s / peak.per_second
-        ))?;
+        output.note(&format!("{times_peak}x the peak: {:.0}/s", ran.goodput_per_s))?;
         Ok(Load {
             times_peak,
             rate_per_s,
@@ -196,7 +202,7 @@ impl<'a> Bench<'a> {
         });
         self.n_runs += 1;
         self.progress.begin_run(label);
-        let (load, usages) = observed(&plan, &self.args.server_pid, label, &self.progress)?;
+        let (load, usages) = observed(&plan, label, &self.args.server_pid, &self.progress)?;
         self.progress.end_run();
         Ok(self.keep(&plan, load, usages))
     }
@@ -228,35 +234,4 @@ fn useful_share(took: &Histogram<u64>, deadline: Duration) -> f64 {
 
 fn probed(met: &Met) -> Probed {
     Probed { probes: met.took.len(), failed: met.n_failed, latency_ms: Percentiles::of(&met.took) }
-}
-
-/// Makes the keys of this command differ from those of others.
-fn rand_seed() -> u64 {
-    u64::try_from(time::OffsetDateTime::now_utc().unix_timestamp_nanos() & i128::from(u64::MAX)).unwrap_or(0)
-}
-
-/// One run, with the CPU and memory of server and generator over its measured time.
-fn observed(plan: &Arc<Plan>, pids: &[u32], label: &str, progress: &ProgressDisplay) -> Result<(generator::Load, Usages), Error> {
-    let mut watches = Some((Watch::new(pids), Watch::own()));
-    let mut usages = Usages { server: None, generator: None };
-    let mut n_before = 0;
-    let mut observe = |seen: Progress| match (seen, &mut watches) {
-        (Progress::WarmingUp, _) => progress.phase(label, "warming up"),
-        (Progress::Measuring { answered }, Some((server, generator))) => {
-            n_before = answered;
-            server.begin();
-            generator.begin();
-        }
-        (Progress::Running { elapsed, answered }, Some((server, _))) => {
-            server.sample();
-            let per_second = (answered - n_before) as f64 / elapsed.as_secs_f64().max(0.001);
-            progress.update(label, plan.warmup + elapsed, per_second);
-        }
-        (Progress::Ended, watches) => {
-            let ended = watches.take();
-            (usages.server, usages.generator) = ended.map_or((None, None), |(server, generator)| (server.finish(), generator.finish()));
-        }
-        (Progress::Measuring { .. } | Progress::Running { .. }, None) => {}
-    };
-    Ok((generator::run(plan, &mut observe).map_err(Error::failed)?, usages))
 }

@@ -53,10 +53,14 @@ fn measure(args: &OverloadArgs, output: &mut Output<'_>) -> Result<OverloadRepor
     machine::allow_connections(args.peak_connections.iter().copied().chain([args.connections]).max().unwrap_or(1))?;
     let mut accounts = Accounts::open(args, peer)?;
     let mut bench = Bench::set_up(args, peer, &mut accounts, output)?;
-    let peak = bench.peak(output)?;
+    let mut peak = bench.peak(output)?;
     let mut loads = Vec::with_capacity(args.loads.len());
     for times_peak in &args.loads {
         loads.push(bench.load(*times_peak, &peak, output)?);
+    }
+    bench.peak_again(&mut peak, output)?;
+    for load in &mut loads {
+        load.goodput_share = load.goodput_per_s / peak.mean_per_s();
     }
     let accepted = bench.finish();
     output.note(&format!("{} jobs were accepted: waiting for them to end", accepted.jobs.len()))?;

@@ -1,11 +1,10 @@
 //! What is drawn of each part. A part without figures leaves its charts out.
 
-use serde_json::Value;
-
 use super::chart::{Chart, Kind, Scale, Series};
 use crate::all::findings::Findings;
 use crate::columns::grouped;
 use crate::http::{Mode, Percentiles, Row};
+use crate::overload::Load;
 
 /// Promised requests per second, by users.
 const PROMISED: [(u32, f64); 5] = [(100, 5_000.0), (1_000, 15_000.0), (5_000, 30_000.0), (10_000, 40_000.0), (24_000, 50_000.0)];
@@ -139,21 +138,19 @@ fn uploads(findings: Findings<'_>) -> Chart {
     }
 }
 
-/// Read by name: the part is of another folder, and may be of another build.
 fn overload(findings: Findings<'_>) -> Chart {
-    let part = findings.0.iter().find(|part| part.name == "overload");
-    let loads: Vec<&Value> = part.and_then(|part| part.report["loads"].as_array()).into_iter().flatten().collect();
-    let figure = |name: &str| loads.iter().map(|load| load[name].as_f64()).collect::<Vec<_>>();
+    let loads = findings.loads();
+    let figure = |of: fn(&Load) -> f64| loads.iter().map(|load| Some(of(load))).collect::<Vec<_>>();
     Chart {
         title: "Overload: what is still answered",
         steps_of: "load, in multiples of the peak",
-        steps: loads.iter().map(|load| load["times_peak"].as_f64().map_or_else(String::new, |times| format!("{times}×"))).collect(),
+        steps: loads.iter().map(|load| format!("{}×", load.times_peak)).collect(),
         unit: "per second",
         scale: Scale::Linear,
         series: vec![
-            Series::measured("answered in time", figure("goodput_per_s")),
-            Series::measured("shed with 503", figure("shed_per_s")),
-            Series { name: "due", values: figure("rate_per_s"), kind: Kind::Promised },
+            Series::measured("answered in time", figure(|load| load.goodput_per_s)),
+            Series::measured("shed with 503", figure(|load| load.shed_per_s)),
+            Series { name: "due", values: figure(|load| load.rate_per_s), kind: Kind::Promised },
         ],
     }
 }

@@ -33,10 +33,20 @@ fn nothing_is_fetched_and_nothing_runs() {
 
 #[test]
 fn a_part_that_failed_or_is_of_another_build_costs_its_own_charts_alone() {
+    let figures = json!({
+        "requests": 50, "per_second": 5.0, "latency_ms": null, "refusal_latency_ms": null, "service_time_ms": null, "statuses": {"200": 50},
+        "errors": {"total": 0, "not_2xx": 0, "timeouts": 0, "closed": 0, "malformed": 0, "connect_failures": 0}, "schedule": null,
+        "reconnects": 0, "connect_ms": 1.0, "unconnected": 0, "server": null, "server_cpu_us_per_request": null, "generator": null,
+    });
+    let probed = json!({"probes": 1, "failed": 0, "latency_ms": null});
+    let load = json!({
+        "times_peak": 2.0, "rate_per_s": 10.0, "goodput_per_s": 5.0, "goodput_share": 1.0, "shed_per_s": 5.0, "shed_decided_p99_ms": 1.0,
+        "health": probed, "readiness": probed, "recovered_after_s": 0.1, "figures": figures,
+    });
     let parts = json!([
         {"name": "ladder", "title": "Ladder", "command": ["http"], "elapsed_s": 1.0, "failure": "no connection", "report": null},
         {"name": "overload", "title": "Overload", "command": ["overload"], "elapsed_s": 1.0, "failure": null,
-         "report": {"loads": [{"times_peak": 2.0, "rate_per_s": 10.0, "goodput_per_s": 5.0, "shed_per_s": 5.0}]}},
+         "report": {"loads": [load]}},
         {"name": "files", "title": "Files", "command": ["files"], "elapsed_s": 1.0, "failure": null, "report": {"steps": "not as today"}},
     ]);
     let html = page(&report(json!([]), parts));

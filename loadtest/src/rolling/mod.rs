@@ -11,15 +11,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use time::OffsetDateTime;
-
 use self::callers::{Crowd, Site, Tally, call};
 use crate::address::Ownership;
 use crate::control::Control;
 use crate::error::Error;
 use crate::jobs::{Ledger, Platform, QueueState};
 use crate::output::Output;
-use crate::provenance::Provenance;
+use crate::provenance::{Provenance, run_name};
 use crate::session::Need;
 use crate::ws::{Audience, Heard, Seats};
 
@@ -60,29 +58,44 @@ fn measure(args: &RollingArgs, output: &mut Output<'_>) -> Result<RollingReport,
     let (peer, authority) = (args.url.resolve(ownership)?, args.url.authority());
     let mut platform = Platform::new(Control::new(peer, &authority)?, args.account.identity(Need::Somebody)?);
     let token = platform.token(args.within + args.settle + args.timeout)?;
-    let run = format!("rolling-{}-{}", std::process::id(), OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000);
+    let run = run_name("rolling");
     let (queue, idle_queue) = (run.clone(), format!("{run}-idle"));
+    let site =
+        Site { peer, authority, token, queue: queue.clone(), idle_queue: idle_queue.clone(), timeout: args.timeout, pause: args.pause };
+    let report = with_queues(args, &run, site, &mut platform, output);
+    // However it went: what nobody runs would wait there for ever.
+    let cleared = [queue, idle_queue].map(|queue| platform.clear(&queue));
+    let report = report?;
+    cleared.into_iter().collect::<Result<Vec<_>, _>>()?;
+    Ok(report)
+}
+
+/// The load on queues of its own, and what became of it.
+fn with_queues(
+    args: &RollingArgs,
+    run: &str,
+    site: Site,
+    platform: &mut Platform,
+    output: &mut Output<'_>,
+) -> Result<RollingReport, Error> {
+    let queue = site.queue.clone();
     platform.make_queue(&queue, QueueState::Running)?;
-    platform.make_queue(&idle_queue, QueueState::Paused)?;
+    platform.make_queue(&site.idle_queue, QueueState::Paused)?;
     let mut audience = Audience::open(Seats {
-        peer,
-        authority: authority.clone(),
-        token: token.clone(),
+        peer: site.peer,
+        authority: site.authority.clone(),
+        token: site.token.clone(),
         channels: (0..args.channels).map(|channel| format!("{}:{run}-{channel}", args.namespace)).collect(),
         n_sockets: args.sockets,
         timeout: args.timeout,
     })?;
     let longest = args.within + 2 * args.margin;
     audience.begin(args.publications, args.channels.min(args.sockets), longest, args.settle)?;
-    let site =
-        Site { peer, authority, token, queue: queue.clone(), idle_queue: idle_queue.clone(), timeout: args.timeout, pause: args.pause };
-    let (tally, command_s) = under_load(args, site, &platform, output)?;
+    let (tally, command_s) = under_load(args, site, platform, output)?;
     let sockets = audience.end()?;
     output.note("the load is over; looking at what became of it")?;
-    until_drained(&mut platform, &queue, args.settle)?;
-    let ledger = Ledger::draw_up(&mut platform, &queue, &tally.submits.ids, 0)?;
-    platform.clear(&queue)?;
-    platform.clear(&idle_queue)?;
+    until_drained(platform, &queue, args.settle)?;
+    let ledger = Ledger::draw_up(platform, &queue, &tally.submits.ids, 0)?;
     Ok(finish(args, tally, command_s, ledger, sockets))
 }
 

@@ -28,7 +28,7 @@ pub struct SaturationArgs {
     /// Connections that send requests all the time, to take the pool of PostgreSQL
     #[arg(long, default_value_t = 1_000, value_parser = connections_parser())]
     pub senders: u32,
-    /// Time for which what was taken is held, up to 600s
+    /// Time for which what was taken is held, up to 600s; sockets, which answer no ping, up to 20s
     #[arg(long, default_value = "3s", value_parser = parse_duration, value_name = "TIME")]
     pub hold: Duration,
     /// Longest wait for a connection or a response
@@ -56,7 +56,7 @@ pub struct SaturationArgs {
 pub enum Resource {
     /// Connections that send nothing
     Http,
-    /// Open sockets of an account
+    /// Open sockets, each signed in
     Sockets,
     /// Connections of the server to PostgreSQL, by lists of jobs
     Pool,

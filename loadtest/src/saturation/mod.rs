@@ -22,7 +22,9 @@ use crate::process::Watch;
 use crate::progress::{ProgressDisplay, Visibility};
 use crate::provenance::Provenance;
 use crate::session::{Identity, Need};
+use crate::ws;
 
+use self::holding::Way;
 use self::report::RECOVERED_WITHIN_S;
 
 pub use self::args::{Resource, SaturationArgs};
@@ -33,6 +35,10 @@ const CALM_REQUESTS: u32 = 3;
 const CALM_WITHIN: Duration = Duration::from_millis(100);
 /// Every run needs a moment to begin together.
 const AT_ONCE: Duration = Duration::from_millis(1);
+/// Longest that a new connection may wait for each answer.
+const LET_IN_WITHIN: Duration = Duration::from_secs(1);
+/// The platform pings sockets after 25 s, and nobody here answers.
+const SOCKETS_HOLD_MAX: Duration = Duration::from_secs(20);
 /// How long a token must last.
 const TOKEN_LASTS: Duration = Duration::from_secs(120);
 
@@ -46,6 +52,9 @@ pub fn run(args: &SaturationArgs, output: &mut Output<'_>) -> Result<SaturationR
     }
     if !args.url.is_root() {
         return Err(Error::usage("--url names the server alone"));
+    }
+    if args.resources.contains(&Resource::Sockets) && args.hold > SOCKETS_HOLD_MAX {
+        return Err(Error::usage(format!("sockets are held for {} s at most: see --hold", SOCKETS_HOLD_MAX.as_secs())));
     }
     let ownership = if args.i_own_this_host { Ownership::Claimed } else { Ownership::Unclaimed };
     let peer = args.url.resolve(ownership)?;
@@ -101,28 +110,24 @@ impl Site<'_> {
         let mut memory = Watch::new(&self.args.server_pid);
         memory.begin();
         let watchers = Watchers::start(self.peer, &self.args.url.authority(), &Request::get("/healthz"))?;
-        let authority = self.args.url.authority();
+        let way = self.way(resource)?;
         let (taken, released) = match resource {
-            Resource::Http => self.connections(&Request::get("/healthz"), "200", &mut memory, (label, run_idx))?,
-            Resource::Sockets => {
-                let key = ("Sec-WebSocket-Key".to_owned(), "AAAAAAAAAAAAAAAAAAAAAA==".to_owned());
-                let mut request = Request::get("/connection/websocket");
-                request.headers.extend([("Upgrade".into(), "websocket".into()), ("Connection".into(), "Upgrade".into())]);
-                request.headers.extend([
-                    ("Sec-WebSocket-Version".into(), "13".into()),
-                    key,
-                    ("Origin".into(), format!("http://{authority}")),
-                ]);
-                self.connections(&request, "101", &mut memory, (label, run_idx))?
-            }
+            Resource::Http | Resource::Sockets => self.connections(&way, &mut memory, (label, run_idx))?,
             Resource::Pool => self.pool(&mut memory, run_idx)?,
         };
-        let recovered_after_s = self.recovery(released)?;
+        let recovered_after_s = match resource {
+            Resource::Sockets => self.recovery(released, || Ok(way.is_open()))?,
+            Resource::Http | Resource::Pool => {
+                let list = Request::get("/api/v1/jobs?limit=1").with_bearer(&self.token()?);
+                let authority = self.args.url.authority();
+                self.recovery(released, || Ok(Control::new(self.peer, &authority)?.fetch(&list).is_ok_and(|(status, _)| status == 200)))?
+            }
+        };
         let (health, _) = watchers.probes();
         watchers.finish();
         self.progress.end_run();
         Ok(Saturated {
-            resource: label,
+            resource: label.to_owned(),
             held: taken.held,
             refused: taken.refused,
             refusal: taken.refusal,
@@ -135,17 +140,25 @@ impl Site<'_> {
         })
     }
 
+    /// How connections of this kind are opened.
+    fn way(&mut self, resource: Resource) -> Result<Way, Error> {
+        let authority = self.args.url.authority();
+        match resource {
+            Resource::Sockets => {
+                let (request, sign_in) = ws::opening(&authority, &self.token()?);
+                Ok(Way { peer: self.peer, request, status: "101", sign_in: Some(sign_in), within: LET_IN_WITHIN })
+            }
+            Resource::Http | Resource::Pool => {
+                let request = Request::get("/healthz").to_bytes(&authority).map_err(Error::usage)?.into_vec();
+                Ok(Way { peer: self.peer, request, status: "200", sign_in: None, within: LET_IN_WITHIN })
+            }
+        }
+    }
+
     /// Connections that were answered, and then say nothing until they are closed all at once.
-    fn connections(
-        &mut self,
-        request: &Request,
-        expected: &str,
-        memory: &mut Watch,
-        (label, run_idx): (&str, u32),
-    ) -> Result<(Taken, Instant), Error> {
-        let bytes = request.to_bytes(&self.args.url.authority()).map_err(Error::usage)?;
+    fn connections(&mut self, way: &Way, memory: &mut Watch, (label, run_idx): (&str, u32)) -> Result<(Taken, Instant), Error> {
         let progress = &self.progress;
-        let held = holding::open(self.peer, self.args.max, &bytes, expected, run_idx, |n| {
+        let mut held = way.open_all(self.args.max, run_idx, |n| {
             if n % 100 == 0 {
                 progress.phase(label, &format!("{n} opened"));
             }
@@ -153,14 +166,12 @@ impl Site<'_> {
         memory.sample();
         self.control.pause(self.args.hold);
         memory.sample();
-        let taken = Taken {
-            held: held.n(),
-            refused: u64::from(held.refused),
-            refusal: held.refusal.clone(),
-            per_second: f64::from(held.n()) / held.took.as_secs_f64().max(0.001),
-        };
+        let per_second = f64::from(held.n()) / held.took.as_secs_f64().max(0.001);
+        held.keep_open();
+        let taken = Taken { held: held.n(), refused: u64::from(held.refused), refusal: held.refusal.clone(), per_second };
+        let released = Instant::now();
         drop(held);
-        Ok((taken, Instant::now()))
+        Ok((taken, released))
     }
 
     /// Lists of jobs, each of which takes a connection of the pool for a while: many more at once than there are.
@@ -198,13 +209,11 @@ impl Site<'_> {
     }
 
     /// Seconds from `released` until new connections are answered as before.
-    fn recovery(&mut self, released: Instant) -> Result<Option<f64>, Error> {
-        let list = Request::get("/api/v1/jobs?limit=1").with_bearer(&self.token()?);
+    fn recovery(&self, released: Instant, is_answered: impl Fn() -> Result<bool, Error>) -> Result<Option<f64>, Error> {
         let (mut n_calm, mut since) = (0, released);
         while released.elapsed() < self.args.within {
             let sent = Instant::now();
-            let is_ok = Control::new(self.peer, &self.args.url.authority())?.fetch(&list).is_ok_and(|(status, _)| status == 200);
-            if !is_ok || sent.elapsed() > CALM_WITHIN {
+            if !is_answered()? || sent.elapsed() > CALM_WITHIN {
                 (n_calm, since) = (0, Instant::now());
                 continue;
             }

@@ -1,6 +1,6 @@
 //! The report of `saturation`, as it is written to JSON and for people. Field names are read by others: keep them.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::columns::{aligned, dash, grouped, short_ms};
 use crate::provenance::Provenance;
@@ -18,11 +18,12 @@ pub struct SaturationReport {
 }
 
 /// What came of taking all there is of something.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Saturated {
-    pub resource: &'static str,
-    /// Connections that were let in and held; of the pool, those that sent requests.
+    pub resource: String,
+    /// Connections that were let in, and still there when they were given back; of the pool, those that sent requests.
     pub held: u32,
+    /// Connections that were told no, or nothing for a second: those wait in the backlog. Of the pool, requests that were answered 4xx or 5xx.
     pub refused: u64,
     /// What the first that was refused was told; null when none was, because --max was reached before.
     pub refusal: Option<String>,
@@ -31,7 +32,8 @@ pub struct Saturated {
     /// Of the probes on connections that were open before, while all was held.
     pub health_max_ms: f64,
     pub health_failed: u64,
-    /// From the release until three requests in a row on new connections were answered in 100 ms; null if that did not come.
+    /// From the release until three requests in a row on new connections were answered in 100 ms (of sockets: three were let in); null if that
+    /// did not come.
     pub recovered_after_s: Option<f64>,
     /// The server's highest resident memory; null without --server-pid.
     pub rss_peak_bytes: Option<u64>,
@@ -45,7 +47,7 @@ pub(super) fn lines(report: &SaturationReport) -> Vec<String> {
     let mut cells = vec![headings.map(str::to_owned).to_vec()];
     cells.extend(report.rows.iter().map(|row| {
         vec![
-            row.resource.to_owned(),
+            row.resource.clone(),
             grouped(f64::from(row.held)),
             grouped(row.refused as f64),
             grouped(row.per_second),
@@ -60,5 +62,7 @@ pub(super) fn lines(report: &SaturationReport) -> Vec<String> {
     let told =
         |row: &Saturated| row.refusal.as_ref().map(|refusal| format!("{}: the first that was refused was told: {refusal}", row.resource));
     lines.extend(report.rows.iter().filter_map(told));
+    let room = |row: &Saturated| (row.refused == 0).then(|| format!("{}: none was refused, so its limit was not reached", row.resource));
+    lines.extend(report.rows.iter().filter_map(room));
     lines
 }

@@ -30,7 +30,7 @@ pub use self::args::{CapacityArgs, EchoArgs, FanOutArgs, Measure, PublishWay, St
 pub use self::audience::Heard;
 pub(crate) use self::audience::{Audience, Seats};
 pub use self::client::Totals;
-pub(crate) use self::client::{now_ns, run as run_client};
+pub(crate) use self::client::{now_ns, opening, run as run_client};
 pub(crate) use self::crew::CLIENT_COMMAND;
 pub(crate) use self::follower::Follower;
 pub use self::meter::{Memory, ProcessUsage, Usages};

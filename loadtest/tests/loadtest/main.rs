@@ -10,6 +10,7 @@ mod jobs;
 mod open_loop;
 mod overload;
 mod report_shape;
+mod rolling;
 mod setting_up;
 mod several;
 mod stub;

@@ -22,9 +22,10 @@ struct Saturation {
     args: SaturationArgs,
 }
 
-/// Every fourth request of the load is shed.
+/// Every fourth request of the load is shed, unless there is room for all.
 #[derive(Default)]
 struct Platform {
+    has_room: bool,
     loses_one: bool,
     n_jobs: u64,
     keys: Vec<String>,
@@ -56,7 +57,7 @@ impl Platform {
                 Reply::json(200, r#"{"removed":0}"#)
             }
             ("POST", ["queues", ..]) => Reply::json(200, "{}"),
-            ("POST", ["jobs"]) if key.is_some() && request.number.is_multiple_of(4) => self.shed(),
+            ("POST", ["jobs"]) if key.is_some() && request.number.is_multiple_of(4) && !self.has_room => self.shed(),
             ("POST", ["jobs"]) => self.submit(key),
             ("GET", ["jobs", filter]) if filter.starts_with("queue=") => self.list(),
             ("GET", ["jobs", _]) => Reply::json(200, r#"{"state":"succeeded","finished_at":"x"}"#),
@@ -128,6 +129,16 @@ fn every_accepted_job_and_point_is_accounted_for_and_sent_once() {
         distinct.dedup();
         assert_eq!(distinct.len(), sent.len(), "nothing is sent twice under one name");
     }
+}
+
+#[test]
+fn a_limit_that_is_not_reached_is_no_kept_promise() {
+    let (stub, platform) = platform(false);
+    platform.lock().unwrap().has_room = true;
+    let report = measure(&stub).unwrap();
+    let of_shedding: Vec<_> = report.verdicts.iter().filter(|verdict| verdict.promise.contains("shed")).collect();
+    let [verdict] = of_shedding[..] else { panic!("{of_shedding:?}") };
+    assert!(!verdict.is_kept && verdict.measured.contains("nothing was shed"), "{verdict:?}");
 }
 
 #[test]

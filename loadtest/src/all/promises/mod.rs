@@ -17,20 +17,21 @@ pub(super) fn judge(findings: Findings<'_>, n_servers: usize) -> Vec<Judged> {
     judged.extend(throughput::judge(findings, n_servers));
     judged.extend(users::judge(findings, n_servers));
     judged.extend(queue::judge(findings, n_servers));
-    judged.extend(own(findings, "Overload", "overload"));
+    judged.extend(overload(findings));
     judged
 }
 
-/// The verdicts that a part gives itself.
-fn own(findings: Findings<'_>, group: &str, part: &str) -> Vec<Judged> {
-    let Some(verdicts) = findings.verdicts(part) else {
+/// Overload judges itself.
+fn overload(findings: Findings<'_>) -> Vec<Judged> {
+    const GROUP: &str = "Overload";
+    let Some(verdicts) = findings.verdicts() else {
         return vec![
-            Promise::of(group, "goodput, probes and memory at 2 and 3 times the peak", "90 % of the peak")
-                .not_measured(findings.why_not(part)),
+            Promise::of(GROUP, "goodput, probes and memory at 2 and 3 times the peak", "90 % of the peak")
+                .not_measured(findings.why_not("overload")),
         ];
     };
     let judged = verdicts.into_iter().map(|own| Judged {
-        group: group.to_owned(),
+        group: GROUP.to_owned(),
         what: own.promise,
         promised: "as said".to_owned(),
         measured: Some(own.measured),

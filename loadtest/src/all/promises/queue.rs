@@ -89,12 +89,16 @@ fn exhaustion(findings: Findings<'_>) -> Vec<Judged> {
         return vec![promise("connections and pools that run out".to_owned()).not_measured(findings.why_not("saturation"))];
     };
     let judged = rows.into_iter().map(|row| {
+        let promise = promise(format!("all of {} taken", row.resource));
+        let held = grouped(f64::from(row.held));
+        if row.refused == 0 {
+            return promise.not_measured(format!("{held} were held and none was refused: there was room for more"));
+        }
         let recovered = row.recovered_after_s.map_or_else(|| "not recovered".to_owned(), |s| format!("recovered after {s:.3} s"));
-        let judged = promise(format!("all of {} taken", row.resource))
-            .kept(row.is_kept, format!("{} held, {recovered}", grouped(f64::from(row.held))));
+        let judged = promise.kept(row.is_kept, format!("{held} held, {} refused, {recovered}", grouped(row.refused as f64)));
         match row.refusal {
             Some(refusal) => judged.because(format!("the first that was refused was told: {refusal}")),
-            None => judged.because("none was refused: there was room for more"),
+            None => judged,
         }
     });
     judged.collect()

@@ -82,8 +82,18 @@ fn verdicts_of_parts_are_taken_over_and_an_old_build_is_told() {
     let judged = judge(Findings(&[part("overload", own), failed]), 1);
     assert_eq!((find(&judged, "goodput").verdict, find(&judged, "probes").verdict), (Verdict::Met, Verdict::Missed));
     assert!(find(&judged, "connections and pools that run out").why.unwrap().contains("unrecognized"));
-    let rows = json!({"rows": [{"resource": "sockets", "held": 500, "refusal": "503", "recovered_after_s": 0.2, "is_kept": true}]});
-    let judged = judge(Findings(&[part("saturation", rows)]), 1);
-    let sockets = find(&judged, "all of sockets taken");
-    assert_eq!((sockets.verdict, sockets.measured.as_deref()), (Verdict::Met, Some("500 held, recovered after 0.200 s")));
+}
+
+#[test]
+fn what_was_never_full_has_not_recovered() {
+    let sockets = |refused: u32| {
+        let rows = json!({"rows": [{
+            "resource": "sockets", "held": 500, "refused": refused, "refusal": (refused > 0).then_some("503"), "per_second": 900.0,
+            "health_max_ms": 3.0, "health_failed": 0, "recovered_after_s": 0.2, "rss_peak_bytes": null, "is_kept": true,
+        }]});
+        find(&judge(Findings(&[part("saturation", rows)]), 1), "all of sockets taken")
+    };
+    let full = sockets(20);
+    assert_eq!((full.verdict, full.measured.as_deref()), (Verdict::Met, Some("500 held, 20 refused, recovered after 0.200 s")));
+    assert_eq!(sockets(0).verdict, Verdict::NotMeasured);
 }

@@ -27,6 +27,7 @@ use mio::{Poll, Waker};
 
 use self::reactor::{Reactor, WAKER, tell};
 use super::orders::{Order, Plan, Told};
+use super::site::SOCKET_PATH;
 use crate::error::Error;
 use crate::machine;
 
@@ -35,6 +36,11 @@ pub use self::ledger::Totals;
 
 /// Orders that may wait; the coordinator gives one at a time.
 const MAX_ORDERS: usize = 16;
+
+/// A request for a socket, and what it says first: for loads that hold sockets and no more.
+pub(crate) fn opening(authority: &str, token: &str) -> (Vec<u8>, Vec<u8>) {
+    (wire::upgrade_request(authority, SOCKET_PATH), script::text_frame(&script::greeting(Some(token), None, None)))
+}
 
 /// Obeys the coordinator's orders on standard input until it closes.
 pub(crate) fn run() -> Result<(), Error> {
