@@ -55,8 +55,12 @@ pub enum Access {
 
 /// Routes that answer from memory or Redis, although others like them need PostgreSQL.
 const DO_WITHOUT_POSTGRES: [&str; 4] = ["/.well-known/jwks.json", "/tracks/{id}/latest", "/system/info", "/system/send"];
+/// A route that answers the same whatever comes of it, and without asking PostgreSQL where no mail can be sent.
+const TELLS_NOTHING: &str = "/auth/password/forgot";
 /// Those that may be asked to submit to a queue whose jobs live in Redis: only the operation knows.
 const SUBMITS: [&str; 2] = ["/jobs", "/jobs/bulk"];
+/// The route that takes `Prefer: wait`, when it is posted to.
+const WAITS: &str = "/jobs";
 
 /// What a route asks of a request before its handler sees it.
 #[derive(Debug, Clone, Copy)]
@@ -86,7 +90,7 @@ impl Gate {
             request.extensions_mut().insert(TrustedBackend);
             return Ok(None);
         }
-        let caller = authenticate(state, request.headers()).await?;
+        let caller = authenticate(state, request.request()).await?;
         match self.access {
             Access::Public | Access::SignedIn | Access::Backend => {}
             Access::Session => drop(caller.require_session()?),
@@ -108,10 +112,10 @@ impl Gate {
     }
 }
 
-/// Whose credentials these headers carry.
-pub(crate) async fn authenticate(state: &AppState, headers: &HeaderMap) -> Result<Caller> {
-    match credentials(headers)? {
-        Some(credentials) => state.authenticate(credentials).await,
+/// Whose credentials a request carries.
+pub(crate) async fn authenticate(state: &AppState, request: &HttpRequest) -> Result<Caller> {
+    match credentials(request.headers())? {
+        Some(credentials) => state.authenticate(credentials, RequestScope::from_request(request).address).await,
         None => Err(DomainError::new(Code::Unauthenticated, "Send `Authorization: Bearer <access token or API key>`, or `X-API-Key`.")),
     }
 }
@@ -228,7 +232,7 @@ where
                         request.extensions_mut().insert(caller);
                     }
                     let response = service.run(request, &state, needs_postgres).await?;
-                    if needs_postgres && response.status().is_success() {
+                    if needs_postgres && response.status().is_success() && service.path != TELLS_NOTHING {
                         state.health.postgres.answered();
                     }
                     response
@@ -266,14 +270,21 @@ where
             Some(Class::Upload) => Duration::from_secs(state.ctx.settings().upload_timeout_s),
             Some(_) | None => Duration::from_millis(state.ctx.settings().request_timeout_ms),
         };
-        // A caller that asks to wait gets the wait on top.
+        // A caller that asks to wait where that can be asked gets the wait on top.
         let waits = match self.gate.class {
             Some(Class::Work) => remote::lease::WAIT_MAX,
-            Some(_) | None => wait_of(&http_request).ok().flatten().unwrap_or_default(),
+            Some(_) if self.path == WAITS && *http_request.method() == Method::POST => {
+                wait_of(&http_request).ok().flatten().unwrap_or_default()
+            }
+            Some(_) | None => Duration::ZERO,
         };
+        if matches!(self.gate.class, Some(Class::Upload | Class::Ingest)) {
+            RequestScope::from_request(&http_request).goes_at_the_clients_pace();
+        }
         let handled = timeout(deadline + waits, AssertUnwindSafe(self.service.call(request)).catch_unwind());
-        // What has begun would wait for its deadline together with a server that is away. Who waits for a job has it by then.
-        let handled = if needs_postgres && waits.is_zero() {
+        // What has begun would wait for its deadline together with a server that is away. Who waits for a job has it by then; and an upload
+        // under way asks PostgreSQL again when all of it is here, which a restart does not last as long as.
+        let handled = if needs_postgres && waits.is_zero() && self.gate.class != Some(Class::Upload) {
             match state.health.postgres.unless_open(handled).await {
                 Some(handled) => handled,
                 None => return Ok(ServiceResponse::from_err(ApiError::from(pg::away()), http_request)),

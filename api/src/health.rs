@@ -1,7 +1,12 @@
 //! What this process knows of the servers it needs, for probes and for the requests that need them. Found out beside the requests, all the
 //! time: probes are answered from memory, however busy pools and threads are.
 
-use shared::{Context, Result, breaker::Breaker, pg, vital::vital};
+use shared::{
+    Context, Result,
+    breaker::{Breaker, Miss},
+    pg,
+    vital::vital,
+};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
@@ -50,7 +55,7 @@ impl Health {
     }
 }
 
-async fn ask(probe: Arc<pg::Probe>) -> Result<()> {
+async fn ask(probe: Arc<pg::Probe>) -> Result<(), Miss> {
     probe.ask().await
 }
 

@@ -49,7 +49,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
 };
-use tokio::net::TcpSocket;
+use tokio::{net::TcpSocket, sync::Semaphore};
 use tracing_actix_web::TracingLogger;
 
 /// Everything a process needs before it can listen.
@@ -74,6 +74,7 @@ pub async fn open_state(mut settings: Settings) -> Result<AppState> {
         sockets,
         metrics,
         overview: Arc::<Overview>::default(),
+        scrapes: Arc::new(Semaphore::new(probes::SCRAPES_MAX)),
         node_id: NodeId::new(),
         started_at,
     })
@@ -85,6 +86,7 @@ pub fn bind(state: AppState) -> io::Result<(Server, SocketAddr)> {
     let n_workers = settings.api_workers();
     let builder = Server::build()
         .workers(n_workers)
+        .max_concurrent_connections(settings.connections_per_worker())
         .worker_max_blocking_threads((settings.blocking_threads() / n_workers).max(1))
         .shutdown_timeout(settings.shutdown_timeout_s - settings.drain_delay_s - settings.ws_drain_s)
         .disable_signals();

@@ -4,8 +4,9 @@ use crate::{drain::Drain, extract::BodyBudget, health::Health, socket::Sockets};
 use shared::{
     Caller, Context, Result, accounts::Accounts, ids::NodeId, limits::Limiter, overview::Overview, telemetry::metrics::MetricsHandle,
 };
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 use time::OffsetDateTime;
+use tokio::sync::Semaphore;
 
 #[derive(Debug, Clone)]
 pub struct AppState {
@@ -18,6 +19,8 @@ pub struct AppState {
     pub sockets: Sockets,
     pub metrics: MetricsHandle,
     pub overview: Arc<Overview>,
+    /// Of those who read `/metrics` at once.
+    pub scrapes: Arc<Semaphore>,
     pub node_id: NodeId,
     pub started_at: OffsetDateTime,
 }
@@ -29,8 +32,8 @@ impl AppState {
         Ok(Self { accounts: self.accounts.on(ctx.clone()), ctx, ..self.clone() })
     }
 
-    /// Who holds this access token or API key.
-    pub async fn authenticate(&self, credentials: &str) -> Result<Caller> {
-        self.accounts.authenticate(credentials).await
+    /// Who holds this access token or API key, which came from `address`.
+    pub async fn authenticate(&self, credentials: &str, address: IpAddr) -> Result<Caller> {
+        self.accounts.authenticate_from(credentials, address).await
     }
 }

@@ -2,12 +2,13 @@
 //! wait for it. Those for hosts outside, which all processes share, are in [`crate::outbound::breaker`].
 //!
 //! Closed → open when [`FAILURES_MAX`] probes in a row failed within [`WINDOW`], and nobody else got an answer meanwhile → half open
-//! once a probe was answered → closed when the next one is too, or open on. Probes are made by the process itself ([`Breaker::watch`]), so no request is spent on finding out, and a
-//! pool without a free connection is no reason to open. A server that refuses and has never answered is away at once. Requests that found the server away bring the next probe forward; what a server
-//! answers, refusals and broken constraints among it, is no failure.
+//! once a probe was answered → closed when the next one is too, or open on. Probes are made by the process itself ([`Breaker::watch`]), so
+//! no request is spent on finding out, and a pool without a free connection is no reason to open; nor is a server that has no connection
+//! left for the probe. A server that refuses and has never answered is away at once. Requests that found the server away bring the next
+//! probe forward; what a server answers, refusals and broken constraints among it, is no failure.
 
 use crate::{
-    Result,
+    Error,
     telemetry::metrics::{BREAKER_OPENED, BREAKER_STATE},
 };
 use metrics::{Counter, Gauge};
@@ -53,6 +54,23 @@ pub struct Finding {
     pub took: Duration,
     /// Why it failed, in words that a caller may see; `None` if all is well.
     pub failure: Option<String>,
+}
+
+/// Why a probe has no answer to show.
+#[derive(Debug)]
+pub enum Miss {
+    /// The server, or the way to it, refuses.
+    Refusal(Error),
+    /// Nothing came in time.
+    Silence(Error),
+    /// It is there, and has no room for one more. Whoever has a connection goes on.
+    Busy(Error),
+}
+
+impl From<Error> for Miss {
+    fn from(error: Error) -> Self {
+        Self::Refusal(error)
+    }
 }
 
 /// Cheap to clone; clones are one breaker.
@@ -160,14 +178,16 @@ impl Breaker {
     }
 
     /// Probes the server for as long as the process lives, each time for `patience` at most.
-    pub async fn watch<F: Future<Output = Result<()>>>(self, patience: Duration, probe: impl Fn() -> F) {
+    pub async fn watch<F: Future<Output = Result<(), Miss>>>(self, patience: Duration, probe: impl Fn() -> F) {
         let mut failures = Failures::default();
         loop {
             let begun = Instant::now();
             self.0.answers.store(false, Ordering::Relaxed);
             let (outcome, failure) = match timeout(patience, probe()).await {
                 Ok(Ok(())) => (Outcome::Answer, None),
-                Ok(Err(error)) => (Outcome::Refusal, Some(error.detail.into_owned())),
+                Ok(Err(Miss::Refusal(error))) => (Outcome::Refusal, Some(error.detail.into_owned())),
+                Ok(Err(Miss::Silence(error))) => (Outcome::Silence, Some(error.detail.into_owned())),
+                Ok(Err(Miss::Busy(error))) => (Outcome::Busy, Some(error.detail.into_owned())),
                 Err(_) => (Outcome::Silence, Some(format!("no answer within {} ms", patience.as_millis()))),
             };
             self.conclude(&mut failures, outcome);
@@ -192,8 +212,11 @@ impl Breaker {
                 self.0.was_well.store(true, Ordering::Release);
                 self.set(if self.state() == State::Open { State::HalfOpen } else { State::Closed });
             }
-            // Slow, and there.
-            Outcome::Silence if !self.is_open() && self.0.answers.load(Ordering::Relaxed) => *failures = Failures::default(),
+            Outcome::Busy => *failures = Failures::default(),
+            // Slow, or of no use to the probe, and there.
+            Outcome::Silence | Outcome::Refusal if !self.is_open() && self.0.answers.load(Ordering::Relaxed) => {
+                *failures = Failures::default()
+            }
             Outcome::Silence | Outcome::Refusal => {
                 let is_new = outcome == Outcome::Refusal && !self.0.was_well.load(Ordering::Acquire);
                 if failures.one_more(Instant::now()) >= FAILURES_MAX || is_new || self.is_open() {
@@ -228,6 +251,7 @@ enum Outcome {
     Answer,
     Refusal,
     Silence,
+    Busy,
 }
 
 /// Failures in a row, near each other.
@@ -247,113 +271,4 @@ impl Failures {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Code, Error};
-    use std::sync::atomic::{AtomicBool, AtomicU32};
-
-    /// A server that answers, or does not, as told; and how often it was probed.
-    #[derive(Debug, Default)]
-    struct Server {
-        is_away: AtomicBool,
-        n_probes: AtomicU32,
-    }
-
-    fn watched() -> (Breaker, Arc<Server>) {
-        let (breaker, server) = (Breaker::new("test"), Arc::new(Server::default()));
-        let probed = Arc::clone(&server);
-        tokio::spawn(breaker.clone().watch(Duration::from_millis(200), move || {
-            let server = Arc::clone(&probed);
-            async move {
-                server.n_probes.fetch_add(1, Ordering::SeqCst);
-                let is_away = server.is_away.load(Ordering::SeqCst);
-                if is_away { Err(Error::new(Code::DatabaseUnavailable, "away")) } else { Ok(()) }
-            }
-        }));
-        (breaker, server)
-    }
-
-    async fn until_closed(breaker: &Breaker) {
-        while breaker.is_open() {
-            sleep(Duration::from_millis(1)).await;
-        }
-    }
-
-    #[tokio::test]
-    async fn it_opens_after_failures_in_a_row_and_closes_when_a_probe_succeeds() {
-        let (breaker, server) = watched();
-        assert_eq!(breaker.finding(Duration::from_secs(1)).await.and_then(|finding| finding.failure), None);
-        assert_eq!(breaker.state(), State::Closed);
-        server.is_away.store(true, Ordering::SeqCst);
-        breaker.opened().await;
-        assert!(breaker.is_open());
-        assert_eq!(breaker.finding(Duration::from_secs(1)).await.and_then(|finding| finding.failure).as_deref(), Some("away"));
-        server.is_away.store(false, Ordering::SeqCst);
-        until_closed(&breaker).await;
-        assert_eq!(breaker.state(), State::Closed);
-    }
-
-    #[tokio::test]
-    async fn one_failure_opens_nothing() {
-        let (breaker, server) = watched();
-        breaker.finding(Duration::from_secs(1)).await;
-        server.is_away.store(true, Ordering::SeqCst);
-        while server.n_probes.load(Ordering::SeqCst) < 2 {
-            sleep(Duration::from_millis(1)).await;
-        }
-        server.is_away.store(false, Ordering::SeqCst);
-        while server.n_probes.load(Ordering::SeqCst) < 4 {
-            assert!(!breaker.is_open());
-            sleep(Duration::from_millis(1)).await;
-        }
-    }
-
-    #[tokio::test]
-    async fn who_finds_the_server_away_brings_the_probe_forward_and_a_crowd_does_not_multiply_it() {
-        let (breaker, server) = watched();
-        breaker.finding(Duration::from_secs(1)).await;
-        let begun = Instant::now();
-        while server.n_probes.load(Ordering::SeqCst) < 4 {
-            breaker.doubt();
-            sleep(Duration::from_millis(1)).await;
-        }
-        // However many complain, and however slow the machine is, there is a pause between two.
-        assert!(begun.elapsed() >= DOUBT_EVERY * 2, "{:?}", begun.elapsed());
-    }
-
-    #[tokio::test]
-    async fn a_server_that_refuses_and_never_answered_is_away_at_once_and_one_that_is_silent_is_not_yet() {
-        let (refusing, silent) = (Breaker::new("test"), Breaker::new("test"));
-        let refuse = || async { Err(Error::new(Code::DatabaseUnavailable, "away")) };
-        tokio::spawn(refusing.clone().watch(Duration::from_millis(200), refuse));
-        tokio::spawn(silent.clone().watch(Duration::from_millis(200), std::future::pending::<Result<()>>));
-        refusing.finding(Duration::from_secs(5)).await;
-        assert!(refusing.is_open() && !refusing.is_well());
-        let finding = silent.finding(Duration::from_secs(5)).await.and_then(|finding| finding.failure);
-        assert_eq!((finding.as_deref(), silent.is_well()), (Some("no answer within 200 ms"), false));
-        silent.opened().await;
-    }
-
-    #[tokio::test]
-    async fn a_server_that_answers_others_is_slow_and_not_away() {
-        let (breaker, server) = (Breaker::new("test"), Arc::new(Server::default()));
-        let probed = Arc::clone(&server);
-        tokio::spawn(breaker.clone().watch(Duration::from_millis(100), move || {
-            probed.n_probes.fetch_add(1, Ordering::SeqCst);
-            std::future::pending::<Result<()>>()
-        }));
-        while server.n_probes.load(Ordering::SeqCst) < FAILURES_MAX * 2 {
-            breaker.answered();
-            sleep(Duration::from_millis(1)).await;
-            assert!(!breaker.is_open());
-        }
-    }
-
-    #[test]
-    fn failures_far_apart_do_not_count_together() {
-        let (mut failures, now) = (Failures::default(), Instant::now());
-        assert_eq!(failures.one_more(now), 1);
-        assert_eq!(failures.one_more(now + WINDOW * 2), 1);
-        assert_eq!(failures.one_more(now + WINDOW * 2 + WINDOW / 2), 2);
-    }
-}
+mod tests;

@@ -157,11 +157,28 @@ enum Level {
     },
 }
 
-/// Where `json` is after so many bytes, as a pointer.
+/// Levels that are followed: as deep as the parser goes where it keeps what it reads. Bodies may have brackets by the million.
+const LEVELS_MAX: usize = 128;
+
+/// Where `json` is after so many bytes, as a pointer; empty, as for the whole, below [`LEVELS_MAX`].
 fn path_at(json: &[u8], offset: usize) -> String {
     let (mut levels, mut at): (Vec<Level>, usize) = (Vec::new(), 0);
+    let mut n_below = 0_usize;
     while at < offset {
         match json[at] {
+            b'{' | b'[' if levels.len() == LEVELS_MAX => n_below += 1,
+            b'}' | b']' if n_below > 0 => n_below -= 1,
+            b'"' => {
+                let end = string_end(json, at);
+                if n_below == 0
+                    && let Some(Level::Object { name, is_name_next: is_name_next @ true }) = levels.last_mut()
+                {
+                    *name = serde_json::from_slice(&json[at..end]).ok();
+                    *is_name_next = false;
+                }
+                at = end - 1;
+            }
+            _ if n_below > 0 => {}
             b'{' => levels.push(Level::Object { name: None, is_name_next: true }),
             b'[' => levels.push(Level::List(0)),
             b'}' | b']' => drop(levels.pop()),
@@ -170,17 +187,12 @@ fn path_at(json: &[u8], offset: usize) -> String {
                 Some(Level::Object { name, is_name_next }) => (*name, *is_name_next) = (None, true),
                 None => {}
             },
-            b'"' => {
-                let end = string_end(json, at);
-                if let Some(Level::Object { name, is_name_next: is_name_next @ true }) = levels.last_mut() {
-                    *name = serde_json::from_slice(&json[at..end]).ok();
-                    *is_name_next = false;
-                }
-                at = end - 1;
-            }
             _ => {}
         }
         at += 1;
+    }
+    if n_below > 0 {
+        return String::new();
     }
     let steps = levels.iter().filter_map(|level| match level {
         Level::List(index) => Some(format!("/{index}")),
@@ -271,6 +283,14 @@ mod tests {
         assert_eq!(parse_at::<Outer>("[1, 2]", "/payload").unwrap_err().fields[0].pointer, "/payload");
         let fields = parse_at::<Outer>(r#"{"lat": []}"#, "/payload").unwrap_err().fields;
         assert_eq!((fields[0].pointer.as_str(), fields[0].code.as_str()), ("/payload/lat", "type"));
+    }
+
+    #[test]
+    fn a_place_is_told_as_deep_as_the_parser_goes_and_brackets_by_the_million_are_counted_alone() {
+        let at_depth = |depth: usize| path_at("[".repeat(depth).as_bytes(), depth);
+        assert_eq!((at_depth(LEVELS_MAX), at_depth(LEVELS_MAX + 1)), ("/0".repeat(LEVELS_MAX), String::new()));
+        let deep = format!("[1, {}\"]\"{}, 2", "[".repeat(1_000), "]".repeat(1_000));
+        assert_eq!(path_at(deep.as_bytes(), deep.len()), "/2", "what is behind is told again");
     }
 
     proptest! {

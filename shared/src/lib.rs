@@ -35,6 +35,7 @@ pub mod error;
 pub mod files;
 pub mod idempotency;
 pub mod ids;
+pub mod instant;
 pub mod jobs;
 mod json_fields;
 pub mod json_words;

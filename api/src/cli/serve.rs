@@ -15,7 +15,7 @@ use shared::{
         metrics, pulse, service,
         traces::{self, export::Exporter},
     },
-    vital::vital,
+    vital::{self, vital},
 };
 use std::{process::ExitCode, sync::Arc, time::Duration};
 use tokio::{
@@ -50,6 +50,7 @@ pub(super) fn run(settings: Settings, notices: Vec<String>) -> ExitCode {
 
 async fn serve(settings: Settings, log_level: LogLevel) -> Result<ExitCode> {
     let mut signals = Signals::install().map_err(Error::internal)?;
+    vital::log_panics();
     let metrics_addr = settings.metrics_addr;
     let state = server::open_state(settings).await?;
     let is_development = state.ctx.settings().profile.is_development();

@@ -8,6 +8,7 @@ use super::{
     adaptive::{Adaptive, Sample},
     classes::RouteClass,
 };
+use actix_web::http::StatusCode;
 use metrics::{Counter, Gauge, Histogram};
 use shared::{
     config::{ConcurrencyMode, Settings},
@@ -29,8 +30,11 @@ const fn own_percent(class: RouteClass) -> usize {
 
 /// Requests that a worker thread sheds in a second without putting anything off: what that takes is a few hundredths of its time.
 const SHED_PER_S: u32 = 1_000;
-/// Longest that a connection is put off. Who was shed was told to come back after a second at least.
-const PUT_OFF_MAX: Duration = Duration::from_millis(500);
+/// Longest that a connection is put off: a client that does not do as it is told must not take its connection for dead.
+const PUT_OFF_MAX: Duration = Duration::from_secs(2);
+
+/// Requests end in crowds, as commits do: a place that is free tells little, and how many were taken at the most within so long tells more.
+const BUSY_FOR: Duration = Duration::from_secs(1);
 
 /// Turns come together, so that the thread wakes up once for many of them: waking up costs more than the answer.
 const TURNS_EVERY: Duration = Duration::from_millis(20);
@@ -40,15 +44,20 @@ const TURNS_EVERY: Duration = Duration::from_millis(20);
 pub(super) enum Reason {
     /// All places that its class may take are taken.
     InFlight,
-    /// As many of its class are in flight as there may be, whatever the others do.
+    /// As many of its class are worked on as there may be, whatever the others do.
     Class,
+    /// It was kept waiting before it was read, and most places were taken a moment ago.
+    Late,
 }
 
 impl Reason {
+    const ALL: [Self; 3] = [Self::InFlight, Self::Class, Self::Late];
+
     const fn as_str(self) -> &'static str {
         match self {
             Self::InFlight => "in_flight",
             Self::Class => "class",
+            Self::Late => "late",
         }
     }
 }
@@ -57,12 +66,16 @@ impl Reason {
 #[derive(Debug)]
 pub(super) struct Admission {
     in_flight: [Cell<usize>; RouteClass::ALL.len()],
-    /// Sign-ins that may be in flight: those that the hash function's queue takes.
+    /// Sign-ins that may be worked on: those that the hash function's queue takes.
     logins_max: usize,
+    /// Those whose body is there. One whose body is on its way keeps no other out: its client may take its time.
+    logins_at_work: Cell<usize>,
     limit: Cell<usize>,
     adaptive: Option<RefCell<Adaptive>>,
     /// When the next that is shed would have its turn.
     next_turn: Cell<Option<Instant>>,
+    /// When one came last and found three quarters of the places for all taken.
+    busy_at: Cell<Option<Instant>>,
     begun: Instant,
     meters: Meters,
 }
@@ -70,7 +83,7 @@ pub(super) struct Admission {
 #[derive(Debug)]
 struct Meters {
     limit: Gauge,
-    shed: [(Counter, Counter); RouteClass::ALL.len()],
+    shed: [[Counter; Reason::ALL.len()]; RouteClass::ALL.len()],
     shed_seconds: Histogram,
 }
 
@@ -82,6 +95,7 @@ pub(super) struct Place {
     since: Instant,
     /// Whether how long it is kept tells how busy the process is.
     is_sample: bool,
+    is_login_at_work: bool,
 }
 
 impl Admission {
@@ -97,30 +111,40 @@ impl Admission {
         Rc::new(Self {
             in_flight: Default::default(),
             logins_max: hashes.div_ceil(settings.api_workers()),
+            logins_at_work: Cell::new(0),
             limit: Cell::new(limit),
             adaptive,
             next_turn: Cell::new(None),
+            busy_at: Cell::new(None),
             begun: Instant::now(),
             meters,
         })
     }
 
-    /// A place for a request that arrived at `arrived`.
-    pub(super) fn admit(self: &Rc<Self>, class: RouteClass, arrived: Instant) -> Result<Place, Reason> {
-        match self.refusal(class) {
-            None => {
-                self.count(class).set(self.count(class).get() + 1);
-                Ok(Place { admission: Rc::clone(self), class, since: arrived, is_sample: true })
-            }
-            Some(reason) => {
-                let (in_flight, of_class) = &self.meters.shed[class as usize];
-                match reason {
-                    Reason::InFlight => in_flight.increment(1),
-                    Reason::Class => of_class.increment(1),
-                }
-                Err(reason)
-            }
+    /// A place for a request that arrived at `arrived`. One that was kept waiting before it was read is late already:
+    /// while others come in time and are more than enough, they are served.
+    pub(super) fn admit(self: &Rc<Self>, class: RouteClass, arrived: Instant, kept_waiting: bool) -> Result<Place, Reason> {
+        if self.n_common() * 4 > self.common_max() * 3 {
+            self.busy_at.set(Some(arrived));
         }
+        let refusal = self.refusal(class).or_else(|| {
+            let is_idle = self.in_flight.iter().all(|n| n.get() == 0);
+            (kept_waiting && !is_idle && self.was_busy_lately(arrived)).then_some(Reason::Late)
+        });
+        let Some(reason) = refusal else {
+            self.count(class).set(self.count(class).get() + 1);
+            return Ok(Place { admission: Rc::clone(self), class, since: arrived, is_sample: true, is_login_at_work: false });
+        };
+        Err(self.refuse(class, reason))
+    }
+
+    fn was_busy_lately(&self, now: Instant) -> bool {
+        self.busy_at.get().is_some_and(|at| now.saturating_duration_since(at) < BUSY_FOR)
+    }
+
+    fn refuse(&self, class: RouteClass, reason: Reason) -> Reason {
+        self.meters.shed[class as usize][reason as usize].increment(1);
+        reason
     }
 
     /// When a connection is read again whose request was shed at `now`: each has its turn after those before it, so that shedding goes on
@@ -145,11 +169,15 @@ impl Admission {
 
     fn refusal(&self, class: RouteClass) -> Option<Reason> {
         let n = self.count(class).get();
-        if class == RouteClass::Login && n >= self.logins_max {
+        if class == RouteClass::Login && self.are_logins_full() {
             return Some(Reason::Class);
         }
         let has_room = n < self.own(class) || self.n_common() < self.common_max();
         (!has_room).then_some(Reason::InFlight)
+    }
+
+    fn are_logins_full(&self) -> bool {
+        self.logins_at_work.get() >= self.logins_max
     }
 
     /// Places that the class alone may take.
@@ -176,6 +204,9 @@ impl Admission {
         let count = self.count(place.class);
         let n_before: usize = self.in_flight.iter().map(Cell::get).sum();
         count.set(count.get() - 1);
+        if place.is_login_at_work {
+            self.logins_at_work.set(self.logins_at_work.get() - 1);
+        }
         let Some(adaptive) = self.adaptive.as_ref().filter(|_| place.is_sample) else { return };
         let now = Instant::now();
         let sample = Sample { class: place.class, took: now.saturating_duration_since(place.since), in_flight: n_before };
@@ -187,10 +218,40 @@ impl Admission {
 }
 
 impl Place {
-    /// Gives it back without its time being learned from: who waits for something else tells nothing.
-    pub(super) fn leave(mut self) {
+    /// The body is there, and work begins. How long a client took to send it says nothing of this process.
+    pub(super) fn begin_work(&mut self) -> Result<(), Reason> {
+        self.since = Instant::now();
+        if self.class != RouteClass::Login || self.is_login_at_work {
+            return Ok(());
+        }
+        if self.admission.are_logins_full() {
+            return Err(self.admission.refuse(self.class, Reason::Class));
+        }
+        self.admission.logins_at_work.set(self.admission.logins_at_work.get() + 1);
+        self.is_login_at_work = true;
+        Ok(())
+    }
+
+    /// Has nothing learned from how long it is kept.
+    pub(super) fn is_no_sample(&mut self) {
         self.is_sample = false;
     }
+
+    /// Gives it back when the request was answered with `status`.
+    pub(super) fn end(mut self, status: StatusCode) {
+        self.is_sample &= tells_of_the_process(status);
+    }
+
+    /// Gives it back without its time being learned from: who waits for something else tells nothing.
+    pub(super) fn leave(mut self) {
+        self.is_no_sample();
+    }
+}
+
+/// Whether how long an answer took says how busy the process is: what is refused is quick whatever the process does, and what was too late
+/// says the most.
+fn tells_of_the_process(status: StatusCode) -> bool {
+    status.as_u16() < 400 || status == StatusCode::GATEWAY_TIMEOUT
 }
 
 impl Drop for Place {
@@ -204,7 +265,7 @@ impl Meters {
         let shed = |class: RouteClass, reason: Reason| metrics::counter!(HTTP_SHED, "reason" => reason.as_str(), "class" => class.as_str());
         Self {
             limit: metrics::gauge!(HTTP_CONCURRENCY_LIMIT, "worker" => worker.to_owned()),
-            shed: RouteClass::ALL.map(|class| (shed(class, Reason::InFlight), shed(class, Reason::Class))),
+            shed: RouteClass::ALL.map(|class| Reason::ALL.map(|reason| shed(class, reason))),
             shed_seconds: metrics::histogram!(HTTP_SHED_SECONDS),
         }
     }

@@ -5,7 +5,7 @@ use crate::{
     gate::{Access, Gate},
     routes::{self, BASE, Entry},
 };
-use actix_web::http::Method;
+use actix_web::{dev::ServiceRequest, http::Method};
 use shared::{Scope, limits::Class};
 use std::collections::HashMap;
 
@@ -96,7 +96,12 @@ fn arranged(entries: Vec<Entry>) -> HashMap<&'static str, Vec<Template>> {
 }
 
 impl RouteClasses {
-    pub fn class_of(&self, method: &Method, path: &str) -> RouteClass {
+    pub fn of(&self, request: &ServiceRequest) -> RouteClass {
+        // The path as routes are found by it: `%6e` in it is an n.
+        self.class_of(request.method(), request.match_info().as_str())
+    }
+
+    fn class_of(&self, method: &Method, path: &str) -> RouteClass {
         let (routes, rest) = match path.strip_prefix(BASE) {
             Some(rest) => (&self.versioned, rest),
             None => (&self.root, path),
@@ -146,6 +151,12 @@ mod tests {
     #[case("POST", "/api/publish", RouteClass::Write)]
     fn a_request_is_of_the_class_of_its_route(#[case] method: &str, #[case] path: &str, #[case] class: RouteClass) {
         assert_eq!(RouteClasses::default().class_of(&method.parse().unwrap(), path), class);
+    }
+
+    #[test]
+    fn a_path_in_other_letters_is_of_the_class_of_the_route_that_answers_it() {
+        let request = actix_web::test::TestRequest::post().uri("/api/v1/auth/logi%6e").to_srv_request();
+        assert_eq!(RouteClasses::default().of(&request), RouteClass::Login);
     }
 
     #[test]

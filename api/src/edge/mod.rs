@@ -126,14 +126,16 @@ where
         let place = if is_probe(request.path()) {
             None
         } else {
-            let class = self.classes.class_of(request.method(), request.path());
-            match self.admission.admit(class, arrived) {
+            let kept_waiting = request.conn_data::<Turn>().is_some_and(Turn::has_kept_waiting);
+            match self.admission.admit(self.classes.of(&request), arrived, kept_waiting) {
                 Ok(place) => Some(place),
                 Err(_) => return Ok(self.shed(request, arrived).map_into_right_body()),
             }
         };
-        let _under_way = self.traffic.begin(&request);
-        let scope = RequestScope::of(&request, &self.state.ctx.settings().trusted_proxies, place);
+        let settings = self.state.ctx.settings();
+        let _under_way = self.traffic.begin(&request, settings.largest_body_bytes());
+        let scope = RequestScope::of(&request, &settings, place);
+        drop(settings);
         request.extensions_mut().insert(Rc::clone(&scope));
         let mut response = match self.service.call(request).await {
             Ok(response) if is_error(&response) => self.answer_problem(response.map_into_left_body(), &scope),
@@ -141,19 +143,18 @@ where
             Err(error) => return Err(self.own_words(error, &scope)),
         };
         headers::finish(&mut response, &scope, self.state.drain.has_begun());
-        scope.finish();
+        scope.finish(response.status());
         Ok(self.traffic.count(response))
     }
 
     /// The answer to a request that is not looked at any further. It is made straight: there are many of them, and little time.
     fn shed(&self, request: ServiceRequest, arrived: Instant) -> ServiceResponse<BoxBody> {
-        // Jitter, so that those sent away do not come back as one crowd.
-        let delay = Duration::from_secs(rand::random_range(1..=3));
-        let error = DomainError::new(Code::Overloaded, "More requests are in flight than this process takes.").retry_after(delay);
+        let turn = self.admission.next_turn(arrived);
+        let error = overloaded("More requests are in flight than this process takes.", turn - arrived);
         self.overloaded.increment(1);
         let id = scope::id_of(&request);
-        if let Some(turn) = request.conn_data::<Turn>() {
-            turn.put_off(self.admission.next_turn(arrived));
+        if let Some(connection) = request.conn_data::<Turn>() {
+            connection.put_off(turn);
         }
         let mut response = request.into_response(problem_response(&error, &id));
         headers::finish_shed(&mut response, &id, self.state.drain.has_begun());
@@ -199,6 +200,11 @@ where
             complaints::log(error);
         }
     }
+}
+
+/// Sends away: until the connection is read again, `put_off` from now, and with jitter, so that those sent away do not come back as one crowd.
+fn overloaded(detail: &'static str, put_off: Duration) -> DomainError {
+    DomainError::new(Code::Overloaded, detail).retry_after(Duration::from_secs(put_off.as_secs() + rand::random_range(1..=3)))
 }
 
 /// Put into an answer's extensions by the one handler whose 503 is no problem: readiness, which has a body of its own.

@@ -1,9 +1,13 @@
 //! What is known of a request before anything is done for it: its id, its client, and its place among those in flight.
 
-use super::{address, admission::Place};
-use actix_web::{HttpMessage, HttpRequest, dev::ServiceRequest, http::header::HeaderName};
-use ipnet::IpNet;
-use std::{cell::RefCell, net::IpAddr, rc::Rc};
+use super::{address, admission::Place, overloaded};
+use actix_web::{
+    HttpMessage, HttpRequest,
+    dev::ServiceRequest,
+    http::{StatusCode, header::HeaderName},
+};
+use shared::config::Settings;
+use std::{cell::RefCell, net::IpAddr, rc::Rc, time::Duration};
 use uuid::Uuid;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -20,9 +24,9 @@ pub struct RequestScope {
 }
 
 impl RequestScope {
-    pub(super) fn of(request: &ServiceRequest, trusted_proxies: &[IpNet], place: Option<Place>) -> Rc<Self> {
+    pub(super) fn of(request: &ServiceRequest, settings: &Settings, place: Option<Place>) -> Rc<Self> {
         let id = id_of(request);
-        let address = address::of_client(request, trusted_proxies);
+        let address = address::of_client(request, settings);
         Rc::new(Self { id, address, place: RefCell::new(place) })
     }
 
@@ -38,8 +42,25 @@ impl RequestScope {
         }
     }
 
-    pub(super) fn finish(&self) {
-        drop(self.place.borrow_mut().take());
+    /// The body is there, and work begins. A sign-in may be sent away here: as many are worked on as there may be.
+    pub(crate) fn begin_work(&self) -> shared::Result<()> {
+        match self.place.borrow_mut().as_mut().map(Place::begin_work) {
+            Some(Err(_)) => Err(overloaded("Too many sign-ins at once.", Duration::ZERO)),
+            Some(Ok(())) | None => Ok(()),
+        }
+    }
+
+    /// Has nothing learned from how long this request takes: its client sends or reads all the while.
+    pub(crate) fn goes_at_the_clients_pace(&self) {
+        if let Some(place) = self.place.borrow_mut().as_mut() {
+            place.is_no_sample();
+        }
+    }
+
+    pub(super) fn finish(&self, status: StatusCode) {
+        if let Some(place) = self.place.borrow_mut().take() {
+            place.end(status);
+        }
     }
 }
 

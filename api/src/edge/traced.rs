@@ -1,10 +1,15 @@
 //! The span that a request is in a trace, where traces are on.
 
 use super::RequestScope;
+use crate::state::AppState;
 use actix_web::{
     HttpMessage, HttpRequest,
     dev::{ServiceRequest, ServiceResponse},
-    http::header::{HeaderMap, HeaderName, HeaderValue},
+    http::{
+        Method,
+        header::{HeaderMap, HeaderName, HeaderValue},
+    },
+    web::Data,
 };
 use shared::telemetry::traces::{self, Kind, Span, TraceContext};
 use std::{cell::RefCell, rc::Rc};
@@ -24,7 +29,9 @@ impl Traced {
         if !traces::are_on() {
             return None;
         }
-        let span = Span::begin(Kind::Server, request.method().as_str().to_owned(), parent(request.headers()))?;
+        let (name, parent) = (name_of(request.method()), parent(request.headers()));
+        let is_trusted = request.app_data::<Data<AppState>>().is_some_and(|state| state.ctx.settings().traceparent_trusted);
+        let span = if is_trusted { Span::begin(Kind::Server, name, parent) } else { Span::begin_for_stranger(Kind::Server, name, parent) }?;
         let traced = Rc::new(Self { context: span.context(), span: RefCell::new(Some(span)) });
         request.extensions_mut().insert(Rc::clone(&traced));
         Some(traced)
@@ -39,8 +46,9 @@ impl Traced {
         let Some(mut span) = self.span.take() else { return };
         let request = response.request();
         let (route, status) = (request.match_pattern().unwrap_or_else(|| "unmatched".to_owned()), response.status());
-        span.rename(format!("{} {route}", request.method()));
-        span.set("http.request.method", request.method().as_str());
+        let method = name_of(request.method());
+        span.rename(format!("{method} {route}"));
+        span.set("http.request.method", method);
         span.set("http.route", route);
         span.set("http.response.status_code", i64::from(status.as_u16()));
         span.set("request_id", &*RequestScope::from_request(request).id);
@@ -55,6 +63,23 @@ impl Traced {
     }
 }
 
+/// A method as traces may have it: a client may call it what it likes, and as long as it likes.
+fn name_of(method: &Method) -> &'static str {
+    const KNOWN: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"];
+    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("_OTHER")
+}
+
 fn parent(headers: &HeaderMap) -> Option<TraceContext> {
     headers.get(TRACEPARENT)?.to_str().ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_method_of_a_callers_own_is_no_name_in_traces() {
+        let invented = Method::from_bytes("X".repeat(10_000).as_bytes()).unwrap();
+        assert_eq!([name_of(&Method::PATCH), name_of(&invented)], ["PATCH", "_OTHER"]);
+    }
 }

@@ -74,9 +74,11 @@ impl Traffic {
         bytes_out.increment(self.bytes_out.take());
     }
 
-    pub(super) fn begin(self: &Rc<Self>, request: &ServiceRequest) -> UnderWay {
+    /// A body counts as long as it is said to be; no body is taken that is said to be longer than `body_max`.
+    pub(super) fn begin(self: &Rc<Self>, request: &ServiceRequest, body_max: u64) -> UnderWay {
         let announced = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        self.bytes_in.set(self.bytes_in.get().saturating_add(announced.unwrap_or(0)));
+        let announced = announced.filter(|length| *length <= body_max).unwrap_or(0);
+        self.bytes_in.set(self.bytes_in.get().saturating_add(announced));
         self.n_in_flight.set(self.n_in_flight.get() + 1);
         UnderWay(Rc::clone(self))
     }
@@ -101,7 +103,7 @@ impl Traffic {
     }
 
     fn add_out(&self, n_bytes: u64) {
-        self.bytes_out.set(self.bytes_out.get() + n_bytes);
+        self.bytes_out.set(self.bytes_out.get().saturating_add(n_bytes));
     }
 }
 
@@ -124,5 +126,21 @@ impl<B: MessageBody> MessageBody for Counted<B> {
             self.traffic.add_out(bytes.len() as u64);
         }
         Poll::Ready(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::test::TestRequest;
+
+    #[test]
+    fn a_body_that_nobody_takes_is_not_counted_by_what_is_said_of_it() {
+        let traffic = Rc::new(Traffic::default());
+        for announced in ["100", "4611686018427387904", "101", "none", "7"] {
+            let request = TestRequest::post().insert_header((CONTENT_LENGTH, announced)).to_srv_request();
+            drop(traffic.begin(&request, 100));
+        }
+        assert_eq!((traffic.bytes_in.get(), traffic.n_in_flight.get()), (107, 0));
     }
 }

@@ -1,7 +1,7 @@
 //! A JSON body: read up to its limit and in its time, looked over for text that cannot be stored, parsed, validated.
 
 use super::budget::Reservation;
-use crate::{error::ApiError, gate::gate_of, state::AppState};
+use crate::{edge::RequestScope, error::ApiError, gate::gate_of, state::AppState};
 use actix_web::{
     FromRequest, HttpRequest,
     dev::Payload,
@@ -10,10 +10,13 @@ use actix_web::{
 };
 use futures_util::{StreamExt, future::LocalBoxFuture};
 use serde::de::DeserializeOwned;
-use shared::{Code, Error, Result, json_words::Broken, limits::Class, text};
+use shared::{Code, Error, Result, config::Settings, json_words::Broken, limits::Class, text};
 use std::time::Duration;
 use tokio::time::timeout;
 use validator::Validate;
+
+/// Longest that the body of a sign-in may take to arrive: it fits into one packet.
+const SIGN_IN_WITHIN: Duration = Duration::from_secs(2);
 
 /// A parsed and validated body, with the bytes it came from (an Idempotency-Key is bound to them).
 #[derive(Debug)]
@@ -98,7 +101,7 @@ pub(crate) async fn read(request: &HttpRequest, mut payload: Payload) -> Result<
         let settings = state.ctx.settings();
         let is_bulk = gate_of(request).is_some_and(|gate| matches!(gate.class, Some(Class::Bulk | Class::Work | Class::Ingest)));
         let limit = if is_bulk { settings.max_bulk_bytes.0 } else { settings.max_body_bytes.0 };
-        (limit, Duration::from_secs(settings.api_client_timeout_s))
+        (limit, patience_for(request, &settings))
     };
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limit) {
@@ -118,7 +121,16 @@ pub(crate) async fn read(request: &HttpRequest, mut payload: Payload) -> Result<
         Ok((body.freeze(), reservation))
     };
     let late = |_| Error::new(Code::RequestTimeout, format!("The body did not arrive within {} s.", patience.as_secs()));
-    timeout(patience, collect).await.map_err(late)?
+    let read = timeout(patience, collect).await.map_err(late)??;
+    RequestScope::from_request(request).begin_work()?;
+    Ok(read)
+}
+
+/// How long a body may take. Strangers may send sign-ins, and theirs are short.
+fn patience_for(request: &HttpRequest, settings: &Settings) -> Duration {
+    let patience = Duration::from_secs(settings.api_client_timeout_s);
+    let is_sign_in = gate_of(request).is_some_and(|gate| matches!(gate.class, Some(Class::Login | Class::LoginAddress)));
+    if is_sign_in { patience.min(SIGN_IN_WITHIN) } else { patience }
 }
 
 pub(super) fn too_large(limit: usize) -> Error {

@@ -24,5 +24,5 @@ pub use items::{Items, JSON_ITEMS_MAX};
 pub(crate) use lines::Lines;
 pub use path::Id;
 pub(crate) use prefer::wait_of;
-pub use prefer::{PreferWait, WAIT_MAX};
+pub use prefer::{Patience, PreferWait, WAIT_MAX};
 pub use query::Query;

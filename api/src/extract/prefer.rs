@@ -5,26 +5,39 @@ use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header::HeaderName
 use shared::{Code, Error};
 use std::{
     future::{Ready, ready},
+    rc::Rc,
     time::Duration,
 };
 
 /// Longest wait that is granted.
 pub const WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// The wish to wait, cut to [`WAIT_MAX`]; `None` without the preference.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PreferWait(pub Option<Duration>);
+/// The wish to wait; `None` without the preference, and for no time at all.
+#[derive(Debug, Clone)]
+pub struct PreferWait(pub Option<Patience>);
+
+/// How long a caller would wait.
+#[derive(Debug, Clone)]
+pub struct Patience {
+    /// At most [`WAIT_MAX`].
+    pub wait: Duration,
+    scope: Rc<RequestScope>,
+}
+
+impl Patience {
+    /// From here on the request only waits, which is limited apart, and gives its place among those in flight back.
+    pub fn begins(&self) {
+        self.scope.leave_in_flight();
+    }
+}
 
 impl FromRequest for PreferWait {
     type Error = ApiError;
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let patience = wait_of(request);
-        if let Ok(Some(_)) = patience {
-            // Who waits does nothing; how many may is limited apart.
-            RequestScope::from_request(request).leave_in_flight();
-        }
+        let scope = RequestScope::from_request(request);
+        let patience = wait_of(request).map(|wait| wait.filter(|wait| !wait.is_zero()).map(|wait| Patience { wait, scope }));
         ready(patience.map(Self).map_err(ApiError::from))
     }
 }

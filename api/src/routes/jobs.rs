@@ -4,7 +4,7 @@ pub mod bulk;
 
 use crate::{
     error::{ApiResult, Problem},
-    extract::{Body, CallerOf, Id, Meta, PreferWait, Query, answer_with_etag},
+    extract::{Body, CallerOf, Id, Meta, Patience, PreferWait, Query, answer_with_etag},
     idempotency::{self, Creation, OptionalKey},
     openapi::headers::{IdempotencyKeyHeader, IfNoneMatchHeader, PreferHeader},
     routes::BASE,
@@ -23,7 +23,6 @@ use shared::{
     },
     page::{Page, PageQuery},
 };
-use std::time::Duration;
 
 /// Submits a job. 202 means that it is durable, as far as the `durability` of its queue goes; with `Prefer: wait=N` the answer is 200 with the result if it ends in time.
 #[utoipa::path(post, path = "/api/v1/jobs", tag = "jobs", operation_id = "submit_job", request_body = SubmitJob,
@@ -53,7 +52,7 @@ pub async fn submit_job(
         None => {
             let job = submit::prepare(ctx, &caller, body.value, origin(meta)).await?;
             match patience {
-                Some(patience) => Box::pin(wait::submit_and_wait(ctx, job, patience)).await?,
+                Some(patience) => Box::pin(wait::submit_and_wait(ctx, job, patience.wait, || patience.begins())).await?,
                 None => submit::submit(ctx, job).await?,
             }
         }
@@ -72,7 +71,7 @@ async fn submit_once(
     submit: SubmitJob,
     origin: Origin,
     attempt: &Repeatable,
-    patience: Option<Duration>,
+    patience: Option<Patience>,
 ) -> Result<Creation<Job>> {
     let creation = idempotency::create_once(ctx, attempt, async |tx| {
         let new_job = submit::prepare(ctx, caller, submit, origin).await?;
@@ -87,14 +86,17 @@ async fn submit_once(
 }
 
 /// Brings a committed job before the workers, and waits for it if the caller does.
-async fn announce(ctx: &Context, new_job: &NewJob, job: Job, patience: Option<Duration>) -> Job {
-    let waiter = match patience {
+async fn announce(ctx: &Context, new_job: &NewJob, job: Job, patience: Option<Patience>) -> Job {
+    let waiter = match &patience {
         Some(_) => Waiter::begin(ctx, new_job).await,
         None => None,
     };
     submit::announce(ctx, &[new_job]).await;
     match (waiter, patience) {
-        (Some(waiter), Some(patience)) => waiter.wait(job, patience).await,
+        (Some(waiter), Some(patience)) => {
+            patience.begins();
+            waiter.wait(job, patience.wait).await
+        }
         (None, _) | (_, None) => job,
     }
 }

@@ -10,7 +10,7 @@ use actix_web::{HttpRequest, HttpResponse, web::Data};
 use nix::sys::statvfs::statvfs;
 use serde::Serialize;
 use shared::{
-    Code, Scope,
+    Code, Error, Scope,
     breaker::{Breaker, State},
     config::{Exposure, StorageUrl},
     telemetry::{
@@ -21,6 +21,9 @@ use shared::{
 };
 use std::time::Duration;
 use utoipa::ToSchema;
+
+/// Who may read the metrics at once. They pass by the limit on requests in flight, take milliseconds, and few are to read them.
+pub const SCRAPES_MAX: usize = 2;
 
 /// A process that has just begun asks its servers for the first time, and takes a moment more than they may.
 const FIRST_PROBE_WITHIN: Duration = Duration::from_millis(1_100);
@@ -124,6 +127,8 @@ async fn check(critical: bool, breaker: &Breaker) -> Check {
         (status = 200, description = "Metrics", body = String, content_type = "text/plain"),
         (status = 404, description = "`METRICS=off`", body = Problem<'static>, content_type = "application/problem+json")))]
 pub async fn get_metrics(request: HttpRequest, state: Data<AppState>) -> ApiResult {
+    let busy = |_| Error::new(Code::Overloaded, "Others read the metrics at the moment.").retry_after(Duration::from_secs(1));
+    let _turn = state.scrapes.try_acquire().map_err(busy)?;
     let exposure = state.ctx.settings().metrics;
     require_exposure(&request, &state, exposure).await?;
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(render_metrics(&state)))
@@ -155,7 +160,7 @@ pub(crate) async fn require_exposure(request: &HttpRequest, state: &AppState, ex
         Exposure::Public => Ok(()),
         Exposure::Off => Err(ApiError::new(Code::NotFound, "There is nothing at this path.")),
         Exposure::Operator => {
-            let caller = gate::authenticate(state, request.headers()).await?;
+            let caller = gate::authenticate(state, request).await?;
             Ok(caller.require(Scope::QueuesAdmin)?)
         }
     }

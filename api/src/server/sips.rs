@@ -152,7 +152,9 @@ impl AsyncRead for Sips {
             return Poll::Pending;
         }
         let n_before = buffer.filled().len();
-        let Poll::Ready(read) = Pin::new(&mut this.stream).poll_read(cx, buffer) else {
+        let read = Pin::new(&mut this.stream).poll_read(cx, buffer);
+        this.pace.looked(read.is_ready());
+        let Poll::Ready(read) = read else {
             this.n_left = this.tap.0.n_at_once.get();
             return Poll::Pending;
         };
@@ -189,9 +191,13 @@ mod tests {
     use actix_web::rt::net::TcpListener;
     use std::{
         future::poll_fn,
+        pin::pin,
         time::{Duration, Instant},
     };
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        time::timeout,
+    };
 
     /// A connection over which `sent` came, and nothing more will.
     async fn connection(sent: &[u8]) -> Sips {
@@ -232,6 +238,22 @@ mod tests {
         let mut got = Vec::new();
         sips.read_to_end(&mut got).await.unwrap();
         assert!(got == sent && Instant::now() >= turn);
+        assert_eq!([sips.turn().has_kept_waiting(), sips.turn().has_kept_waiting()], [true, false], "it was there before its turn");
+    }
+
+    #[actix_web::test]
+    async fn what_comes_after_the_turn_was_not_kept_waiting() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut sender = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut sips = Sips::new(listener.accept().await.unwrap().0);
+        sips.turn().put_off(Instant::now() + Duration::from_millis(20));
+        let mut got = [0; 1];
+        let mut reading = pin!(sips.read(&mut got));
+        // Reads until its turn has come and nothing is there.
+        assert!(timeout(Duration::from_millis(60), &mut reading).await.is_err());
+        sender.write_all(b"a").await.unwrap();
+        assert_eq!(reading.await.unwrap(), 1);
+        assert!(!sips.turn().has_kept_waiting());
     }
 
     #[actix_web::test]

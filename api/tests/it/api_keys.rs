@@ -2,7 +2,7 @@
 
 use crate::{
     auth::{register, token},
-    support::{TestApp, send, send_for_problem},
+    support::{TestApp, problem_of, send, send_for_problem},
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -24,6 +24,28 @@ async fn a_key_signs_in_by_either_header_and_does_not_manage_keys() {
     assert_eq!(send(app.get("/api/v1/auth/me").bearer_auth(text)).await.0, 200);
     assert_eq!(send_for_problem(app.get("/api/v1/api-keys").bearer_auth(text)).await, (403, "forbidden".to_owned()));
     assert_eq!(send_for_problem(app.get("/api/v1/users").bearer_auth(text)).await, (403, "insufficient_scope".to_owned()));
+}
+
+#[tokio::test]
+async fn who_sends_keys_that_there_are_not_waits_and_keys_that_are_known_go_on() {
+    let app = TestApp::start_with(&[("RATE_LIMIT_LOGIN", "3/h"), ("METRICS", "operator")]).await;
+    let session = register(&app, "ada@example.org").await;
+    let (known, fresh) = (create(&app, &session).await, create(&app, &session).await);
+    let with_key = |key: &str| app.get("/api/v1/auth/me").header("x-api-key", key);
+    let text = known["key"].as_str().unwrap();
+    assert_eq!(send(with_key(text)).await.0, 200);
+    let guessed = format!("{}{}", &text[..text.len() - 4], "AAAA");
+    for _ in 0..4 {
+        assert_eq!(send_for_problem(with_key(&guessed)).await, (401, "invalid_token".to_owned()));
+    }
+    for key in [guessed.as_str(), fresh["key"].as_str().unwrap()] {
+        let refused = with_key(key).send().await.unwrap();
+        assert!(refused.headers().contains_key("retry-after"));
+        assert_eq!(problem_of(refused).await, (429, "rate_limited".to_owned()));
+    }
+    assert_eq!(send_for_problem(app.get("/metrics").header("x-api-key", &guessed)).await.0, 429, "on every route");
+    assert_eq!(send(with_key(text)).await.0, 200);
+    assert_eq!(send(app.get("/api/v1/auth/me").bearer_auth(token(&session))).await.0, 200);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ mod bad_uploads;
 mod content;
 mod full_disk;
 mod killed;
+mod restarted;
 
 use crate::{
     auth::{register, register_admin, token},

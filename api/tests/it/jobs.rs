@@ -106,6 +106,8 @@ async fn bad_submits_have_their_problem() {
         (r#"["debug.echo"]"#, 400, "invalid_json"),
         (r#"{"kind":"debug.echo","retry":[1,2,3]}"#, 400, "invalid_json"),
         (r#"{"kind":"debug.echo","priority":1e400}"#, 400, "invalid_json"),
+        (r#"{"kind":"debug.echo","expires_at":"9999-12-31T23:59:59-23:59"}"#, 400, "invalid_json"),
+        (r#"{"kind":"debug.echo","run_at":"0000-01-01T00:00:00+23:59"}"#, 400, "invalid_json"),
         (r#"{"kind":"debug.echo","payload":1e400}"#, 422, "validation_failed"),
         (r#"{"kind":"debug.echo","payload":"\u0000"}"#, 422, "invalid_text"),
         (r#"{"kind":"debug.echo","payload":"\ud800"}"#, 422, "invalid_text"),
@@ -116,6 +118,11 @@ async fn bad_submits_have_their_problem() {
         let request = world.post("/jobs").header("content-type", "application/json").body(body);
         assert_eq!(send_for_problem(request).await, (status, code.to_owned()), "{body}");
     }
+    let beyond = "9999-12-31T23:59:59-23:59";
+    let batch = json!({"jobs": [{"kind": "debug.echo"}], "on_complete": {"kind": "debug.echo", "expires_at": beyond}});
+    assert_eq!(send_for_problem(world.post("/batches").json(&batch)).await, (400, "invalid_json".to_owned()));
+    let key = json!({"name": "long", "scopes": ["jobs:read"], "expires_at": beyond});
+    assert_eq!(send_for_problem(world.post("/api-keys").json(&key)).await, (400, "invalid_json".to_owned()));
     let deep = format!(r#"{{"kind":"debug.echo","payload":{}{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
     let request = world.post("/jobs").header("content-type", "application/json").body(deep);
     assert_eq!(send_for_problem(request).await, (400, "json_too_deep".to_owned()));

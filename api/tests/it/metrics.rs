@@ -1,6 +1,9 @@
 //! `/metrics` of a process of its own, held against the list of all metrics. The worker's page: `jobs/tests/worker/metrics.rs`.
 
-use crate::{process::ApiProcess, support::TestApp};
+use crate::{
+    process::ApiProcess,
+    support::{TestApp, send_for_problem},
+};
 use reqwest::Client;
 use serde_json::json;
 use shared::{telemetry::metrics::Teller, testing::MetricsPage};
@@ -46,4 +49,13 @@ async fn the_page_tells_what_the_list_says_and_nothing_else() {
     assert!(told("job_queue_oldest_ready_age_seconds", &[("queue", "killed")]) > Some(0.0));
     assert_eq!((told("job_workers", &[]), told("account_sessions", &[])), (Some(0.0), Some(1.0)));
     assert!(told("process_thread_cpu_seconds_total", &[("thread", "api-w1")]).is_some());
+}
+
+#[tokio::test]
+async fn few_read_the_page_at_once_and_the_next_is_sent_away() {
+    let app = TestApp::start_with(&[("METRICS", "public")]).await;
+    let others = app.state.scrapes.acquire_many(2).await.unwrap();
+    assert_eq!(send_for_problem(app.get("/metrics")).await, (503, "overloaded".to_owned()));
+    drop(others);
+    assert_eq!(app.get("/metrics").send().await.unwrap().status(), 200);
 }

@@ -7,9 +7,14 @@ use crate::{
 use api::{server, state::AppState};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+
+const NEAR: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 fn patch(app: &TestApp, admin: &Value, user: &Value, change: &Value) -> RequestBuilder {
     let path = format!("/api/v1/users/{}", user["id"].as_str().unwrap());
@@ -47,11 +52,11 @@ async fn every_process_refuses_a_disabled_user_within_a_second() {
     let stop = CancellationToken::new();
     tokio::spawn(other.accounts.clone().run_background(stop.clone()));
     let _stop = stop.drop_guard();
-    assert!(other.authenticate(token(&ada)).await.is_ok());
+    assert!(other.authenticate(token(&ada), NEAR).await.is_ok());
     wait_for_listener(&other).await;
     assert_eq!(send(patch(&app, &admin, &ada["user"], &json!({"disabled": true}))).await.0, 200);
     let heard = async {
-        while other.authenticate(token(&ada)).await.is_ok() {
+        while other.authenticate(token(&ada), NEAR).await.is_ok() {
             tokio::task::yield_now().await;
         }
     };

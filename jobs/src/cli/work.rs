@@ -8,6 +8,7 @@ use shared::{
     Context,
     config::Settings,
     telemetry::{self, metrics::Teller},
+    vital,
 };
 use std::{process::ExitCode, time::Duration};
 use tokio::runtime::{Builder, Runtime};
@@ -37,7 +38,7 @@ pub(super) fn child(settings: Settings, assignment: Assignment) -> ExitCode {
     let log_level = telemetry::logs::init(&settings);
     drop(telemetry::metrics::install_tally());
     telemetry::traces::install(&settings);
-    log_panics();
+    vital::log_panics();
     // Handlers have threads of their own: one that blocks them all stops neither heartbeats nor settling nor handing back.
     let handlers = Builder::new_multi_thread()
         .max_blocking_threads(settings.blocking_threads())
@@ -63,9 +64,4 @@ fn run(runtime: &Runtime, work: impl Future<Output = shared::Result<ExitCode>>) 
         tracing::error!(%error, "the process cannot go on");
         ExitCode::FAILURE
     })
-}
-
-/// A panic is caught and becomes an outcome; its place is worth a log line.
-fn log_panics() {
-    std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a panic")));
 }

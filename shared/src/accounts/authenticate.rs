@@ -5,10 +5,12 @@ use super::{Accounts, access_token, api_keys, refresh_token, secret_token, store
 use crate::{
     Caller, Code, Error, Result,
     caller::Credential,
+    limits::{Class, Principal},
     page::{MAX_LIMIT, PageRequest},
+    pg,
 };
 use sha2::{Digest, Sha256};
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 use time::OffsetDateTime;
 
 /// What a credential proved, for whoever keeps on acting by it: revocations are looked up by [`Accounts::is_revoked`].
@@ -37,6 +39,25 @@ impl Accounts {
     /// The caller whom `credential` proves: an access token, or an API key.
     pub async fn authenticate(&self, credential: &str) -> Result<Caller> {
         Ok(self.prove(credential).await?.caller)
+    }
+
+    /// The same for somebody at `address`. Whoever sent keys from there that there are not, more than `RATE_LIMIT_LOGIN` of them, waits
+    /// before another is looked up; keys and tokens that are known go on.
+    pub async fn authenticate_from(&self, credential: &str, address: IpAddr) -> Result<Caller> {
+        if let Some(known) = self.known_at_once(credential)? {
+            return Ok(known.caller);
+        }
+        let stranger = Principal::Address(address);
+        if let Some(retry_after) = self.limiter.refuses(&self.ctx, Class::Login, stranger) {
+            return Err(
+                Error::new(Code::RateLimited, "Too many API keys that are not good came from this address.").retry_after(retry_after)
+            );
+        }
+        let looked_up = self.look_up(credential).await;
+        if looked_up.as_ref().is_err_and(|error| error.code == Code::InvalidToken) {
+            self.limiter.check(&self.ctx, Class::Login, stranger).await;
+        }
+        Ok(looked_up?.caller)
     }
 
     /// The same, with what it takes to ask later whether it still holds.
@@ -103,6 +124,10 @@ impl Accounts {
     }
 
     async fn look_up(&self, key: &str) -> Result<Known> {
+        // Also where nothing else is needed of PostgreSQL.
+        if self.ctx.pg_breaker.is_open() {
+            return Err(pg::away());
+        }
         let known = api_keys::look_up(self, key).await?.ok_or_else(invalid_token)?;
         // Heard of between the reading of the row and now.
         if self.refuses(&known) {

@@ -107,7 +107,7 @@ pub struct NewApiKey {
     #[validate(length(min = 1, max = 32))]
     pub scopes: Vec<Scope>,
     /// Never, when absent.
-    #[serde(default, with = "time::serde::rfc3339::option")]
+    #[serde(default, with = "crate::instant")]
     #[schema(format = "date-time", value_type = Option<String>)]
     pub expires_at: Option<OffsetDateTime>,
 }

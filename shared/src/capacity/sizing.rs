@@ -153,10 +153,11 @@ fn connections(given: &Given<'_>, layout: &Layout) -> Vec<Advice> {
         Some(share) if share < wanted => {
             format!("{wanted} by the rule, of which this server has {share} for each of {processes} processes")
         }
+        Some(_) | None if wanted == pools::PG_BASE => format!("{wanted} at least, since commits wait for the disk together"),
         Some(_) | None => format!("{} for each of {threads} threads", pools::per_worker(layout.profile)),
     };
     let per_redis = pools::redis(layout.profile, threads);
-    let pool_rule = "min(10 × threads, in `maximum` 20 ×; server's max_connections − 20, divided by the processes)";
+    let pool_rule = "min(10 × threads and at least 24, in `maximum` 20 ×; server's max_connections − 20, divided by the processes)";
     let advice = |name, value: u32, unit, now, reason, rule| Advice { name, value: value.into(), unit, now, reason, rule };
     let now = |n: u32| Some(u64::from(n));
     vec![

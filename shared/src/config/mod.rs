@@ -15,7 +15,10 @@ pub use layers::{Layers, Problem, Problems};
 pub use profile::Profile;
 pub use setting::Setting;
 pub use settings::{SETTINGS, Settings};
-pub use values::{Auto, Bytes, ConcurrencyMode, DiskBytes, Exposure, JwtAlgorithm, LogFormat, Origins, Rate, Registration, StorageUrl};
+pub use values::{
+    Auto, Bytes, ClientAddressHeader, ConcurrencyMode, DiskBytes, Exposure, JwtAlgorithm, LogFormat, Origins, Rate, Registration,
+    StorageUrl,
+};
 
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,8 @@ use tracing_subscriber::EnvFilter;
 
 /// A `connect` command with an access token has to fit.
 const FRAME_BYTES_LEAST: usize = 1 << 10;
+/// What actix itself lets in on each thread: more than a process may have files open, as a rule.
+const CONNECTIONS_OF_WORKER: usize = 25_600;
 
 impl Settings {
     /// Rules that span more than one setting.
@@ -137,6 +139,7 @@ impl Settings {
         check_count("PASSWORD_HASHES_MAX", self.password_hashes_max, 1..=1_024, problems);
         check_count("WORKER_CHILDREN", self.worker_children, 1..=self.worker_concurrency, problems);
         check_count("DB_POOL_MIN", self.db_pool_min, 0..=1_000, problems);
+        check_count("API_MAX_CONNECTIONS", self.api_max_connections, 1..=1_000_000, problems);
         check_count("DB_POOL_MAX", self.db_pool_max, 1..=1_000, problems);
     }
 
@@ -182,6 +185,21 @@ impl Settings {
 
     pub fn api_workers(&self) -> usize {
         self.api_workers.unwrap_or_else(cores).clamp(1, 1_024)
+    }
+
+    /// HTTP connections of one worker thread: as many on each, and all together no fewer than were set.
+    pub fn connections_per_worker(&self) -> usize {
+        match self.api_max_connections {
+            Auto::Auto => CONNECTIONS_OF_WORKER,
+            Auto::Set(connections) => connections.div_ceil(self.api_workers()),
+        }
+    }
+
+    /// The largest body that any route takes: a file in its form.
+    pub fn largest_body_bytes(&self) -> u64 {
+        const FORM_BYTES: u64 = 64 << 10;
+        let most = self.max_upload_bytes.0.max(self.max_bulk_bytes.0).max(self.max_body_bytes.0);
+        u64::try_from(most).map_or(u64::MAX, |most| most.saturating_add(FORM_BYTES))
     }
 
     pub fn blocking_threads(&self) -> usize {

@@ -32,6 +32,37 @@ pub(super) fn in_range<T: PartialOrd + std::fmt::Display>(
     inside
 }
 
+/// The list becomes the struct, the table of what is known of each, and their reading.
+macro_rules! settings {
+    ($($(#[doc = $meaning:literal])+ $name:ident $field:ident: $ty:ty = $default:literal $(in $range:expr)?;)*) => {
+        #[derive(Debug, Clone)]
+        pub struct Settings {
+            $($(#[doc = $meaning])+ pub $field: $ty,)*
+            /// The rules of channels: those that are shipped, and the `[channels.<name>]` tables of `CONFIG_FILE`.
+            pub namespaces: $crate::channels::Namespaces,
+        }
+
+        pub static SETTINGS: &[$crate::config::Setting] = &[$($crate::config::Setting {
+            name: stringify!($name),
+            default: $default,
+            meaning: concat!($($meaning),+),
+            secret: <$ty as $crate::config::values::Value>::SECRET,
+        },)*];
+
+        impl Settings {
+            pub(super) fn read(layers: &$crate::config::Layers, problems: &mut $crate::config::Problems) -> Option<Self> {
+                $(
+                    let $field = layers.read::<$ty>(stringify!($name), $default, problems);
+                    $(let $field = $field.filter(|value| $crate::config::setting::in_range(stringify!($name), value, $range, problems));)?
+                )*
+                Some(Self { $($field: $field?,)* namespaces: Default::default() })
+            }
+        }
+    };
+}
+
+pub(super) use settings;
+
 impl Settings {
     /// Reads and checks everything; the error lists all that is wrong.
     pub fn load(layers: &Layers) -> Result<Self, Problems> {

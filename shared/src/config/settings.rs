@@ -1,45 +1,20 @@
 //! Every setting on one screen: variable, type, default, range. The only list; `.env.example` is tested against it.
 
 use super::{
-    Layers, Problems, Profile,
-    setting::{Setting, in_range},
-    values::{Auto, Bytes, ConcurrencyMode, DiskBytes, Exposure, JwtAlgorithm, LogFormat, Origins, Rate, Registration, StorageUrl, Value},
+    Profile,
+    setting::settings,
+    values::{
+        Auto, Bytes, ClientAddressHeader, ConcurrencyMode, DiskBytes, Exposure, JwtAlgorithm, LogFormat, Origins, Rate, Registration,
+        StorageUrl,
+    },
 };
-use crate::{channels::Namespaces, telemetry::traces::Sampler};
+use crate::telemetry::traces::Sampler;
 use ipnet::IpNet;
 use secrecy::SecretString;
 use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
 };
-
-macro_rules! settings {
-    ($($(#[doc = $meaning:literal])+ $name:ident $field:ident: $ty:ty = $default:literal $(in $range:expr)?;)*) => {
-        #[derive(Debug, Clone)]
-        pub struct Settings {
-            $($(#[doc = $meaning])+ pub $field: $ty,)*
-            /// The rules of channels: those that are shipped, and the `[channels.<name>]` tables of `CONFIG_FILE`.
-            pub namespaces: Namespaces,
-        }
-
-        pub static SETTINGS: &[Setting] = &[$(Setting {
-            name: stringify!($name),
-            default: $default,
-            meaning: concat!($($meaning),+),
-            secret: <$ty as Value>::SECRET,
-        },)*];
-
-        impl Settings {
-            pub(super) fn read(layers: &Layers, problems: &mut Problems) -> Option<Self> {
-                $(
-                    let $field = layers.read::<$ty>(stringify!($name), $default, problems);
-                    $(let $field = $field.filter(|value| in_range(stringify!($name), value, $range, problems));)?
-                )*
-                Some(Self { $($field: $field?,)* namespaces: Namespaces::default() })
-            }
-        }
-    };
-}
 
 settings! {
     /// Named set of defaults: development, staging, production, high-traffic or maximum.
@@ -54,6 +29,8 @@ settings! {
     API_PORT api_port: u16 = "8000";
     /// Worker threads of the API; auto = cores.
     API_WORKERS api_workers: Auto<usize> = "auto";
+    /// HTTP connections that are open at once, per process; more wait in the backlog. Sockets do not count. auto = 25,600 × workers.
+    API_MAX_CONNECTIONS api_max_connections: Auto<usize> = "auto";
     /// Connections that wait to be accepted.
     API_BACKLOG api_backlog: u32 = "2048" in 1..=65_535;
     /// Seconds an idle connection is kept.
@@ -78,8 +55,10 @@ settings! {
     BODIES_MAX_BYTES bodies_max_bytes: Bytes = "64MiB";
     /// Largest payload or result of one job.
     MAX_PAYLOAD_BYTES max_payload_bytes: Bytes = "256KiB";
-    /// Proxies whose Forwarded and X-Forwarded-For are believed.
+    /// Proxies that are believed when they say in CLIENT_ADDRESS_HEADER who calls.
     TRUSTED_PROXIES trusted_proxies: Vec<IpNet> = "";
+    /// The one header that the client's address is read from: x-forwarded-for or forwarded. The proxies must write it themselves.
+    CLIENT_ADDRESS_HEADER client_address_header: ClientAddressHeader = "x-forwarded-for";
     /// Web origins that may call from a browser.
     CORS_ORIGINS cors_origins: Origins = "";
     /// Who may read /docs and the OpenAPI document: public, operator or off.
@@ -98,7 +77,7 @@ settings! {
     DATABASE_DIRECT_URL database_direct_url: Option<SecretString> = "";
     /// Connections kept open per process; auto = 2 × workers.
     DB_POOL_MIN db_pool_min: Auto<u32> = "auto";
-    /// Most connections per process; auto = 10 × workers, 20 × in the profile maximum, and at most the process's share of the server's.
+    /// Most connections per process; auto = 10 × workers and at least 24, 20 × in the profile maximum, and at most the process's share of the server's.
     DB_POOL_MAX db_pool_max: Auto<u32> = "auto";
     /// Processes that share the server's max_connections, of which 20 are left to others: APIs and workers, on all machines.
     DB_PROCESSES db_processes: u32 = "3" in 1..=10_000;
@@ -159,7 +138,7 @@ settings! {
     RATE_LIMITS rate_limits: bool = "on";
     /// Callers whose rate is remembered per process; of more, the least recent start with a fresh slice.
     RATE_LIMIT_CALLERS rate_limit_callers: usize = "100000" in 1..=10_000_000;
-    /// Sign-ins per account.
+    /// Sign-ins per account, and API keys that there are not per address.
     RATE_LIMIT_LOGIN rate_limit_login: Rate = "10/m";
     /// Sign-ins and registrations per address.
     RATE_LIMIT_LOGIN_ADDRESS rate_limit_login_address: Rate = "30/m";
@@ -385,7 +364,7 @@ settings! {
     SHUTDOWN_TIMEOUT_S shutdown_timeout_s: u64 = "30" in 1..=3_600;
     /// Collector of traces, OTLP over HTTP in JSON, such as `http://127.0.0.1:4318`; empty = no traces.
     OTEL_EXPORTER_OTLP_ENDPOINT otel_exporter_otlp_endpoint: Option<String> = "";
-    /// Headers for it: name=value, with commas.
+    /// Headers for it: name=value, with commas; values may be percent-encoded.
     OTEL_EXPORTER_OTLP_HEADERS otel_exporter_otlp_headers: Option<SecretString> = "";
     /// What the process is called in traces; empty = millrace-api or millrace-jobs.
     OTEL_SERVICE_NAME otel_service_name: Option<String> = "";
@@ -393,6 +372,9 @@ settings! {
     OTEL_TRACES_SAMPLER otel_traces_sampler: Sampler = "parentbased_always_on";
     /// Share of traces that are kept, 0 to 1, where the sampler goes by it.
     OTEL_TRACES_SAMPLER_ARG otel_traces_sampler_arg: f64 = "1" in 0.0..=1.0;
+    /// Whether callers decide by `traceparent` if their trace is kept: only where no stranger can send it. Off: its ids are kept, and the
+    /// sampler decides as if they had said nothing.
+    TRACEPARENT_TRUSTED traceparent_trusted: bool = "off";
     /// Log filter: a level, or directives such as info,sqlx=warn.
     LOG_LEVEL log_level: String = "info";
     /// json or pretty.

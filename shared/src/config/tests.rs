@@ -39,7 +39,7 @@ fn profiles_have_the_values_of_the_table(
     assert_eq!(settings.redis_max_connections, redis_connections);
     let workers = u32::try_from(settings.api_workers()).unwrap();
     let per_worker = if name == "maximum" { 20 } else { 10 };
-    assert_eq!((settings.db_pool_min(), settings.db_pool_max()), (2 * workers, per_worker * workers));
+    assert_eq!((settings.db_pool_min(), settings.db_pool_max()), (2 * workers, 24.max(per_worker * workers)));
     assert!(settings.shutdown_timeout_s > settings.drain_delay_s + settings.ws_drain_s);
 }
 
@@ -54,6 +54,14 @@ fn a_pool_that_is_left_to_us_is_no_larger_than_the_servers_share() {
     assert_eq!([fitted(&[maximum], 1_000), fitted(&[maximum, ("DB_PROCESSES", "2")], 500)], [(24, 240), (24, 240)]);
     assert_eq!([fitted(&[maximum], 200), fitted(&[maximum], 50)], [(24, 60), (10, 10)]);
     assert_eq!(fitted(&[maximum, ("DB_POOL_MAX", "300")], 100), (24, 300), "what somebody chose stays");
+}
+
+#[test]
+fn connections_are_dealt_out_over_the_threads() {
+    let of_worker =
+        |most: &str| load(&[("API_WORKERS", "4"), ("API_MAX_CONNECTIONS", most)]).map(|settings| settings.connections_per_worker());
+    assert_eq!(["auto", "4001", "1"].map(|most| of_worker(most).unwrap()), [25_600, 1_001, 1]);
+    assert!(of_worker("0").unwrap_err().to_string().contains("API_MAX_CONNECTIONS"));
 }
 
 #[test]

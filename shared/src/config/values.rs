@@ -225,6 +225,8 @@ choices! {
     /// Who may read documentation and metrics on the API's own port.
     Exposure { Public = "public", Operator = "operator", Off = "off" }
     LogFormat { Json = "json", Pretty = "pretty" }
+    /// Where a trusted proxy says who calls.
+    ClientAddressHeader { XForwardedFor = "x-forwarded-for", Forwarded = "forwarded" }
     /// What decides how many requests may be in flight.
     ConcurrencyMode { Fixed = "fixed", Adaptive = "adaptive" }
 }

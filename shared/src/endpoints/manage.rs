@@ -153,33 +153,39 @@ impl EndpointSettings {
 
 /// Pauses an endpoint.
 pub async fn pause(ctx: &Context, caller: &Caller, id: EndpointId, origin: &Origin) -> Result<Endpoint> {
-    set_state(ctx, caller, id, (EndpointState::Paused, Action::EndpointPaused), origin).await
+    Ok(set_state(ctx, caller, id, (EndpointState::Paused, Action::EndpointPaused), origin).await?.0)
 }
 
-/// Makes an endpoint active again that was paused or disabled; its breaker then is closed, and what waits for it is due.
+/// Makes an endpoint active again that was paused or disabled; its breaker then is closed, and what waits for it is due. One that is active
+/// has its breaker closed alone: whoever repeats this has nothing looked for.
 pub async fn resume(ctx: &Context, caller: &Caller, id: EndpointId, origin: &Origin) -> Result<Endpoint> {
-    let endpoint = set_state(ctx, caller, id, (EndpointState::Active, Action::EndpointResumed), origin).await?;
+    let (endpoint, before) = set_state(ctx, caller, id, (EndpointState::Active, Action::EndpointResumed), origin).await?;
     forget_breaker(ctx, id).await;
-    if let Err(error) = hurry::hurry_endpoint(ctx, id).await {
+    if before != EndpointState::Active
+        && let Err(error) = hurry::hurry_endpoint(ctx, id).await
+    {
         tracing::warn!(endpoint_id = %id, %error, "the jobs of an endpoint that is active again wait their time");
     }
     Ok(Endpoint { breaker: breaker::Breaker::CLOSED, ..endpoint })
 }
 
+/// The endpoint as it is then, and the state that it was in.
 async fn set_state(
     ctx: &Context,
     caller: &Caller,
     id: EndpointId,
     (state, action): (EndpointState, Action),
     origin: &Origin,
-) -> Result<Endpoint> {
+) -> Result<(Endpoint, EndpointState)> {
     caller.require(Scope::JobsWrite)?;
     let mut tx = ctx.pg.begin().await?;
-    let settings = EndpointSettings { state, ..lock(&mut tx, caller, id).await?.into() };
+    let was: EndpointSettings = lock(&mut tx, caller, id).await?.into();
+    let before = was.state;
+    let settings = EndpointSettings { state, ..was };
     store::update(&mut *tx, &settings).await?;
     record(ctx, &mut tx, caller, action, &settings, origin).await?;
     tx.commit().await?;
-    Ok(shown(ctx, settings).await)
+    Ok((shown(ctx, settings).await, before))
 }
 
 /// Jobs that were to go there are dead when their turn comes.

@@ -1,4 +1,4 @@
-//! What owners do at the same moment.
+//! What owners do at the same moment, and what becomes of jobs that wait.
 
 use super::{
     Endpoint, EndpointSettings, EndpointState,
@@ -9,7 +9,8 @@ use crate::{
     Caller, Code, Context, Error, Result, Role,
     accounts::Origin,
     caller::Credential,
-    ids::{SessionId, UserId},
+    ids::{JobId, SessionId, UserId},
+    jobs::submit,
     outbound::{Guard, Outbound, guard::Resolve},
     testing::TestStores,
 };
@@ -114,4 +115,38 @@ async fn of_two_changes_to_what_was_seen_one_is_made() {
     let second = fixture.patch(&endpoint, json!({"url": "https://slow.example/"}), as_seen);
     let (second, ()) = tokio::join!(second, fixture.meanwhile(first));
     assert_eq!(second.unwrap_err().code, Code::PreconditionFailed);
+}
+
+/// Sends a job to an endpoint that was tried once and waits for its next try, and gives its id.
+async fn job_that_waits(fixture: &Fixture, endpoint: &Endpoint) -> JobId {
+    let job = json!({"kind": "http.request", "target": {"type": "http", "endpoint_id": endpoint.settings.id}});
+    let job = submit::prepare(&fixture.ctx, &fixture.caller, serde_json::from_value(job).unwrap(), Default::default()).await.unwrap();
+    let id = submit::submit(&fixture.ctx, job).await.unwrap().id;
+    let tried = "UPDATE jobs SET attempt = 1, run_at = now() + interval '5 minutes' WHERE id = $1";
+    sqlx::query(tried).bind(id.0).execute(&fixture.ctx.pg).await.unwrap();
+    id
+}
+
+async fn is_due(fixture: &Fixture, id: JobId) -> bool {
+    sqlx::query_scalar("SELECT run_at <= now() + interval '1 minute' FROM jobs WHERE id = $1")
+        .bind(id.0)
+        .fetch_one(&fixture.ctx.pg)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn what_waits_for_an_endpoint_is_due_when_it_is_active_again_and_not_when_it_was_so_before() {
+    let fixture = Fixture::new().await;
+    let endpoint = fixture.create().await;
+    let (theirs, foreign) = (job_that_waits(&fixture, &endpoint).await, job_that_waits(&fixture, &endpoint).await);
+    let owner = "UPDATE jobs SET owner_id = $2 WHERE id = $1";
+    sqlx::query(owner).bind(foreign.0).bind(UserId::new().0).execute(&fixture.ctx.pg).await.unwrap();
+    let (id, origin) = (endpoint.settings.id, Origin::default());
+    manage::resume(&fixture.ctx, &fixture.caller, id, &origin).await.unwrap();
+    assert!(!is_due(&fixture, theirs).await, "nothing has changed");
+    manage::pause(&fixture.ctx, &fixture.caller, id, &origin).await.unwrap();
+    manage::resume(&fixture.ctx, &fixture.caller, id, &origin).await.unwrap();
+    assert!(is_due(&fixture, theirs).await);
+    assert!(!is_due(&fixture, foreign).await, "those of others are not looked through");
 }

@@ -8,10 +8,12 @@ use super::{
     batches::counting,
     dependencies::{self, release},
 };
-use crate::{Context, Result, ids::BatchId};
+use crate::{Context, Error, Result, ids::BatchId};
+use futures_util::FutureExt;
 use std::{
     collections::HashSet,
     mem,
+    panic::AssertUnwindSafe,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -101,7 +103,8 @@ pub async fn see_to_all(ctx: &Context) -> Result<()> {
     let mut outcome = release::release_all(ctx).await;
     outcome = outcome.and(release::announce_left(ctx).await);
     for id in counting::left(ctx, BATCHES_AT_ONCE).await? {
-        outcome = outcome.and(counting::count(ctx, id).await);
+        let counted = AssertUnwindSafe(counting::count(ctx, id)).catch_unwind().await;
+        outcome = outcome.and(counted.unwrap_or_else(|_| Err(Error::internal(format!("counting batch {id} has panicked")))));
     }
     outcome
 }

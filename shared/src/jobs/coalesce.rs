@@ -12,10 +12,11 @@ use super::{
     write::{self, Written},
 };
 use crate::{Code, Context, Error, Result};
-use futures_util::future::join;
+use futures_util::{FutureExt, future::join};
 use sqlx::{PgConnection, Postgres, pool::PoolConnection};
 use std::{
     collections::VecDeque,
+    panic::AssertUnwindSafe,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -181,7 +182,13 @@ impl Flusher {
             if batch.is_empty() && written.is_empty() && self.leave() {
                 return;
             }
-            (written, ()) = join(write_batch(&self.ctx, batch, &mut line), announce(&self.ctx, written)).await;
+            let writing = AssertUnwindSafe(write_batch(&self.ctx, batch, &mut line)).catch_unwind();
+            let (outcome, ()) = join(writing, announce(&self.ctx, written)).await;
+            // Those of a batch that panics are told so, by their verdicts being dropped; what was written before is announced all the same.
+            written = outcome.unwrap_or_else(|_| {
+                line.give_up();
+                Vec::new()
+            });
         }
     }
 
@@ -221,6 +228,14 @@ struct Line {
 }
 
 impl Line {
+    /// Closes the connection: nobody knows how far its statement came.
+    fn give_up(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            connection.close_on_drop();
+        }
+        *self = Self::default();
+    }
+
     async fn open(&mut self, ctx: &Context) -> sqlx::Result<&mut PgConnection> {
         Ok(match &mut self.connection {
             Some(connection) => connection,

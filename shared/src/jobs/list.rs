@@ -47,10 +47,10 @@ pub struct ListJobs {
     /// Only those of this batch.
     pub batch_id: Option<BatchId>,
     /// Created at this time or later.
-    #[serde(default, with = "time::serde::rfc3339::option")]
+    #[serde(default, with = "crate::instant")]
     pub created_after: Option<OffsetDateTime>,
     /// Created before this time.
-    #[serde(default, with = "time::serde::rfc3339::option")]
+    #[serde(default, with = "crate::instant")]
     pub created_before: Option<OffsetDateTime>,
     /// Items per page: 1 or more, cut to 1000; 50 when absent. A page of large jobs may be shorter and still have a next one;
     /// so may one of a rare `kind`, `tag` or `queue`, or of a batch, down to no job at all.

@@ -48,7 +48,7 @@ pub struct SubmitJob {
     #[schema(minimum = 0, maximum = 9)]
     pub priority: Option<i64>,
     /// Not before this time. Excludes `delay_ms`.
-    #[serde(default, with = "time::serde::rfc3339::option")]
+    #[serde(default, with = "crate::instant")]
     pub run_at: Option<OffsetDateTime>,
     /// Not before so many milliseconds from now. Excludes `run_at`.
     #[serde(default, deserialize_with = "json_fields::whole")]
@@ -56,7 +56,7 @@ pub struct SubmitJob {
     #[schema(minimum = 0, maximum = 315_619_200_000_i64)]
     pub delay_ms: Option<i64>,
     /// A job that has not started by then never will.
-    #[serde(default, with = "time::serde::rfc3339::option")]
+    #[serde(default, with = "crate::instant")]
     pub expires_at: Option<OffsetDateTime>,
     /// Longest one attempt may run; at most a week.
     #[serde(default, deserialize_with = "json_fields::whole")]

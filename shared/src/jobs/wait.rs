@@ -138,12 +138,16 @@ impl Drop for Waiter {
     }
 }
 
-/// Submits a prepared job and waits up to `patience` for its end. At once when too many wait already, and for a duplicate.
-pub async fn submit_and_wait(ctx: &Context, job: NewJob, patience: Duration) -> Result<Job> {
+/// Submits a prepared job and waits up to `patience` for its end; `begins` is called when the job is submitted and there is nothing left but
+/// to wait. At once when too many wait already, and for a duplicate.
+pub async fn submit_and_wait(ctx: &Context, job: NewJob, patience: Duration, begins: impl FnOnce()) -> Result<Job> {
     let waiter = Waiter::begin(ctx, &job).await;
     let job = submit::submit(ctx, job).await?;
     match waiter {
-        Some(waiter) if !job.duplicate => Ok(waiter.wait(job, patience).await),
+        Some(waiter) if !job.duplicate => {
+            begins();
+            Ok(waiter.wait(job, patience).await)
+        }
         Some(_) | None => Ok(job),
     }
 }

@@ -17,7 +17,12 @@ use crate::{
     telemetry::metrics::RATE_LIMITED,
 };
 use slices::Slices;
-use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+    time::Duration,
+};
 
 /// Groups of routes that share a quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -72,6 +77,17 @@ pub enum Principal {
     Address(IpAddr),
     /// An account that may not exist: the first 128 bits of the hash of its address.
     Account(u128),
+}
+
+impl Principal {
+    /// Of IPv6 the network of 64 bits: whoever has one address has all of those, and would have as many quotas.
+    #[must_use]
+    fn counted(self) -> Self {
+        match self {
+            Self::Address(IpAddr::V6(address)) => Self::Address(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into()),
+            Self::Address(IpAddr::V4(_)) | Self::User(_) | Self::Account(_) => self,
+        }
+    }
 }
 
 impl fmt::Display for Principal {
@@ -130,6 +146,11 @@ impl Limiter {
         Self { slices: Arc::new(Slices::new(callers_max)) }
     }
 
+    /// How long `principal` was refused for, if it was lately; takes nothing, and asks nobody.
+    pub fn refuses(&self, ctx: &Context, class: Class, principal: Principal) -> Option<Duration> {
+        if ctx.settings().rate_limits { self.slices.refuses(class, principal.counted()) } else { None }
+    }
+
     /// Takes one token for `principal`; `None` when rate limits are off.
     pub async fn check(&self, ctx: &Context, class: Class, principal: Principal) -> Option<Verdict> {
         let rate = {
@@ -139,7 +160,7 @@ impl Limiter {
             }
             class.rate(&settings)
         };
-        let verdict = self.slices.take(ctx, class, principal, rate).await;
+        let verdict = self.slices.take(ctx, class, principal.counted(), rate).await;
         if verdict.retry_after.is_some() {
             metrics::counter!(RATE_LIMITED, "class" => class.as_str()).increment(1);
         }

@@ -62,7 +62,14 @@ impl Slices {
                 Err(error) => self.leave_redis_alone(&error),
             }
         }
-        verdict(class, rate, locked(&slice, |slice| slice.local.take(rate, 1, self.now_us())))
+        verdict(class, rate, locked(&slice, |slice| slice.take_local(rate, self.now_us())))
+    }
+
+    /// How long a refusal still holds.
+    pub(super) fn refuses(&self, class: Class, principal: Principal) -> Option<Duration> {
+        let slice = self.callers.get(&(class, principal))?;
+        let until_us = locked(&slice, |slice| slice.refused_until_us);
+        until_us.checked_sub(self.now_us()).filter(|left_us| *left_us > 0).map(Duration::from_micros)
     }
 
     fn slice(&self, class: Class, principal: Principal) -> Arc<Mutex<Slice>> {
@@ -105,13 +112,22 @@ impl Slice {
         Some(Taken { granted: 1, remaining: self.remaining + self.tokens, full_after_us: self.full_after_us, retry_after_us: 0 })
     }
 
+    fn take_local(&mut self, rate: Rate, now_us: u64) -> Taken {
+        let taken = self.local.take(rate, 1, now_us);
+        if taken.granted == 0 { self.remember_refusal(taken, now_us) } else { taken }
+    }
+
+    /// So that a flood costs no round trips; at most a second, for quotas can change.
+    fn remember_refusal(&mut self, taken: Taken, now_us: u64) -> Taken {
+        self.refused_until_us = now_us + taken.retry_after_us.min(1_000_000);
+        taken
+    }
+
     /// Keeps what Redis granted, less the token of the request that asked.
     fn refill(&mut self, taken: Taken, now_us: u64) -> Taken {
         self.full_after_us = taken.full_after_us;
         if taken.granted == 0 {
-            // A refusal is remembered, so that a flood costs no round trips; at most a second, for quotas can change.
-            self.refused_until_us = now_us + taken.retry_after_us.min(1_000_000);
-            return taken;
+            return self.remember_refusal(taken, now_us);
         }
         self.tokens = if now_us < self.until_us { self.tokens } else { 0 } + taken.granted - 1;
         self.remaining = taken.remaining;

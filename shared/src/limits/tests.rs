@@ -51,6 +51,23 @@ async fn callers_and_classes_are_counted_apart() {
 }
 
 #[tokio::test]
+async fn a_network_of_ipv6_has_one_quota() {
+    let stores = TestStores::create().await;
+    let ctx = stores.context(&[("RATE_LIMIT_LOGIN_ADDRESS", "4/h")]);
+    let limiter = Limiter::new(100);
+    let address = |text: &str| Principal::Address(text.parse().unwrap());
+    let (one, other, next) = (address("2001:db8:1:2::1"), address("2001:db8:1:2:ffff::7"), address("2001:db8:1:3::1"));
+    assert_eq!(allowed(&limiter, &ctx, Class::LoginAddress, one, 3).await, 3);
+    assert_eq!(allowed(&limiter, &ctx, Class::LoginAddress, other, 3).await, 1);
+    assert_eq!(allowed(&limiter, &ctx, Class::LoginAddress, next, 3).await, 3);
+    let (one, other) = (address("192.0.2.1"), address("192.0.2.2"));
+    assert_eq!(
+        allowed(&limiter, &ctx, Class::LoginAddress, one, 5).await + allowed(&limiter, &ctx, Class::LoginAddress, other, 5).await,
+        8
+    );
+}
+
+#[tokio::test]
 async fn without_redis_the_process_counts_alone() {
     let stores = TestStores::create().await;
     let ctx = stores.context(&[("REDIS_URL", "redis://127.0.0.1:1"), ("RATE_LIMIT_READ", "20/h")]);

@@ -4,6 +4,7 @@ mod store;
 
 use crate::{
     Code, Error, Result,
+    breaker::Miss,
     config::{Auto, Settings},
     telemetry::{
         metrics::{
@@ -133,15 +134,16 @@ pub struct Probe {
 
 impl Probe {
     pub fn new(settings: &Settings) -> Result<Self> {
-        let options = connect_options(settings, settings.database_url.expose_secret())?;
+        // Whoever asks has a deadline of its own: a statement that the server ends would look like a refusal.
+        let options = connect_options(settings, settings.database_url.expose_secret())?.options([("statement_timeout", "0")]);
         Ok(Self { options, connection: Mutex::default() })
     }
 
-    pub async fn ask(&self) -> Result<()> {
+    pub async fn ask(&self) -> Result<(), Miss> {
         let kept = self.connection.lock().await.take();
         let mut connection = match kept {
             Some(connection) => connection,
-            None => PgConnection::connect_with(&self.options).await?,
+            None => PgConnection::connect_with(&self.options).await.map_err(miss)?,
         };
         store::ping(&mut connection).await?;
         *self.connection.lock().await = Some(connection);
@@ -153,6 +155,12 @@ impl Probe {
         let mut connection = PgConnection::connect_with(&self.options).await?;
         pending(store::applied_versions(&mut connection).await)
     }
+}
+
+/// A server that has no connection left says so, and is there.
+fn miss(error: sqlx::Error) -> Miss {
+    let is_full = error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "53300");
+    if is_full { Miss::Busy(error.into()) } else { Miss::Refusal(error.into()) }
 }
 
 /// Applies what is missing, outside the pool and without its statement timeout. Safe to run from several processes at once, and on a
@@ -239,6 +247,20 @@ mod tests {
         let error = Error::from(ctx.pg.execute("SELECT pg_sleep(20)").await.expect_err("it takes too long"));
         assert_eq!(error.code, Code::DeadlineExceeded);
         store::ping(&ctx.pg).await.expect("the connection is as good as before");
+    }
+
+    #[tokio::test]
+    async fn a_server_without_a_connection_for_the_probe_is_busy_and_not_away() {
+        let stores = TestStores::create().await;
+        let ctx = stores.context(&[]);
+        let role = format!("probe_{}", uuid::Uuid::now_v7().simple());
+        ctx.pg.execute(sqlx::AssertSqlSafe(format!("CREATE ROLE {role} LOGIN PASSWORD 'x' CONNECTION LIMIT 0"))).await.unwrap();
+        let mut url = Url::parse(ctx.settings().database_url.expose_secret()).unwrap();
+        url.set_username(&role).unwrap();
+        url.set_password(Some("x")).unwrap();
+        let asked = Probe::new(&stores.settings(&[("DATABASE_URL", url.as_str())])).unwrap().ask().await;
+        ctx.pg.execute(sqlx::AssertSqlSafe(format!("DROP ROLE {role}"))).await.unwrap();
+        assert!(matches!(asked, Err(Miss::Busy(_))), "{asked:?}");
     }
 
     #[tokio::test]

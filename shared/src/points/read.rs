@@ -8,6 +8,7 @@ use super::{
 use crate::{
     Caller, Code, Context, Error, Result,
     ids::TrackId,
+    instant,
     page::{Key, Page, page_request},
     tracks::manage,
 };
@@ -75,15 +76,12 @@ pub async fn list(ctx: &Context, caller: &Caller, track_id: TrackId, query: &Lis
     Ok(Page::from_rows(rows, &request, |row| Beyond(row.recorded_at)).map(PointView::from))
 }
 
-/// The last instant that a point can have, and a text can name.
-pub(super) const LAST: OffsetDateTime = time::macros::datetime!(9999-12-31 23:59:59.999999 UTC);
-
 /// All time there is, as far as it is not said: an end that is not said leaves nothing out, also what was recorded at the last instant.
 pub(super) fn range(from: Option<OffsetDateTime>, to: Option<OffsetDateTime>) -> Result<(OffsetDateTime, Option<OffsetDateTime>)> {
     if from.zip(to).is_some_and(|(from, to)| from > to) {
         return Err(Error::new(Code::InvalidQuery, "`from` must not be after `to`."));
     }
     // What is beyond is asked for in vain, and PostgreSQL does not know every year that a text can name.
-    let known = |at: OffsetDateTime| at.clamp(OffsetDateTime::UNIX_EPOCH, LAST);
+    let known = |at: OffsetDateTime| at.clamp(OffsetDateTime::UNIX_EPOCH, instant::LAST);
     Ok((from.map_or(OffsetDateTime::UNIX_EPOCH, known), to.map(known)))
 }

@@ -1,7 +1,7 @@
 //! Stats of hours and days, from what is kept of hours as points are stored: no point is read for them.
 
 use super::{read, store, store::read::Buckets};
-use crate::{Caller, Context, Result, Scope, ids::TrackId, tracks::manage};
+use crate::{Caller, Context, Result, Scope, ids::TrackId, instant, tracks::manage};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -152,6 +152,6 @@ impl StatsQuery {
     fn buckets(&self) -> Result<Buckets> {
         let (from, to) = read::range(self.from, self.to)?;
         // Every hour begins before the last instant.
-        Ok(Buckets { width: self.bucket.width(), from, to: to.unwrap_or(read::LAST), limit: BUCKETS_MAX })
+        Ok(Buckets { width: self.bucket.width(), from, to: to.unwrap_or(instant::LAST), limit: BUCKETS_MAX })
     }
 }

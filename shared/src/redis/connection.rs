@@ -70,11 +70,12 @@ fn guarded<'a, T: Send + 'a>(breaker: Breaker, command: impl Future<Output = Red
         if breaker.is_open() {
             return Err(away());
         }
-        command.await.inspect_err(|error| {
-            if is_away(error) {
-                breaker.doubt();
-            }
-        })
+        let answer = command.await;
+        match &answer {
+            Err(error) if is_away(error) => breaker.doubt(),
+            Ok(_) | Err(_) => breaker.answered(),
+        }
+        answer
     })
 }
 
@@ -85,4 +86,32 @@ fn away() -> RedisError {
 /// Whether nobody answered; what a server answers is no sign of its absence.
 fn is_away(error: &RedisError) -> bool {
     error.is_io_error() || error.is_timeout() || error.is_connection_dropped() || error.is_connection_refusal()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Code, Error, breaker::Miss};
+    use std::{
+        sync::atomic::{AtomicU32, Ordering},
+        time::Duration,
+    };
+
+    #[tokio::test]
+    async fn a_probe_that_nobody_answers_opens_nothing_while_commands_are_answered() {
+        let (breaker, n_probes) = (Breaker::new("test"), Arc::new(AtomicU32::new(0)));
+        let probed = Arc::clone(&n_probes);
+        tokio::spawn(breaker.clone().watch(Duration::from_secs(1), move || {
+            probed.fetch_add(1, Ordering::SeqCst);
+            async {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                Err(Miss::Silence(Error::new(Code::RedisUnavailable, "no answer")))
+            }
+        }));
+        while n_probes.load(Ordering::SeqCst) < 8 {
+            guarded(breaker.clone(), async { Ok(()) }).await.expect("it is closed");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        breaker.opened().await;
+    }
 }

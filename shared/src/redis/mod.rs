@@ -23,7 +23,11 @@ pub(crate) use shards::Shards;
 pub(crate) use trust::Trust;
 pub(crate) use wire::Wire;
 
-use crate::{Error, Result, breaker::Breaker, config::Settings};
+use crate::{
+    Error, Result,
+    breaker::{Breaker, Miss},
+    config::Settings,
+};
 use cluster::Cluster;
 use follow::{Followed, Scout};
 use redis::{
@@ -33,8 +37,8 @@ use redis::{
 use routed::Routed;
 use secrecy::ExposeSecret;
 use sentinel::Sentinels;
-use std::{io, time::Duration};
-use tokio::time::timeout;
+use std::{io, sync::Arc, time::Duration};
+use tokio::{sync::Mutex, time::timeout};
 
 /// Cheap to clone. Commands of all clones share one connection, which pipelines them.
 #[derive(Clone)]
@@ -45,8 +49,14 @@ pub struct Redis {
     /// Of the process, whichever connection finds the server away.
     breaker: Breaker,
     /// Asks whether the server is there, however the breaker stands.
-    probe: Connection,
+    probe: Arc<Probe>,
     patience: Duration,
+}
+
+struct Probe {
+    config: ConnectionManagerConfig,
+    /// Taken out while it is asked, so that one that does not answer is not asked again.
+    connection: Mutex<Option<Connection>>,
 }
 
 /// What connections are opened to.
@@ -87,8 +97,7 @@ impl Redis {
         };
         let breaker = Breaker::new("redis");
         let (shared, bulk) = (servers.connect(settings, &breaker)?, servers.connect(settings, &breaker)?);
-        // One that nobody watches, and so is always closed.
-        let probe = servers.connect(settings, &Breaker::new("redis"))?;
+        let probe = Arc::new(Probe { config: manager_config(settings), connection: Mutex::default() });
         Ok(Self { shared, bulk, breaker, probe, servers, patience })
     }
 
@@ -120,8 +129,21 @@ impl Redis {
     }
 
     /// Whether every master answers, however the breaker stands.
-    pub async fn probe(&self) -> Result<()> {
-        Ok(redis::cmd("PING").exec_async(&mut self.probe.clone()).await?)
+    pub async fn probe(&self) -> Result<(), Miss> {
+        let kept = self.probe.connection.lock().await.take();
+        let mut connection = match kept {
+            Some(connection) => connection,
+            // With a breaker that nobody watches, and so is always closed.
+            None => self.servers.connect_with(self.probe.config.clone(), &Breaker::new("redis"))?,
+        };
+        match redis::cmd("PING").exec_async(&mut connection).await {
+            Ok(()) => {
+                *self.probe.connection.lock().await = Some(connection);
+                Ok(())
+            }
+            Err(error) if error.is_timeout() => Err(Miss::Silence(error.into())),
+            Err(error) => Err(Miss::Refusal(error.into())),
+        }
     }
 
     /// A connection that only listens. It ends when its server goes, or is master no more: listen in a loop.
@@ -161,7 +183,10 @@ impl Redis {
 
 impl Servers {
     fn connect(&self, settings: &Settings, breaker: &Breaker) -> Result<Connection> {
-        let config = manager_config(settings);
+        self.connect_with(manager_config(settings), breaker)
+    }
+
+    fn connect_with(&self, config: ConnectionManagerConfig, breaker: &Breaker) -> Result<Connection> {
         Ok(match self {
             Self::One(client, _) => {
                 let server = ConnectionManager::new_lazy_with_config(client.clone(), config).map_err(Error::internal)?;

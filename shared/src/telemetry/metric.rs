@@ -86,7 +86,7 @@ pub fn markdown() -> String {
          ° is there once there is something to tell. What *each API, the same* tells is of all queues and servers: take the largest, not the \
          sum. Histograms have the bounds 0.5 ms to 30 s. On a worker's page all children are added up, but for `process_*`, which have a \
          label `child` (a number, `maintenance` or `supervisor`). Labels are bounded: routes are templates, nothing is an id, and of more \
-         than 200 queues the least deep are `queue=\"other\"` where queues are looked at.\n\n",
+         than 200 queues the youngest that users brought into being are `queue=\"(other)\"` where queues are looked at, without counters.\n\n",
     );
     table.push_str("| Name | Type | Labels | Unit | Told by | Meaning |\n|---|---|---|---|---|---|\n");
     for metric in METRICS {

@@ -8,9 +8,11 @@ fn admission(limit: usize) -> Rc<Admission> {
     Rc::new(Admission {
         in_flight: Default::default(),
         logins_max: 7,
+        logins_at_work: Cell::new(0),
         limit: Cell::new(limit),
         adaptive: None,
         next_turn: Cell::new(None),
+        busy_at: Cell::new(None),
         begun: Instant::now(),
         meters: Meters::new("test"),
     })
@@ -18,7 +20,7 @@ fn admission(limit: usize) -> Rc<Admission> {
 
 /// As many as get in, at most 10,000.
 fn fill(admission: &Rc<Admission>, class: RouteClass) -> Vec<Place> {
-    std::iter::from_fn(|| admission.admit(class, Instant::now()).ok()).take(10_000).collect()
+    std::iter::from_fn(|| admission.admit(class, Instant::now(), false).ok()).take(10_000).collect()
 }
 
 #[test]
@@ -34,28 +36,56 @@ fn a_class_alone_has_nearly_all_places_and_leaves_each_other_its_own() {
 #[test]
 fn operators_have_a_place_however_small_the_limit_is() {
     let admission = admission(1);
-    let _read = admission.admit(Read, Instant::now()).unwrap();
-    assert_eq!(admission.admit(Write, Instant::now()).unwrap_err(), Reason::InFlight);
+    let _read = admission.admit(Read, Instant::now(), false).unwrap();
+    assert_eq!(admission.admit(Write, Instant::now(), false).unwrap_err(), Reason::InFlight);
     assert_eq!(fill(&admission, Operator).len(), 1);
 }
 
 #[test]
-fn logins_are_as_many_as_hashes_may_wait() {
+fn logins_at_work_are_as_many_as_hashes_may_wait_and_those_on_their_way_keep_none_out() {
     let admission = admission(1_000);
-    let logins = fill(&admission, Login);
-    assert_eq!(logins.len(), 7);
-    assert_eq!(admission.admit(Login, Instant::now()).unwrap_err(), Reason::Class);
-    assert!(admission.admit(Read, Instant::now()).is_ok());
+    let mut logins: Vec<_> = (0..20).map(|_| admission.admit(Login, Instant::now(), false).unwrap()).collect();
+    let at_work = logins.iter_mut().filter_map(|login| login.begin_work().ok()).count();
+    assert_eq!((at_work, logins[0].begin_work(), logins[7].begin_work()), (7, Ok(()), Err(Reason::Class)));
+    assert_eq!(admission.admit(Login, Instant::now(), false).unwrap_err(), Reason::Class);
+    assert!(admission.admit(Read, Instant::now(), false).unwrap().begin_work().is_ok());
+    logins.remove(0);
+    assert!(admission.admit(Login, Instant::now(), false).unwrap().begin_work().is_ok());
+}
+
+#[test]
+fn how_long_a_client_takes_is_not_how_long_the_process_takes() {
+    let admission = admission(10);
+    let long_ago = Instant::now().checked_sub(Duration::from_secs(100)).unwrap();
+    let mut place = admission.admit(Write, long_ago, false).unwrap();
+    place.begin_work().unwrap();
+    assert!(place.since.elapsed() < Duration::from_secs(100));
+    let tells = |status| tells_of_the_process(StatusCode::from_u16(status).unwrap());
+    assert!([200, 202, 304, 504].into_iter().all(tells), "a deadline that passed is the clearest sign");
+    assert!(![400, 401, 404, 429, 500, 503].into_iter().any(tells), "a flood of what is refused would make all else look slow");
+}
+
+#[test]
+fn who_was_kept_waiting_has_a_place_when_most_were_free_for_a_moment() {
+    let (all, now) = (admission(100), Instant::now());
+    let mut reads = fill(&all, Read);
+    reads.truncate(5);
+    let late = |after: Duration| all.admit(Read, now + after, true);
+    assert_eq!(late(Duration::ZERO).unwrap_err(), Reason::Late);
+    assert!(all.admit(Read, now, false).is_ok(), "who comes in time has one");
+    assert!(late(BUSY_FOR + Duration::from_secs(1)).is_ok());
+    drop(reads);
+    assert!(late(Duration::ZERO).is_ok(), "and always in an idle process");
 }
 
 #[test]
 fn those_that_are_shed_in_crowds_are_read_again_one_after_the_other_and_not_too_late() {
     let (admission, now) = (admission(1), Instant::now());
     assert_eq!(admission.next_turn(now), now, "one alone is not put off");
-    let turns: Vec<_> = (0..2_000).map(|_| admission.next_turn(now)).collect();
+    let turns: Vec<_> = (0..5_000).map(|_| admission.next_turn(now)).collect();
     assert!(turns.is_sorted() && turns[1] > now && turns.iter().all(|turn| *turn <= now + PUT_OFF_MAX + TURNS_EVERY));
     let distinct = turns.iter().collect::<std::collections::BTreeSet<_>>().len();
-    assert!(distinct <= 27, "{distinct} moments of half a second and a bit");
+    assert!(distinct <= 103, "{distinct} moments of two seconds and a bit");
     let later = now + Duration::from_secs(10);
     assert_eq!(admission.next_turn(later), later, "and all is forgotten after a while");
 }
@@ -68,7 +98,7 @@ proptest! {
         let mut places: Vec<Place> = Vec::new();
         for (class, comes, which) in steps {
             if comes {
-                places.extend(admission.admit(RouteClass::ALL[class], Instant::now()).ok());
+                places.extend(admission.admit(RouteClass::ALL[class], Instant::now(), false).ok());
             } else if !places.is_empty() {
                 let at = which % places.len();
                 drop(places.swap_remove(at));

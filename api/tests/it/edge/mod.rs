@@ -3,6 +3,7 @@
 mod bodies;
 mod headers;
 mod pressure;
+mod slow;
 mod smuggling;
 
 use crate::support::{TestApp, send_for_problem};

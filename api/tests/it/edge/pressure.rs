@@ -15,14 +15,14 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// Holds the users' table, so that whoever reads it waits.
-async fn lock_users(app: &TestApp) -> Transaction<'static, Postgres> {
+pub(super) async fn lock_users(app: &TestApp) -> Transaction<'static, Postgres> {
     let mut tx = app.state.ctx.pg.begin().await.unwrap();
     tx.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE").await.unwrap();
     tx
 }
 
 /// Returns when somebody waits for a lock in the test's database.
-async fn wait_for_waiter(app: &TestApp) {
+pub(super) async fn wait_for_waiter(app: &TestApp) {
     let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     let somebody_waits = async {
         while sqlx::query_scalar::<_, i64>(waits).fetch_one(&app.state.ctx.pg).await.unwrap() == 0 {

@@ -63,7 +63,8 @@ impl Key for ArchiveCursor {
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (published_at_ms, offset) = bytes.split_first_chunk::<8>()?;
         let published_at_ms = i64::from_be_bytes(*published_at_ms);
-        from_unix_ms(published_at_ms)?;
+        // PostgreSQL does not know every year that there is a number for.
+        from_unix_ms(published_at_ms).filter(|at| at.year() >= 1)?;
         Some(Self { published_at_ms, offset: u64::from_be_bytes(offset.try_into().ok()?) })
     }
 }

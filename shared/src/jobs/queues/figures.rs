@@ -20,9 +20,11 @@ use uuid::Uuid;
 
 /// Dead letters counted at most of one queue.
 const DEAD_MAX: i64 = 10_000;
-/// Queues that are told apart; of more, the deepest are, and the rest is `other`: each is a dozen series in Prometheus.
+/// Queues that are told apart; of more, operators' and the oldest are, always the same, and the rest is one: each is a dozen series in
+/// Prometheus.
 const TOLD_MAX: usize = 200;
-const OTHER: &str = "other";
+/// No name that a queue may have.
+const OTHER: &str = "(other)";
 
 #[derive(Debug, Clone, Default)]
 struct QueueFigures {
@@ -50,8 +52,13 @@ pub async fn tell(ctx: &Context, page: &mut Page) -> Result<()> {
     page.series(JOB_DEPTH, states);
     page.series(JOB_DEAD, by_queue(|figures| count(figures.dead)));
     page.series(JOB_READY_AGE, by_queue(|figures| figures.oldest_ready_age_s));
-    page.series(JOB_QUEUE_IN, by_queue(|figures| count(figures.n_in)));
-    page.series(JOB_QUEUE_OUT, by_queue(|figures| count(figures.n_out)));
+    // Which queues are the others changes, and their sum would fall: a counter that falls has begun anew, to Prometheus.
+    let counted = |value: fn(&QueueFigures) -> u64| {
+        let alone = queues.iter().filter(|figures| figures.queue != OTHER);
+        alone.map(move |figures| ([figures.queue.clone()], count(value(figures))))
+    };
+    page.series(JOB_QUEUE_IN, counted(|figures| figures.n_in));
+    page.series(JOB_QUEUE_OUT, counted(|figures| figures.n_out));
     page.series(JOB_QUEUE_LAST_PROCESSED, by_queue(|figures| figures.last_processed_s));
     page.series(JOB_QUEUE_PAUSED, by_queue(|figures| f64::from(u8::from(figures.is_paused))));
     page.series(JOB_QUEUE_STALLED, by_queue(|figures| f64::from(u8::from(figures.is_stalled))));
@@ -111,12 +118,11 @@ fn created_at(id: &JobId) -> Option<OffsetDateTime> {
     from_unix_ms(i64::try_from(seconds).ok()? * 1_000 + i64::from(nanos / 1_000_000))
 }
 
-/// The deepest queues, and the rest as one.
+/// The first queues, and the rest as one.
 fn fold(mut queues: Vec<QueueFigures>) -> Vec<QueueFigures> {
     if queues.len() <= TOLD_MAX {
         return queues;
     }
-    queues.sort_by_key(|figures| std::cmp::Reverse(figures.ready + figures.scheduled + figures.running));
     let rest = queues.split_off(TOLD_MAX - 1);
     let begin = QueueFigures { queue: OTHER.to_owned(), ..QueueFigures::default() };
     queues.push(rest.into_iter().fold(begin, |sum, one| QueueFigures {
@@ -125,8 +131,8 @@ fn fold(mut queues: Vec<QueueFigures>) -> Vec<QueueFigures> {
         running: sum.running + one.running,
         dead: sum.dead + one.dead,
         oldest_ready_age_s: sum.oldest_ready_age_s.max(one.oldest_ready_age_s),
-        n_in: sum.n_in + one.n_in,
-        n_out: sum.n_out + one.n_out,
+        n_in: 0,
+        n_out: 0,
         last_processed_s: sum.last_processed_s.max(one.last_processed_s),
         is_paused: sum.is_paused || one.is_paused,
         is_stalled: sum.is_stalled || one.is_stalled,
@@ -140,11 +146,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_more_queues_than_are_told_the_deepest_stay_and_nothing_is_lost() {
-        let queue = |n: usize| QueueFigures { queue: n.to_string(), ready: n as u64, dead: 1, ..QueueFigures::default() };
+    fn of_more_queues_than_are_told_the_first_stay_and_the_depth_of_none_is_lost() {
+        let queue = |n: usize| QueueFigures { queue: n.to_string(), ready: n as u64, dead: 1, n_in: 1, ..QueueFigures::default() };
         let told = fold((0..=TOLD_MAX).map(queue).collect());
         assert_eq!(told.len(), TOLD_MAX);
-        assert_eq!((told[0].ready, told[TOLD_MAX - 1].queue.as_str()), (TOLD_MAX as u64, OTHER));
+        let (first, last) = (&told[0], &told[TOLD_MAX - 1]);
+        assert_eq!((first.queue.as_str(), last.queue.as_str(), last.ready, last.n_in), ("0", OTHER, 2 * TOLD_MAX as u64 - 1, 0));
+        assert!(QueueName::new(OTHER).is_err(), "no queue is called so");
         assert_eq!(told.iter().map(|figures| figures.dead).sum::<u64>(), TOLD_MAX as u64 + 1);
         assert_eq!(fold((0..3).map(queue).collect()).len(), 3);
     }

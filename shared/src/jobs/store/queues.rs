@@ -154,7 +154,8 @@ pub(in crate::jobs) struct ToldQueue {
     pub(in crate::jobs) dead: i64,
 }
 
-/// Every queue, with at most `dead_max` of its dead jobs counted.
+/// Every queue, with at most `dead_max` of its dead jobs counted: those of operators first, then those that users brought into being, and
+/// of each the oldest first.
 pub(in crate::jobs) async fn told_queues(executor: impl PgExecutor<'_>, dead_max: i64) -> sqlx::Result<Vec<ToldQueue>> {
     sqlx::query_as!(
         ToldQueue,
@@ -164,7 +165,7 @@ pub(in crate::jobs) async fn told_queues(executor: impl PgExecutor<'_>, dead_max
             SELECT count(*) AS n
             FROM (SELECT FROM jobs_ended WHERE queue = queues.name AND state = 'dead' LIMIT $1) AS few
         ) AS dead
-        ORDER BY name"#,
+        ORDER BY created_by IS NOT NULL, created_at, name"#,
         dead_max,
     )
     .fetch_all(executor)

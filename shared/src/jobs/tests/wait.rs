@@ -9,7 +9,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn submit_and_wait(fixture: &Fixture, patience: Duration) -> Job {
     let job = prepare(&fixture.ctx, &fixture.user, json!({"kind": "debug.echo"})).await.unwrap();
-    wait::submit_and_wait(&fixture.ctx, job, patience).await.unwrap()
+    wait::submit_and_wait(&fixture.ctx, job, patience, || {}).await.unwrap()
 }
 
 /// Ends the next job that appears, and tells `channel` if there is one.

@@ -7,19 +7,29 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// A few megabytes at most: what a busy process makes in the time that a collector may be slow for.
+/// What a busy process makes in the time that a collector may be slow for: usually a few megabytes.
 const SPANS_MAX: usize = 8_192;
+/// And never more than so many bytes.
+const BYTES_MAX: usize = 16 << 20;
 
 #[derive(Debug, Default)]
-pub(super) struct Basket(Mutex<VecDeque<Box<RawValue>>>);
+pub(super) struct Basket(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    spans: VecDeque<Box<RawValue>>,
+    n_bytes: usize,
+}
 
 impl Basket {
     pub(super) fn put(&self, spans: impl IntoIterator<Item = Box<RawValue>>) {
         let mut kept = self.lock();
         let mut n_dropped = 0;
         for span in spans {
-            if kept.len() < SPANS_MAX {
-                kept.push_back(span);
+            let n_bytes = kept.n_bytes + span.get().len();
+            if kept.spans.len() < SPANS_MAX && n_bytes <= BYTES_MAX {
+                kept.spans.push_back(span);
+                kept.n_bytes = n_bytes;
             } else {
                 n_dropped += 1;
             }
@@ -33,11 +43,13 @@ impl Basket {
     /// The oldest, `n` at most.
     pub(super) fn take(&self, n: usize) -> Vec<Box<RawValue>> {
         let mut kept = self.lock();
-        let n = n.min(kept.len());
-        kept.drain(..n).collect()
+        let n = n.min(kept.spans.len());
+        let taken: Vec<_> = kept.spans.drain(..n).collect();
+        kept.n_bytes -= taken.iter().map(|span| span.get().len()).sum::<usize>();
+        taken
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Box<RawValue>>> {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -54,5 +66,15 @@ mod tests {
         assert_eq!(basket.take(2).iter().map(|span| span.get()).collect::<Vec<_>>(), ["0", "1"]);
         assert_eq!(basket.take(usize::MAX).len(), SPANS_MAX - 2);
         assert!(basket.take(1).is_empty());
+    }
+
+    #[test]
+    fn it_holds_so_many_bytes() {
+        let basket = Basket::default();
+        let span = || serde_json::value::to_raw_value(&"x".repeat((1 << 20) - 2)).unwrap();
+        for _ in 0..2 {
+            basket.put((0..20).map(|_| span()));
+            assert_eq!(basket.take(usize::MAX).len(), BYTES_MAX >> 20);
+        }
     }
 }

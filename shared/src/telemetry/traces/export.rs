@@ -14,6 +14,7 @@ use hyper::{
     HeaderMap, Method,
     header::{CONTENT_TYPE, HeaderName, HeaderValue},
 };
+use percent_encoding::percent_decode_str;
 use secrecy::ExposeSecret;
 use serde_json::value::RawValue;
 use std::time::Duration;
@@ -107,13 +108,14 @@ impl Exporter {
     }
 }
 
-/// `name=value` with commas, as OpenTelemetry's variable has them.
+/// `name=value` with commas, values percent-encoded where they need to be, as OpenTelemetry's variable has them.
 pub(crate) fn headers(text: &str) -> Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
         let (name, value) = pair.split_once('=').ok_or_else(|| Error::internal("a header without a value"))?;
         let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(Error::internal)?;
-        headers.insert(name, HeaderValue::from_str(value.trim()).map_err(Error::internal)?);
+        let value: Vec<u8> = percent_decode_str(value.trim()).collect();
+        headers.insert(name, HeaderValue::from_bytes(&value).map_err(Error::internal)?);
     }
     Ok(headers)
 }
@@ -127,5 +129,18 @@ pub fn take(n: usize) -> Vec<Box<RawValue>> {
 pub fn put(spans: Vec<Box<RawValue>>) {
     if let Some(tracer) = tracer() {
         tracer.basket.put(spans);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_read_as_opentelemetry_writes_them() {
+        let given = headers("authorization=Basic%20dTpwYQ%3D%3D, x-tenant = a+b ,").unwrap();
+        let value = |name: &str| given[name].to_str().unwrap();
+        assert_eq!((value("authorization"), value("x-tenant"), given.len()), ("Basic dTpwYQ==", "a+b", 2));
+        assert!(headers("x-tenant=a%0Ab").is_err(), "no header ends another");
     }
 }

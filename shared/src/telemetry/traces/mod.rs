@@ -100,9 +100,20 @@ impl Span {
         let tracer = tracer()?;
         let mut context = TraceContext::new(parent.map(|parent| parent.trace_id));
         context.is_sampled = tracer.sampler.keeps(parent, context.trace_id, tracer.ratio);
+        Some(Self::new(kind, name.into(), context, parent))
+    }
+
+    /// The same below somebody who is not to decide what is kept.
+    pub fn begin_for_stranger(kind: Kind, name: impl Into<Cow<'static, str>>, parent: Option<TraceContext>) -> Option<Self> {
+        let tracer = tracer()?;
+        let mut context = TraceContext::new(parent.map(|parent| parent.trace_id));
+        context.is_sampled = tracer.sampler.keeps_of_stranger(parent, context, tracer.ratio);
+        Some(Self::new(kind, name.into(), context, parent))
+    }
+
+    fn new(kind: Kind, name: Cow<'static, str>, context: TraceContext, parent: Option<TraceContext>) -> Self {
         let parent_id = parent.map(|parent| parent.span_id);
-        let (name, began) = (name.into(), SystemTime::now());
-        Some(Self { context, parent_id, kind, name, began, attributes: Vec::new(), failure: None })
+        Self { context, parent_id, kind, name, began: SystemTime::now(), attributes: Vec::new(), failure: None }
     }
 
     pub fn context(&self) -> TraceContext {

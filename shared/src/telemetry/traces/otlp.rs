@@ -14,7 +14,7 @@ pub(super) fn encode(span: &Span, ended: SystemTime) -> Box<RawValue> {
     let mut json = json!({
         "traceId": span.context.trace_id(),
         "spanId": format!("{:016x}", span.context.span_id),
-        "name": span.name,
+        "name": short(&span.name),
         "kind": span.kind as u8,
         "startTimeUnixNano": nanos(span.began),
         "endTimeUnixNano": nanos(ended),

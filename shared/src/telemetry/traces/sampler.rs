@@ -38,6 +38,14 @@ impl Sampler {
     }
 }
 
+impl Sampler {
+    /// The same for a trace that a stranger began: neither what they decided counts, nor the trace's id, which they chose.
+    pub(super) fn keeps_of_stranger(self, parent: Option<TraceContext>, own: TraceContext, ratio: f64) -> bool {
+        let id = if parent.is_some() { own.span_id.into() } else { own.trace_id };
+        self.keeps(None, id, ratio)
+    }
+}
+
 /// By the id alone, so that all processes keep the same traces.
 #[expect(
     clippy::cast_precision_loss,
@@ -59,6 +67,13 @@ mod tests {
         let parent = |is_sampled| Some(TraceContext { trace_id: 1, span_id: 1, is_sampled });
         assert!(Sampler::ParentOrRatio.keeps(parent(true), u128::MAX, 0.0) && !Sampler::ParentOrOn.keeps(parent(false), 1, 1.0));
         assert!(Sampler::AlwaysOn.keeps(parent(false), 1, 0.0) && !Sampler::ParentOrOff.keeps(None, 1, 1.0));
+        let own = |span_id| TraceContext { trace_id: 1, span_id, is_sampled: true };
+        for sampler in [Sampler::Ratio, Sampler::ParentOrRatio] {
+            assert!(
+                !sampler.keeps_of_stranger(parent(true), own(u64::MAX), 0.01) && sampler.keeps_of_stranger(parent(false), own(1), 0.01)
+            );
+        }
+        assert!(Sampler::ParentOrOn.keeps_of_stranger(parent(false), own(1), 0.0));
         assert!(!Sampler::Ratio.keeps(None, 0, 0.0) && Sampler::Ratio.keeps(None, u128::MAX, 1.0));
     }
 }

@@ -16,8 +16,8 @@ pub(in crate::jobs::engine) struct ToEndpoint {
     pub(in crate::jobs::engine) limit: i64,
 }
 
-/// Makes them due now, those first that were due first; returns their queues and ids. No index leads to them: a person asks for it, now and
-/// then.
+/// Makes them due now, those first that were due first; returns their queues and ids. They are found among the jobs of the endpoint's owner,
+/// by index: looking through those of everybody would be a burden that any user could ask for.
 pub(in crate::jobs::engine) async fn bring_forward(pg: &PgPool, jobs: ToEndpoint, now: OffsetDateTime) -> Result<Vec<(String, JobId)>> {
     let rows = sqlx::query!(
         r#"UPDATE jobs
@@ -30,7 +30,8 @@ pub(in crate::jobs::engine) async fn bring_forward(pg: &PgPool, jobs: ToEndpoint
               AND attempt > 0
               AND run_at > $1
               AND run_at <= $3
-              AND target ->> 'endpoint_id' = $4
+              AND owner_id = (SELECT endpoints.owner_id FROM endpoints WHERE endpoints.id = $4)
+              AND target ->> 'endpoint_id' = $4::uuid::text
             ORDER BY run_at
             LIMIT $5
             FOR UPDATE SKIP LOCKED
@@ -39,7 +40,7 @@ pub(in crate::jobs::engine) async fn bring_forward(pg: &PgPool, jobs: ToEndpoint
         now,
         jobs.kind,
         jobs.due_until,
-        jobs.endpoint_id.to_string(),
+        jobs.endpoint_id.0,
         jobs.limit,
     );
     Ok(rows.fetch_all(pg).await?.into_iter().map(|row| (row.queue, row.id)).collect())
