@@ -16,7 +16,8 @@
 --       status 'ok', 'paused', or 'unknown' (this Redis is not the one that the queue was loaded into: nothing leased)
 --       more = 0 where a limit of the queue leaves no room: the doorbell rings when a lease ends, and in again_ms (0: no
 --       such time) the rate lets the next job go
--- Announces starts, requeues and ends of followed jobs: <id> <started, requeued, or the state it ended in> <attempt> <ms>
+-- Announces starts, requeues and ends of followed jobs: <id> <started, requeued, or the state it ended in> <attempt> <ms>; after a
+--       requeue of what had begun also when it was leased
 local cfg, env, att, tok, leased, delayed, watched = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local READY, QUARANTINE, followed = 8, 18, KEYS[19]
 
@@ -55,13 +56,13 @@ end
 -- One question for both, so that what nobody wants to hear costs next to nothing.
 local is_anyone_listening = n_finish + n_started > 0 and redis.call('EXISTS', watched, followed) > 0
 
--- Events of followed jobs; '' is none. A token begins with its attempt.
-local function tell_followers(ids, events, tokens)
+-- Events of followed jobs; '' is none. A token begins with its attempt. `details`, where there are any, end the lines.
+local function tell_followers(ids, events, tokens, details)
   local scores = redis.call('ZMSCORE', followed, unpack(ids))
   for i, id in ipairs(ids) do
     if scores[i] and events[i] ~= '' then
       local attempt = string.match(tokens[i], '^%d+')
-      redis.call('PUBLISH', ARGV[11], id .. ' ' .. events[i] .. ' ' .. attempt .. ' ' .. string.format('%d', now))
+      redis.call('PUBLISH', ARGV[11], id .. ' ' .. events[i] .. ' ' .. attempt .. ' ' .. string.format('%d', now) .. (details and details[i] or ''))
     end
   end
 end
@@ -107,7 +108,7 @@ local function finish()
   local ids = column(n_finish, 5)
   local leases = redis.call('HMGET', tok, unpack(ids))
   local freed, ended, states, standings, delays = {}, {}, {}, {}, {}
-  local events, tokens = {}, {}
+  local events, tokens, details = {}, {}, {}
   local n_out, rings = 0, false
   for i, id in ipairs(ids) do
     local entry = at + (i - 1) * 5
@@ -122,6 +123,8 @@ local function finish()
       if is_anyone_listening then
         events[#events + 1] = action == 'end' and detail or action == 'requeue' and 'requeued' or ''
         tokens[#tokens + 1] = token
+        local has_begun = action == 'requeue' and string.sub(leases[i], 1, 1) ~= 'l'
+        details[#details + 1] = has_begun and ' ' .. string.match(leases[i], '^..:%d+:%x+:[^:]*:(%d+)') or ''
       end
       if action == 'end' then
         ended[#ended + 1] = id
@@ -159,7 +162,7 @@ local function finish()
     end
   end
   if #events > 0 then
-    tell_followers(freed, events, tokens)
+    tell_followers(freed, events, tokens, details)
   end
   if n_out > 0 then
     redis.call('HINCRBY', cfg, 'n_out', n_out)

@@ -1,4 +1,4 @@
-//! Which jobs and queues this process follows.
+//! Which jobs and queues this process follows, and how far it has told of each job.
 
 use crate::{ids::JobId, jobs::QueueName};
 use std::{
@@ -21,8 +21,18 @@ pub(in crate::jobs) struct Follows {
 
 #[derive(Debug, Default)]
 struct Inner {
-    jobs: HashMap<JobId, QueueName>,
+    jobs: HashMap<JobId, Followed>,
     queues: BTreeSet<QueueName>,
+}
+
+/// A job that this process follows.
+#[derive(Debug, Clone)]
+pub(super) struct Followed {
+    pub(super) queue: QueueName,
+    /// The last attempt whose start this process has told; 0 before the first.
+    pub(super) begun: i32,
+    /// The attempt that the job had ended with when this process told so; 0 before.
+    pub(super) over: i32,
 }
 
 impl Follows {
@@ -31,15 +41,27 @@ impl Follows {
     }
 
     pub(super) fn add_job(&self, id: JobId, queue: QueueName) {
-        self.lock().jobs.insert(id, queue);
+        self.lock().jobs.entry(id).or_insert(Followed { queue, begun: 0, over: 0 });
     }
 
     pub(super) fn remove_job(&self, id: JobId) {
         self.lock().jobs.remove(&id);
     }
 
-    pub(super) fn queue_of(&self, id: JobId) -> Option<QueueName> {
+    pub(super) fn job(&self, id: JobId) -> Option<Followed> {
         self.lock().jobs.get(&id).cloned()
+    }
+
+    pub(super) fn has_begun(&self, id: JobId, attempt: i32) {
+        if let Some(job) = self.lock().jobs.get_mut(&id) {
+            job.begun = job.begun.max(attempt);
+        }
+    }
+
+    pub(super) fn is_over(&self, id: JobId, attempt: i32) {
+        if let Some(job) = self.lock().jobs.get_mut(&id) {
+            job.over = job.over.max(attempt);
+        }
     }
 
     pub(super) fn jobs(&self) -> Vec<JobId> {
@@ -48,8 +70,8 @@ impl Follows {
 
     pub(super) fn jobs_by_queue(&self) -> HashMap<QueueName, Vec<JobId>> {
         let mut by_queue: HashMap<QueueName, Vec<JobId>> = HashMap::new();
-        for (id, queue) in &self.lock().jobs {
-            by_queue.entry(queue.clone()).or_default().push(*id);
+        for (id, job) in &self.lock().jobs {
+            by_queue.entry(job.queue.clone()).or_default().push(*id);
         }
         by_queue
     }

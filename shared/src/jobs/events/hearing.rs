@@ -1,9 +1,13 @@
 //! Announcements of the scripts, heard and published on the channels of their jobs.
+//!
+//! An attempt's start is published before its end, whoever publishes: of several processes one may hear the end first (it began to
+//! follow in between, or read the row after Redis was away), and of an attempt that is over at once no start is announced. So whoever
+//! tells an end tells the start before it, unless it has done so already; the idempotency key makes it one.
 
-use super::{How, MARK_TTL, tell};
+use super::{How, MARK_TTL, follows::Followed, tell};
 use crate::{
     Code, Context, Error, Result,
-    clock::from_unix_ms,
+    clock::{from_unix_ms, unix_ms},
     ids::JobId,
     jobs::{Job, JobError, JobState, Progress, QueueName, engine::followers, read},
 };
@@ -24,7 +28,11 @@ const AT_ONCE: usize = 16;
 /// Larger results are not told: whoever wants them reads the job.
 const RESULT_BYTES_MAX: usize = 16 << 10;
 
-/// One announcement: `<id> <event> <attempt> <ms>[ <percent>:<message>]`.
+/// A start that is longer ago was told by those who heard it: shorter than its idempotency key is remembered, lest it be told twice.
+const START_IS_RECENT: Duration = Duration::from_mins(4);
+
+/// One announcement: `<id> <event> <attempt> <ms>[ <detail>]`. The detail of progress is `<percent>:<message>`, that of a requeued
+/// attempt the time it was leased, if it had begun.
 #[derive(Debug, PartialEq)]
 struct Line {
     id: JobId,
@@ -41,8 +49,10 @@ enum Event {
     Progress(Progress),
     /// Parked until somebody calls back.
     Waiting,
-    /// To run again, or later.
-    Requeued,
+    /// To run again, or later; `None` for an attempt that never began.
+    Requeued {
+        begun_at_ms: Option<i64>,
+    },
     Ended(JobState),
 }
 
@@ -53,7 +63,7 @@ impl Line {
         let event = match event {
             "queued" => Event::Queued,
             "started" => Event::Started,
-            "requeued" => Event::Requeued,
+            "requeued" => Event::Requeued { begun_at_ms: parts.next().map(str::parse).transpose().ok()? },
             "waiting" => Event::Waiting,
             "progress" => {
                 let (percent, message) = parts.next()?.split_once(':')?;
@@ -71,7 +81,7 @@ impl Line {
             Event::Started => format!("started:{}", self.attempt),
             Event::Progress(_) => format!("progress:{}:{}", self.attempt, self.at_ms),
             Event::Waiting => format!("waiting:{}", self.attempt),
-            Event::Requeued => format!("requeued:{}", self.attempt),
+            Event::Requeued { .. } => format!("requeued:{}", self.attempt),
             Event::Ended(state) => format!("{state}:{}", self.attempt),
         }
     }
@@ -170,7 +180,7 @@ async fn catch_up(ctx: &Context) {
     let looks = stream::iter(ctx.jobs.follows.jobs()).for_each_concurrent(AT_ONCE, async |id| {
         let Ok(job) = read::current(ctx, id).await else { return };
         if let (true, Some(at)) = (job.state.is_ended(), job.finished_at) {
-            let at_ms = crate::clock::unix_ms(at);
+            let at_ms = unix_ms(at);
             publish_one(ctx, &Line { id, event: Event::Ended(job.state), attempt: job.attempt, at_ms }).await;
         }
     });
@@ -192,25 +202,61 @@ async fn publish_all(ctx: &Context, lines: impl Iterator<Item = Line>) {
 }
 
 async fn publish_one(ctx: &Context, line: &Line) {
-    let Some(queue) = ctx.jobs.follows.queue_of(line.id) else { return };
-    if let Err(error) = try_publish(ctx, line, &queue).await {
+    let Some(followed) = ctx.jobs.follows.job(line.id) else { return };
+    if let Err(error) = try_publish(ctx, line, &followed).await {
         tracing::debug!(%error, job_id = %line.id, "an event of a job is not told");
     }
 }
 
-async fn try_publish(ctx: &Context, line: &Line, queue: &QueueName) -> Result<()> {
-    let job = match line.event {
-        Event::Requeued | Event::Ended(_) => Some(read::current(ctx, line.id).await?),
-        Event::Queued | Event::Started | Event::Progress(_) | Event::Waiting => None,
-    };
+async fn try_publish(ctx: &Context, line: &Line, followed: &Followed) -> Result<()> {
+    let follows = &ctx.jobs.follows;
+    match &line.event {
+        Event::Queued => publish_line(ctx, line, &followed.queue, None).await,
+        // Heard late: the end that was read from the row is told.
+        Event::Started | Event::Progress(_) | Event::Waiting | Event::Requeued { .. } if line.attempt <= followed.over => Ok(()),
+        Event::Started => {
+            publish_line(ctx, line, &followed.queue, None).await?;
+            follows.has_begun(line.id, line.attempt);
+            Ok(())
+        }
+        Event::Progress(_) | Event::Waiting => publish_line(ctx, line, &followed.queue, None).await,
+        Event::Requeued { begun_at_ms } => {
+            let job = read::current(ctx, line.id).await?;
+            publish_start(ctx, line, followed, *begun_at_ms).await?;
+            publish_line(ctx, line, &followed.queue, Some(&job)).await
+        }
+        Event::Ended(_) => {
+            let job = read::current(ctx, line.id).await?;
+            // Requeued by hand meanwhile, it says nothing of this attempt any more.
+            let begun_at = job.started_at.filter(|_| job.attempt == line.attempt);
+            publish_start(ctx, line, followed, begun_at.map(unix_ms)).await?;
+            publish_line(ctx, line, &followed.queue, Some(&job)).await?;
+            follows.is_over(line.id, line.attempt);
+            Ok(())
+        }
+    }
+}
+
+/// The start of the attempt whose end is told next, unless it is told.
+async fn publish_start(ctx: &Context, end: &Line, followed: &Followed, begun_at_ms: Option<i64>) -> Result<()> {
+    let is_recent = |at_ms: &i64| end.at_ms - at_ms < i64::try_from(START_IS_RECENT.as_millis()).unwrap_or(i64::MAX);
+    let Some(at_ms) = begun_at_ms.filter(is_recent).filter(|_| followed.begun < end.attempt) else { return Ok(()) };
+    let start = Line { id: end.id, event: Event::Started, attempt: end.attempt, at_ms };
+    publish_line(ctx, &start, &followed.queue, None).await?;
+    ctx.jobs.follows.has_begun(end.id, end.attempt);
+    Ok(())
+}
+
+/// `job` is of a job whose attempt is over.
+async fn publish_line(ctx: &Context, line: &Line, queue: &QueueName, job: Option<&Job>) -> Result<()> {
     let told = Told {
         event: match &line.event {
             Event::Queued => "queued",
             Event::Started => "started",
             Event::Progress(_) => "progress",
             Event::Waiting => "waiting",
-            Event::Requeued if job.as_ref().is_some_and(|job| job.error.is_some()) => "retrying",
-            Event::Requeued => "queued",
+            Event::Requeued { .. } if job.is_some_and(|job| job.error.is_some()) => "retrying",
+            Event::Requeued { .. } => "queued",
             Event::Ended(state) => state.as_str(),
         },
         job_id: line.id,
@@ -219,9 +265,9 @@ async fn try_publish(ctx: &Context, line: &Line, queue: &QueueName) -> Result<()
         at: from_unix_ms(line.at_ms).unwrap_or_else(|| ctx.clock.now()),
         progress: match &line.event {
             Event::Progress(progress) => Some(progress),
-            Event::Queued | Event::Started | Event::Waiting | Event::Requeued | Event::Ended(_) => None,
+            Event::Queued | Event::Started | Event::Waiting | Event::Requeued { .. } | Event::Ended(_) => None,
         },
-        conclusion: job.as_ref().map(conclusion),
+        conclusion: job.map(conclusion),
     };
     let how = How { key: Some(&line.key()), is_fleeting: matches!(line.event, Event::Progress(_)) };
     tell(ctx, &format!("job:{}", line.id), &told, &how).await
@@ -251,7 +297,9 @@ mod tests {
         assert_eq!(parse("dead 4 1700000000123"), line(Event::Ended(JobState::Dead), 4));
         let progress = Progress::kept(33.5, Some("row 5: über all")).unwrap();
         assert_eq!(parse("progress 2 1700000000123 33.5:row 5: über all"), line(Event::Progress(progress), 2));
-        for wrong in ["running 1 1", "started", "started x 1", "progress 1 1", "progress 1 1 x:y"] {
+        assert_eq!(parse("requeued 1 1700000000123"), line(Event::Requeued { begun_at_ms: None }, 1));
+        assert_eq!(parse("requeued 1 1700000000123 1700000000100"), line(Event::Requeued { begun_at_ms: Some(1_700_000_000_100) }, 1));
+        for wrong in ["running 1 1", "started", "started x 1", "progress 1 1", "progress 1 1 x:y", "requeued 1 1 x"] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
     }

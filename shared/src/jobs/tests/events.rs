@@ -46,6 +46,16 @@ impl Fixture {
     async fn run(&self, state: &str) {
         let tokens = self.step(Step { want: 1, ..Step::default() }).await;
         self.step(Step { started: tokens.clone(), ..Step::default() }).await;
+        self.conclude(&tokens, state).await;
+    }
+
+    /// The same of an attempt that is over before its start is noted.
+    async fn run_at_once(&self, state: &str) {
+        let tokens = self.step(Step { want: 1, ..Step::default() }).await;
+        self.conclude(&tokens, state).await;
+    }
+
+    async fn conclude(&self, tokens: &[Token], state: &str) {
         self.end(tokens[0].job_id, state).await;
         let action = Action::End { state: if state == "dead" { "dead" } else { "succeeded" } };
         let standing = Standing { priority: 4, attempt: tokens[0].attempt, failures: 0, snoozes: 0, returns: 0, crashes: 0 };
@@ -111,6 +121,47 @@ async fn a_dead_job_that_is_requeued_tells_it_before_its_next_start() {
 }
 
 #[tokio::test]
+async fn an_attempt_that_is_over_at_once_tells_its_start_as_well() {
+    let fixture = Fixture::new().await;
+    let id = fixture.echo(json!({})).await.id;
+    let channel = follow(&fixture.ctx, id).await;
+    fixture.run_at_once("dead").await;
+    let told = told(&fixture.ctx, &channel, 2).await;
+    assert_eq!(names(&told), ["started", "dead"]);
+    assert_eq!(told[0]["at"].as_str().unwrap()[..19], told[1]["started_at"].as_str().unwrap()[..19]);
+}
+
+#[tokio::test]
+async fn an_attempt_that_failed_at_once_tells_its_start_as_well() {
+    let fixture = Fixture::new().await;
+    let id = fixture.echo(json!({})).await.id;
+    let channel = follow(&fixture.ctx, id).await;
+    let tokens = fixture.step(Step { want: 1, ..Step::default() }).await;
+    // What is being settled has begun.
+    fixture.step(Step { mark: tokens.clone(), ..Step::default() }).await;
+    let standing = Standing { priority: 4, attempt: 1, failures: 1, snoozes: 0, returns: 0, crashes: 0 };
+    let action = Action::Requeue { run_at: fixture.ctx.clock.now() };
+    fixture.step(Step { finish: vec![Finish { token: tokens[0], action, standing }], ..Step::default() }).await;
+    assert_eq!(names(&told(&fixture.ctx, &channel, 2).await), ["started", "queued"]);
+}
+
+/// As where another process that follows the job hears less, or later: the row was read before the announcements were.
+#[tokio::test]
+async fn a_start_that_is_heard_after_its_end_was_told_before_it() {
+    let fixture = Fixture::new().await;
+    let id = fixture.echo(json!({})).await.id;
+    let channel = follow(&fixture.ctx, id).await;
+    fixture.end(id, "dead").await;
+    let at_ms = crate::clock::unix_ms(fixture.ctx.clock.now());
+    for event in ["dead", "started", "queued"] {
+        let line = format!("{id} {event} 1 {at_ms}");
+        let mut cmd = redis::cmd("PUBLISH");
+        cmd.arg(fixture.ctx.keys.job_events()).arg(line).exec_async(&mut fixture.ctx.redis.connection()).await.unwrap();
+    }
+    assert_eq!(names(&told(&fixture.ctx, &channel, 3).await), ["started", "dead", "queued"]);
+}
+
+#[tokio::test]
 async fn only_the_usual_spelling_of_an_id_that_is_there_can_be_followed() {
     let fixture = Fixture::new().await;
     let id = fixture.echo(json!({})).await.id;
@@ -148,7 +199,7 @@ async fn an_end_that_was_not_announced_is_told_when_redis_is_back() {
         assert!(Instant::now() < deadline, "Redis is back, and the end is not told");
         sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!(names(&told(&fixture.ctx, &channel, 1).await), ["succeeded"]);
+    assert_eq!(names(&told(&fixture.ctx, &channel, 2).await), ["started", "succeeded"]);
 }
 
 /// Marking many jobs at once stays within what one command may hold.
