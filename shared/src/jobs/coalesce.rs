@@ -9,13 +9,14 @@
 
 use super::{
     NewJob, race,
+    store::read::jobs_by_ids,
     write::{self, Written},
 };
 use crate::{Code, Context, Error, Result};
 use futures_util::{FutureExt, future::join};
 use sqlx::{PgConnection, Postgres, pool::PoolConnection};
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     panic::AssertUnwindSafe,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -182,13 +183,7 @@ impl Flusher {
             if batch.is_empty() && written.is_empty() && self.leave() {
                 return;
             }
-            let writing = AssertUnwindSafe(write_batch(&self.ctx, batch, &mut line)).catch_unwind();
-            let (outcome, ()) = join(writing, announce(&self.ctx, written)).await;
-            // Those of a batch that panics are told so, by their verdicts being dropped; what was written before is announced all the same.
-            written = outcome.unwrap_or_else(|_| {
-                line.give_up();
-                Vec::new()
-            });
+            (written, ()) = join(write_batch(&self.ctx, batch, &mut line), announce(&self.ctx, written)).await;
         }
     }
 
@@ -261,15 +256,31 @@ impl Line {
     }
 }
 
-/// Writes a batch and tells those refused; gives back the others.
+/// Writes a batch and tells those refused; gives back the others. A batch whose writing panics is halved until the job that it panics
+/// over stands alone: its verdict is dropped, which tells its caller, and nobody else hears of it.
 async fn write_batch(ctx: &Context, batch: Vec<Waiting>, line: &mut Line) -> Vec<Waiting> {
-    if batch.is_empty() {
-        return Vec::new();
-    }
-    let jobs = batch.iter().map(|waiting| &waiting.job).collect::<Vec<_>>();
-    let verdicts = line.insert(ctx, &jobs).await;
     let mut written = Vec::with_capacity(batch.len());
-    for (waiting, verdict) in batch.into_iter().zip(verdicts) {
+    let mut parts = vec![batch];
+    while let Some(part) = parts.pop() {
+        if part.is_empty() {
+            continue;
+        }
+        let jobs = part.iter().map(|waiting| &waiting.job).collect::<Vec<_>>();
+        if let Ok(verdicts) = AssertUnwindSafe(line.insert(ctx, &jobs)).catch_unwind().await {
+            tell_refused(part, verdicts, &mut written);
+            continue;
+        }
+        line.give_up();
+        if let Some(mut rest) = unwritten(ctx, part, &mut written).await.filter(|rest| rest.len() > 1) {
+            let half = rest.split_off(rest.len() / 2);
+            parts.extend([half, rest]);
+        }
+    }
+    written
+}
+
+fn tell_refused(part: Vec<Waiting>, verdicts: Vec<Result<Written>>, written: &mut Vec<Waiting>) {
+    for (waiting, verdict) in part.into_iter().zip(verdicts) {
         match verdict {
             Ok(Written::New) => written.push(waiting),
             // The caller may be gone, which changes nothing.
@@ -277,7 +288,17 @@ async fn write_batch(ctx: &Context, batch: Vec<Waiting>, line: &mut Line) -> Vec
             Err(error) => drop(waiting.verdict.send(Err(error))),
         }
     }
-    written
+}
+
+/// Those of a part that panicked which are not there: jobs of different sorts have statements of their own, and some may be written.
+/// `None` when nobody knows.
+async fn unwritten(ctx: &Context, part: Vec<Waiting>, written: &mut Vec<Waiting>) -> Option<Vec<Waiting>> {
+    let ids = part.iter().map(|waiting| waiting.job.id).collect::<Vec<_>>();
+    let rows = jobs_by_ids(&ctx.pg, &ids).await.inspect_err(|error| tracing::warn!(%error, "jobs of a batch that panicked are given up"));
+    let there = rows.ok()?.into_iter().map(|row| row.id).collect::<HashSet<_>>();
+    let (is_there, rest): (Vec<_>, Vec<_>) = part.into_iter().partition(|waiting| there.contains(&waiting.job.id));
+    written.extend(is_there);
+    Some(rest)
 }
 
 /// Brings written jobs before the workers, then answers their callers.

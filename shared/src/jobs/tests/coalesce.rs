@@ -1,7 +1,10 @@
 //! Concurrent submits share statements, and nothing else.
 
 use super::*;
-use crate::{Code, jobs::write};
+use crate::{
+    Code,
+    jobs::{coalesce, write},
+};
 use futures_util::future::join_all;
 use std::{collections::HashSet, time::Instant};
 use tokio::time::sleep;
@@ -44,6 +47,24 @@ async fn a_row_that_the_database_refuses_does_not_take_its_neighbours_with_it() 
     let refused = verdicts.iter().enumerate().filter(|(_, verdict)| verdict.is_err()).map(|(at, _)| at).collect::<Vec<_>>();
     assert_eq!(refused, [4, 7]);
     assert_eq!(fixture.count("jobs").await, 7);
+}
+
+/// As a mistake of ours would make it: the checks before let no such time through, and the driver panics over it.
+#[tokio::test]
+async fn a_job_that_writing_panics_over_does_not_take_its_neighbours_with_it() {
+    let fixture = Fixture::new().await;
+    let mut jobs = Vec::new();
+    for _ in 0..9 {
+        jobs.push(prepare(&fixture.ctx, &fixture.user, json!({"kind": "debug.echo"})).await.unwrap());
+    }
+    jobs[4].expires_at = Some(time::macros::datetime!(9999-12-31 23:59 -1));
+    // None of them yields before it waits, so they are one batch.
+    let verdicts = join_all(jobs.into_iter().map(|job| coalesce::write_together(&fixture.ctx, job))).await;
+    let refused = verdicts.iter().enumerate().filter_map(|(at, verdict)| Some((at, verdict.as_ref().err()?.code))).collect::<Vec<_>>();
+    assert_eq!(refused, [(4, Code::Internal)]);
+    assert_eq!(fixture.count("jobs").await, 8);
+    assert_eq!(fixture.lease().await, 8, "they are announced");
+    fixture.echo(json!({})).await;
 }
 
 #[tokio::test]
