@@ -1,7 +1,7 @@
 //! The storing of points, which the child of each worker does that runs no jobs.
 
 use super::Assignment;
-use shared::{Context, points::process};
+use shared::{Context, points::process, vital::steadily};
 use std::time::Duration;
 use tokio::{task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,7 @@ pub(super) fn spawn(ctx: &Context, assignment: &Assignment) -> Ingest {
     // One that takes the place of another may begin while what that one had begun is not given up yet.
     let name = format!("{}-{}", assignment.worker_id, std::process::id());
     let (ctx, told) = (ctx.clone(), stop.clone());
-    Ingest { task: Some(tokio::spawn(async move { process::run(&ctx, &name, &told).await })), stop }
+    Ingest { task: Some(tokio::spawn(async move { steadily("ingest", || process::run(&ctx, &name, &told)).await })), stop }
 }
 
 impl Ingest {

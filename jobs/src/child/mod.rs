@@ -39,6 +39,7 @@ use shared::{
         },
     },
     telemetry::{self, logs::LogLevel, pulse, traces},
+    vital::{steadily, vital},
 };
 use std::{
     path::PathBuf,
@@ -113,7 +114,7 @@ pub async fn run(ctx: Context, assignment: Assignment, handlers: Handle, log_lev
     }
     let _handing_on = traces::are_on().then(|| {
         let voice = voice.clone();
-        AbortOnDropHandle::new(tokio::spawn(async move { voice.keep_telling_spans().await }))
+        spawn(async move { steadily("spans", || voice.keep_telling_spans()).await })
     });
     let held = Arc::new(Held::default());
     let code = work(&ctx, &assignment, &handlers, &held, &voice, ear).await?;
@@ -132,7 +133,7 @@ async fn work(ctx: &Context, assignment: &Assignment, handlers: &Handle, held: &
     let tasks = [
         spawn_timekeeping(ctx),
         spawn_doorbell(ctx, &bell, held),
-        spawn_heartbeat(ctx, held),
+        spawn_heartbeat(ctx, held)?,
         spawn_tidying(ctx, &recorder),
         spawn_progress(ctx, &progress, held),
         spawn_asking(voice, &unknown_queue),
@@ -169,7 +170,7 @@ async fn work(ctx: &Context, assignment: &Assignment, handlers: &Handle, held: &
         voice: voice.clone(),
         is_going: Arc::clone(&is_going),
     };
-    let _serving = AbortOnDropHandle::new(tokio::spawn(tenure.serve()));
+    let _serving = spawn(vital("tenure", tenure.serve()));
     let idle = idle(assignment.duty, Arc::clone(held));
     let code = Stopper::new(ctx, mode, Arc::clone(held), give_up, is_going).run(orders, worker, idle).await;
     drop((tasks, pulses));
@@ -232,14 +233,16 @@ async fn idle(duty: Duty, held: Arc<Held>) {
 fn spawn_tidying(ctx: &Context, recorder: &Arc<Recorder>) -> AbortOnDropHandle<()> {
     let (ctx, recorder) = (ctx.clone(), Arc::clone(recorder));
     let grace = Duration::from_secs(ctx.settings().worker_grace_s);
-    AbortOnDropHandle::new(tokio::spawn(async move {
-        let mut ticks = interval(TIDY_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            recorder.tidy(ctx.clock.now(), grace);
-        }
-    }))
+    spawn(async move { steadily("tidying the black box", || tidy(&ctx, &recorder, grace)).await })
+}
+
+async fn tidy(ctx: &Context, recorder: &Recorder, grace: Duration) {
+    let mut ticks = interval(TIDY_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        recorder.tidy(ctx.clock.now(), grace);
+    }
 }
 
 /// The queues to consume: those that `WORKER_QUEUES` names, else those that the supervisor tells.
@@ -250,63 +253,63 @@ fn queues(settings: &Settings, told: watch::Receiver<Vec<QueueName>>) -> watch::
 
 fn spawn_asking(voice: &Voice, unknown_queue: &Arc<Notify>) -> AbortOnDropHandle<()> {
     let (voice, unknown_queue) = (voice.clone(), Arc::clone(unknown_queue));
-    AbortOnDropHandle::new(tokio::spawn(async move {
-        loop {
-            unknown_queue.notified().await;
-            voice.tell(&News::UnknownQueue).await;
-            sleep(UNKNOWN_PAUSE).await;
-        }
-    }))
+    spawn(async move { steadily("asking for queues", || ask(&voice, &unknown_queue)).await })
+}
+
+async fn ask(voice: &Voice, unknown_queue: &Notify) {
+    loop {
+        unknown_queue.notified().await;
+        voice.tell(&News::UnknownQueue).await;
+        sleep(UNKNOWN_PAUSE).await;
+    }
 }
 
 /// Nobody waits for a slot once what has not started is handed back.
 fn spawn_closing(slots: &Arc<Slots>, mut mode: watch::Receiver<Mode>) -> AbortOnDropHandle<()> {
     let slots = Arc::clone(slots);
-    AbortOnDropHandle::new(tokio::spawn(async move {
+    let close = async move {
         if mode.wait_for(|mode| *mode >= Mode::Drain).await.is_ok() {
             slots.close();
         }
-    }))
+    };
+    spawn(vital("closing of slots", close))
 }
 
 fn spawn_doorbell(ctx: &Context, bell: &Arc<Bell>, held: &Arc<Held>) -> AbortOnDropHandle<()> {
     let (ctx, bell, held) = (ctx.clone(), Arc::clone(bell), Arc::clone(held));
-    AbortOnDropHandle::new(tokio::spawn(async move {
+    spawn(async move {
         sleep(SETTLES_IN).await;
-        doorbell::listen(&ctx, &bell, Some(&held)).await;
-    }))
+        steadily("doorbell", || doorbell::listen(&ctx, &bell, Some(&held))).await;
+    })
 }
 
 fn spawn_timekeeping(ctx: &Context) -> AbortOnDropHandle<()> {
     let ctx = ctx.clone();
-    AbortOnDropHandle::new(tokio::spawn(async move {
+    spawn(async move {
         sleep(SETTLES_IN).await;
-        timekeeping::follow(&ctx).await;
-    }))
+        steadily("timekeeping", || timekeeping::follow(&ctx)).await;
+    })
 }
 
 /// How the child's own threads feel, and those that run its jobs; each asks over connections of its own.
 fn spawn_pulses(ctx: &Context, runner: &Arc<Runner>, handlers: &Handle) -> [AbortOnDropHandle<()>; 2] {
     let feel = |ctx: Context, thread| async move {
         sleep(SETTLES_IN).await;
-        pulse::keep(&ctx, thread).await;
+        steadily("pulse", || pulse::keep(&ctx, thread)).await;
     };
     let own = tokio::spawn(feel(ctx.clone(), "jobs-engine"));
     [own, handlers.spawn(feel(runner.ctx.clone(), "jobs-handler"))].map(AbortOnDropHandle::new)
 }
 
-fn spawn_heartbeat(ctx: &Context, held: &Arc<Held>) -> AbortOnDropHandle<()> {
+fn spawn_heartbeat(ctx: &Context, held: &Arc<Held>) -> Result<AbortOnDropHandle<()>> {
     let (ctx, held) = (ctx.clone(), Arc::clone(held));
-    AbortOnDropHandle::new(tokio::spawn(async move {
-        if let Err(error) = heartbeat::beat(&ctx, &held).await {
-            tracing::error!(%error, "leases cannot be kept alive");
-        }
-    }))
+    let connection = ctx.redis.own_connection(&ctx.settings())?;
+    Ok(spawn(vital("heartbeat", async move { heartbeat::beat(&ctx, connection, &held).await })))
 }
 
 fn spawn_progress(ctx: &Context, progress: &Arc<Board>, held: &Arc<Held>) -> AbortOnDropHandle<()> {
     let (ctx, progress, held) = (ctx.clone(), Arc::clone(progress), Arc::clone(held));
-    AbortOnDropHandle::new(tokio::spawn(async move { progress.publish(&ctx, &held).await }))
+    spawn(async move { steadily("progress", || progress.publish(&ctx, &held)).await })
 }
 
 fn spawn_leaser(leaser: Leaser) -> watch::Receiver<bool> {
@@ -316,4 +319,10 @@ fn spawn_leaser(leaser: Leaser) -> watch::Receiver<bool> {
         done.send_replace(true);
     });
     settled
+}
+
+/// Every task of a child says what its panic means: what goes on without it is begun anew, and without what is vital the child ends, so that
+/// its supervisor sees to what it held.
+fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(task))
 }

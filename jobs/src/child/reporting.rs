@@ -1,6 +1,6 @@
 //! What a child says of itself once a second: to Redis, for those who look at workers, and as gauges.
 
-use super::Assignment;
+use super::{Assignment, spawn};
 use crate::link::Wish;
 use shared::{
     Context, Result,
@@ -13,6 +13,7 @@ use shared::{
         metrics::{JOB_RESERVED, JOB_RUNNING},
         process,
     },
+    vital::steadily,
 };
 use std::{
     process as this_process,
@@ -45,8 +46,9 @@ pub(super) struct Reporter {
 impl Reporter {
     pub(super) fn spawn(ctx: &Context, assignment: &Assignment, held: &Arc<Held>, wish: watch::Receiver<Wish>) -> Self {
         let (worker_id, has_reported) = (assignment.worker_id, Arc::<AtomicBool>::default());
-        let task = tokio::spawn(keep_reporting(ctx.clone(), worker_id, Arc::clone(held), wish, Arc::clone(&has_reported)));
-        Self { ctx: ctx.clone(), worker_id, has_reported, task: AbortOnDropHandle::new(task) }
+        let (of, held, told) = (ctx.clone(), Arc::clone(held), Arc::clone(&has_reported));
+        let task = spawn(async move { steadily("reports", || keep_reporting(&of, worker_id, &held, wish.clone(), &told)).await });
+        Self { ctx: ctx.clone(), worker_id, has_reported, task }
     }
 
     /// Takes this child off its worker's report, best effort.
@@ -62,7 +64,7 @@ impl Reporter {
     }
 }
 
-async fn keep_reporting(ctx: Context, id: WorkerId, held: Arc<Held>, mut wish: watch::Receiver<Wish>, has_reported: Arc<AtomicBool>) {
+async fn keep_reporting(ctx: &Context, id: WorkerId, held: &Held, mut wish: watch::Receiver<Wish>, has_reported: &AtomicBool) {
     let started_at = ctx.clock.now();
     // A child that waits for its turn is nobody's to see, and one that is done within moments would only cost.
     drop(wish.wait_for(|wish| wish.slots > 0).await);
@@ -72,7 +74,7 @@ async fn keep_reporting(ctx: Context, id: WorkerId, held: Arc<Held>, mut wish: w
     loop {
         ticks.tick().await;
         has_reported.store(true, Ordering::Relaxed);
-        match report(&ctx, id, &held, started_at).await {
+        match report(ctx, id, held, started_at).await {
             Ok(()) => was_heard = true,
             Err(error) if was_heard => {
                 tracing::warn!(%error, "this worker cannot report itself");

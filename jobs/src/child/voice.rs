@@ -10,6 +10,7 @@ use shared::{
         engine::relay::{Relay, Unwritten},
     },
     telemetry::{logs::LogLevel, page::Page, process, tally::Tally, traces},
+    vital::vital,
 };
 use std::{
     collections::HashMap,
@@ -127,7 +128,7 @@ pub(super) fn connect(settings: &Settings, recorder: Tally, log_level: LogLevel)
     // The supervisor gives up before.
     let patience = Duration::from_millis(2 * settings.db_acquire_timeout_ms + settings.db_statement_timeout_ms) + PATIENCE;
     let dictation = Arc::new(Dictation { voice: voice.clone(), answers: Arc::clone(&answers), next: AtomicU64::new(0), patience });
-    tokio::spawn(async move {
+    let hearing = async move {
         let told = Hearing { voice: answering, recorder, log_level, wishes, names, answers };
         if let Err(error) = told.hear(from).await {
             tracing::debug!(%error, "the pipe to the supervisor broke");
@@ -136,7 +137,8 @@ pub(super) fn connect(settings: &Settings, recorder: Tally, log_level: LogLevel)
         let _ = gone.send(()).await;
         // Nothing that waits for a wish takes the silence for one.
         std::future::pending::<()>().await;
-    });
+    };
+    tokio::spawn(vital("hearing the supervisor", hearing));
     Ok((voice, Ear { wish, queues, supervisor_gone, dictation }))
 }
 

@@ -23,6 +23,7 @@ pub(super) fn supervise(settings: Settings, flags: &[(&'static str, String)]) ->
     let log_level = telemetry::logs::init(&settings);
     drop(telemetry::metrics::install(Teller::Worker));
     telemetry::traces::install(&settings);
+    vital::log_panics();
     let runtime = Builder::new_multi_thread()
         .worker_threads(SUPERVISOR_THREADS)
         .thread_name("jobs-supervisor")

@@ -13,6 +13,7 @@ use shared::{
             expire, reconcile, set_limits,
         },
     },
+    vital::steadily,
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -191,13 +192,17 @@ impl Sweeper<'_> {
         let (ctx, name, rebuilds) = (self.ctx.clone(), queue.row.name.clone(), Arc::clone(&self.rebuilds));
         queue.rebuild = Some(AbortOnDropHandle::new(tokio::spawn(async move {
             let Ok(_turn) = rebuilds.acquire().await else { return };
-            loop {
-                match reconcile::rebuild(&ctx, &name).await {
-                    Ok(n_jobs) => return tracing::info!(queue = %name, n_jobs, "the queue was loaded into Redis"),
-                    Err(error) => tracing::warn!(%error, queue = %name, "a rebuild failed; it starts over"),
-                }
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
+            steadily("rebuild", || load(&ctx, &name)).await;
         })));
+    }
+}
+
+async fn load(ctx: &Context, queue: &QueueName) {
+    loop {
+        match reconcile::rebuild(ctx, queue).await {
+            Ok(n_jobs) => return tracing::info!(%queue, n_jobs, "the queue was loaded into Redis"),
+            Err(error) => tracing::warn!(%error, %queue, "a rebuild failed; it starts over"),
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }

@@ -30,6 +30,7 @@ use shared::{
         pulse as feeling, service,
         traces::export::Exporter,
     },
+    vital::{steadily, vital},
 };
 use signals::{Heard, Signals};
 use std::{
@@ -134,7 +135,9 @@ pub async fn run(settings: Settings, flags: Vec<(&'static str, String)>, log_lev
     let level = watch::Sender::new(settings.log_level.clone());
     let (crew, _upkeep) = gather(&settings, order.subscribe(), level.subscribe())?;
     let exporter = Exporter::new(&settings, "millrace-jobs")?.map(Arc::new);
-    let _sending = exporter.clone().map(|exporter| AbortOnDropHandle::new(tokio::spawn(async move { exporter.keep_sending().await })));
+    let _sending = exporter
+        .clone()
+        .map(|exporter| AbortOnDropHandle::new(tokio::spawn(async move { steadily("traces", || exporter.keep_sending()).await })));
     // Before anything is leased: children begin with this process's clock.
     timekeeping::look(&crew.ctx).await;
     let mut children = JoinSet::new();
@@ -145,17 +148,20 @@ pub async fn run(settings: Settings, flags: Vec<(&'static str, String)>, log_lev
     for (index, slots) in slots.into_iter().enumerate() {
         let plan = Plan { index, slots, max_tasks: first_share(max_tasks, index, n_children), ..plan.clone() };
         let pulse = Arc::new(Pulse::default());
-        children.spawn(Place::new(&crew, plan, &pulse).keep());
+        children.spawn(vital("a place of children", Place::new(&crew, plan, &pulse).keep()));
         ordinary.push(pulse);
     }
     tracing::info!(%worker_id, n_children, concurrency = settings.worker_concurrency, "the worker is up");
     let maintenance = Arc::new(Pulse::default());
-    children.spawn(Place::new(&crew, Plan { duty: Duty::Maintenance, slots: 0, ..plan.clone() }, &maintenance).keep());
+    let maintaining = Place::new(&crew, Plan { duty: Duty::Maintenance, slots: 0, ..plan.clone() }, &maintenance).keep();
+    children.spawn(vital("the place of maintenance", maintaining));
     let wards: Vec<Arc<Pulse>> = (0..settings.worker_quarantine_children).map(|_| Arc::default()).collect();
-    children.spawn(quarantine::run(Arc::clone(&crew), Plan { duty: Duty::Quarantine, ..plan }, wards.clone()));
+    let wardens = quarantine::run(Arc::clone(&crew), Plan { duty: Duty::Quarantine, ..plan }, wards.clone());
+    children.spawn(vital("quarantine", wardens));
     let (told, mut from_afar) = mpsc::channel(1);
     let presence = presence::spawn(&crew, worker_id, told);
-    let _telling = AbortOnDropHandle::new(tokio::spawn(tell_service_manager(ordinary.clone(), order.subscribe())));
+    let _telling =
+        AbortOnDropHandle::new(tokio::spawn(vital("service manager", tell_service_manager(ordinary.clone(), order.subscribe()))));
     let _http = serve_http(&settings, Pulses { ordinary, wards, maintenance }, order.subscribe()).await;
     loop {
         tokio::select! {
@@ -198,8 +204,11 @@ fn gather(
     });
     let ours = Arc::clone(&crew);
     let upkeep = tokio::spawn(async move {
-        let feeling = feeling::keep(&ours.ctx, "jobs-supervisor");
-        tokio::join!(discovery::discover(&ours.ctx, &rows, &ours.unknown_queue), timekeeping::follow(&ours.ctx), feeling);
+        tokio::join!(
+            steadily("discovery", || discovery::discover(&ours.ctx, &rows, &ours.unknown_queue)),
+            steadily("timekeeping", || timekeeping::follow(&ours.ctx)),
+            steadily("pulse", || feeling::keep(&ours.ctx, "jobs-supervisor")),
+        );
     });
     Ok((crew, AbortOnDropHandle::new(upkeep)))
 }
@@ -277,7 +286,7 @@ fn raise(order: &watch::Sender<Order>, heard: Order) {
 async fn serve_http(settings: &Settings, pulses: Pulses, order: watch::Receiver<Order>) -> Option<AbortOnDropHandle<()>> {
     let addr = settings.worker_metrics_addr?;
     match http::bind(addr, pulses, order, metrics::install(Teller::Worker)).await {
-        Ok(serving) => Some(AbortOnDropHandle::new(tokio::spawn(serving))),
+        Ok(serving) => Some(AbortOnDropHandle::new(tokio::spawn(vital("health and metrics", serving)))),
         Err(error) => {
             tracing::warn!(%addr, %error, "health and metrics are not served");
             None

@@ -10,7 +10,10 @@ use super::{
     pulse::{Line, Pulse},
 };
 use crate::link::{Ageing, Farewell, News, Wish};
-use shared::telemetry::metrics::{WORKER_CHILDREN_REPLACED, WORKER_CHILDREN_RESTARTED};
+use shared::{
+    telemetry::metrics::{WORKER_CHILDREN_REPLACED, WORKER_CHILDREN_RESTARTED},
+    vital::vital,
+};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc},
@@ -112,7 +115,7 @@ impl Place {
         let line = Arc::clone(&child.line);
         self.pulse.enter(&line);
         let (world, news, of) = (World::new(&self.crew), self.news.0.clone(), Arc::clone(&line));
-        self.processes.spawn(async move { (of, child.run(world, news).await) });
+        self.processes.spawn(async move { (of, vital("a child", child.run(world, news)).await) });
         Some(Member { line, n_slots: 0, started: Instant::now(), is_ready: false, ageing: None, start: permit })
     }
 

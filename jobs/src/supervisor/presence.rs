@@ -9,6 +9,7 @@ use shared::{
         workers::{self, WorkerInstance, WorkerKind, WorkerState},
     },
     nodes,
+    vital::steadily,
 };
 use std::{process, sync::Arc, time::Duration};
 use time::OffsetDateTime;
@@ -23,27 +24,29 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Reports until the handle is dropped.
 pub(super) fn spawn(crew: &Arc<Crew>, worker_id: WorkerId, told: mpsc::Sender<Order>) -> AbortOnDropHandle<()> {
     let crew = Arc::clone(crew);
-    AbortOnDropHandle::new(tokio::spawn(async move {
-        let mut ticks = interval(EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut order = crew.order.clone();
-        let (started_at, mut was_heard) = (crew.ctx.clock.now(), true);
-        loop {
-            // A change of what it does is shown at once.
-            tokio::select! {
-                _ = ticks.tick() => {}
-                Ok(()) = order.changed() => {}
-            }
-            match report(&crew, worker_id, started_at, &told).await {
-                Ok(()) => was_heard = true,
-                Err(error) if was_heard => {
-                    tracing::warn!(%error, "this worker cannot report itself");
-                    was_heard = false;
-                }
-                Err(_) => {}
-            }
+    AbortOnDropHandle::new(tokio::spawn(async move { steadily("presence", || keep_reporting(&crew, worker_id, &told)).await }))
+}
+
+async fn keep_reporting(crew: &Crew, worker_id: WorkerId, told: &mpsc::Sender<Order>) {
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut order = crew.order.clone();
+    let (started_at, mut was_heard) = (crew.ctx.clock.now(), true);
+    loop {
+        // A change of what it does is shown at once.
+        tokio::select! {
+            _ = ticks.tick() => {}
+            Ok(()) = order.changed() => {}
         }
-    }))
+        match report(crew, worker_id, started_at, told).await {
+            Ok(()) => was_heard = true,
+            Err(error) if was_heard => {
+                tracing::warn!(%error, "this worker cannot report itself");
+                was_heard = false;
+            }
+            Err(_) => {}
+        }
+    }
 }
 
 async fn report(crew: &Crew, worker_id: WorkerId, started_at: OffsetDateTime, told: &mpsc::Sender<Order>) -> Result<()> {

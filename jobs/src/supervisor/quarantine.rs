@@ -6,7 +6,7 @@ use super::{
     pulse::{Line, Pulse},
 };
 use crate::link::{News, Wish};
-use shared::jobs::engine::salvage;
+use shared::{jobs::engine::salvage, vital::vital};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::mpsc,
@@ -48,7 +48,7 @@ pub(super) async fn run(crew: Arc<Crew>, plan: Plan, pulses: Vec<Arc<Pulse>>) {
         for _ in 0..n_wanted.min(free.len()) {
             let Some(place) = free.pop() else { break };
             let plan = Plan { index: plan.index + place, ..plan.clone() };
-            wards.spawn(keep(Arc::clone(&crew), plan, place, Arc::clone(&pulses[place]), news.clone()));
+            wards.spawn(vital("a child for suspects", keep(Arc::clone(&crew), plan, place, Arc::clone(&pulses[place]), news.clone())));
         }
     }
     drop(news);

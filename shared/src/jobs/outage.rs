@@ -2,7 +2,7 @@
 //! what it did not announce, and makes up for it as soon as Redis answers. The reconciler covers what is forgotten here.
 
 use super::{QueueName, engine};
-use crate::{Context, ids::JobId};
+use crate::{Context, ids::JobId, vital::steadily};
 use std::{
     collections::HashMap,
     sync::{
@@ -56,12 +56,13 @@ pub(super) fn missed(ctx: &Context, queue: &QueueName, ids: impl Iterator<Item =
     outage.remember(queue, ids);
     if !outage.is_on.swap(true, Ordering::AcqRel) {
         // On the runtime of the process: the thread of this request may end before Redis is back.
-        ctx.jobs.runtime.spawn(make_up(ctx.for_process()));
+        let ctx = ctx.for_process();
+        ctx.jobs.runtime.clone().spawn(async move { steadily("making up for an outage", || make_up(&ctx)).await });
     }
 }
 
 /// Waits for Redis, then announces what was missed, as the rows stand by then.
-async fn make_up(ctx: Context) {
+async fn make_up(ctx: &Context) {
     loop {
         tokio::time::sleep(PROBE_EVERY).await;
         if ctx.redis.ping().await.is_ok() {
@@ -73,7 +74,7 @@ async fn make_up(ctx: Context) {
         tracing::info!(n_jobs = missed.n_jobs, "Redis answers again; what was not announced is");
     }
     for (queue, ids) in missed.by_queue {
-        if let Err(error) = engine::reconcile::announce(&ctx, &queue, &ids).await {
+        if let Err(error) = engine::reconcile::announce(ctx, &queue, &ids).await {
             tracing::warn!(%error, %queue, n_jobs = ids.len(), "jobs are still not announced; the reconciler will");
         }
     }

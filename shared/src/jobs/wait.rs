@@ -1,7 +1,7 @@
 //! Callers that wait for a job to end: one subscriber per process hears of all ends, and a slow poll catches what it misses.
 
 use super::{Job, NewJob, race, read, submit};
-use crate::{Code, Context, Result, ids::JobId};
+use crate::{Code, Context, Result, ids::JobId, vital::steadily};
 use futures_util::StreamExt;
 use std::{
     collections::HashMap,
@@ -156,14 +156,16 @@ pub async fn submit_and_wait(ctx: &Context, job: NewJob, patience: Duration, beg
 fn listen(ctx: &Context) {
     if !ctx.jobs.waiters.listening.swap(true, Ordering::Relaxed) {
         let ctx = ctx.for_process();
-        ctx.jobs.runtime.clone().spawn(async move {
-            loop {
-                if let Err(error) = hear_ends(&ctx).await {
-                    tracing::debug!(%error, "ends of jobs are not heard at the moment; waiting callers poll");
-                }
-                sleep(POLL).await;
-            }
-        });
+        ctx.jobs.runtime.clone().spawn(async move { steadily("ends of jobs", || keep_hearing(&ctx)).await });
+    }
+}
+
+async fn keep_hearing(ctx: &Context) {
+    loop {
+        if let Err(error) = hear_ends(ctx).await {
+            tracing::debug!(%error, "ends of jobs are not heard at the moment; waiting callers poll");
+        }
+        sleep(POLL).await;
     }
 }
 

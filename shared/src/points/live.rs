@@ -10,6 +10,7 @@ use crate::{
     channels::{Channel, NewPublication, publish},
     clock::unix_ms,
     ids::TrackId,
+    vital::steadily,
 };
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
@@ -81,7 +82,7 @@ pub async fn follow(ctx: &Context, channel: &Channel) -> Result<()> {
     lock(&live.followed).insert(id);
     if !live.is_marking.swap(true, Ordering::Relaxed) {
         let ctx = ctx.for_process();
-        ctx.jobs.runtime.clone().spawn(async move { keep_marks(&ctx).await });
+        ctx.jobs.runtime.clone().spawn(async move { steadily("marks of tracks", || keep_marks(&ctx)).await });
     }
     mark(ctx, &[id]).await
 }
@@ -149,7 +150,7 @@ pub(super) async fn tell(ctx: &Context, points: &[&Point<'_>]) {
     }
     if is_told && !live.is_telling.swap(true, Ordering::Relaxed) {
         let ctx = ctx.for_process();
-        ctx.jobs.runtime.clone().spawn(async move { tell_all(&ctx).await });
+        ctx.jobs.runtime.clone().spawn(async move { steadily("points of tracks", || tell_all(&ctx)).await });
     }
 }
 

@@ -15,13 +15,12 @@ use tokio::time::sleep;
 /// Until Redis answers again: the leases run out meanwhile.
 const RETRY_EVERY: Duration = Duration::from_millis(500);
 
-/// Beats for as long as it is polled.
-pub async fn beat(ctx: &Context, held: &Held) -> Result<()> {
+/// Beats for as long as it is polled, over a `connection` of its own.
+pub async fn beat(ctx: &Context, mut connection: Connection, held: &Held) {
     let (lease, every) = {
         let settings = ctx.settings();
         (Duration::from_millis(settings.worker_lease_ms), Duration::from_millis(settings.worker_heartbeat_ms))
     };
-    let mut connection = ctx.redis.own_connection(&ctx.settings())?;
     let mut pause = every;
     loop {
         tokio::select! {

@@ -23,7 +23,7 @@ use super::{
     writers::Writers,
 };
 use crate::redis::Connection;
-use crate::{Context, Result, jobs::QueueName, telemetry::metrics};
+use crate::{Context, Result, jobs::QueueName, telemetry::metrics, vital::vital};
 use std::{
     collections::VecDeque,
     sync::Arc,
@@ -148,8 +148,13 @@ impl Leaser {
         })
     }
 
-    /// Runs until [`Mode::Flush`] is asked for and everything is settled, or until the wait for it is given up.
-    pub async fn run(mut self) {
+    /// Runs until [`Mode::Flush`] is asked for and everything is settled, or until the wait for it is given up. A process whose leasing task
+    /// panics ends with it: it would go on extending leases that nobody settles.
+    pub async fn run(self) {
+        vital("leasing", self.beats()).await;
+    }
+
+    async fn beats(mut self) {
         let mut polls = interval(self.wishes.poll);
         polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.consume();

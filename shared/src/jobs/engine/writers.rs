@@ -9,7 +9,7 @@ use super::{
     scripts::Finish,
     settle::{self, Settler},
 };
-use crate::{Context, telemetry::metrics};
+use crate::{Context, telemetry::metrics, vital::vital};
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -43,10 +43,11 @@ impl Writers {
         // Opened ahead: signing in takes longer than most batches.
         for _ in 0..WRITERS {
             let (ctx, freed) = (ctx.clone(), freed.0.clone());
-            tokio::spawn(async move {
+            let opening = async move {
                 let settler = Settler::open(&ctx).await;
                 drop(freed.send((settler, None)).await);
-            });
+            };
+            tokio::spawn(vital("connecting of writers", opening));
         }
         Self { ctx, give_up, batch, waiting: VecDeque::new(), idle: Vec::with_capacity(WRITERS), n_writing: 0, freed }
     }
@@ -69,12 +70,14 @@ impl Writers {
             self.n_writing += 1;
             let batch: Vec<Conclusion> = self.waiting.drain(..self.waiting.len().min(self.batch)).collect();
             let (ctx, give_up, freed) = (self.ctx.clone(), self.give_up.clone(), self.freed.0.clone());
-            tokio::spawn(async move {
+            let writing = async move {
                 let started = Instant::now();
                 let finishes = settle::write_patiently(&ctx, &mut settler, batch, &give_up).await;
                 ::metrics::histogram!(metrics::JOB_SETTLE).record(started.elapsed());
                 drop(freed.send((settler, Some(finishes))).await);
-            });
+            };
+            // Else the batch would be in nobody's hands, and its leases extended for ever.
+            tokio::spawn(vital("writing of outcomes", writing));
         }
     }
 

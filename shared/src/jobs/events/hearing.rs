@@ -10,6 +10,7 @@ use crate::{
     clock::{from_unix_ms, unix_ms},
     ids::JobId,
     jobs::{Job, JobError, JobState, Progress, QueueName, engine::followers, read},
+    vital::steadily,
 };
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
@@ -122,19 +123,22 @@ pub(super) async fn begin(ctx: &Context) -> Result<()> {
     let follows = &ctx.jobs.follows;
     if follows.starts_listener() {
         let ctx = ctx.for_process();
-        ctx.jobs.runtime.clone().spawn(async move {
-            loop {
-                if let Err(error) = hear(&ctx).await {
-                    tracing::debug!(%error, "what happens to followed jobs is not heard at the moment");
-                }
-                ctx.jobs.follows.set_hearing(false);
-                sleep(RETRY_EVERY).await;
-            }
-        });
+        ctx.jobs.runtime.clone().spawn(async move { steadily("events of jobs", || keep_hearing(&ctx)).await });
     }
     let mut hearing = follows.hearing();
     let is_heard = timeout(PATIENCE, hearing.wait_for(|is_hearing| *is_hearing)).await;
     is_heard.map(drop).map_err(|_| Error::new(Code::RedisUnavailable, "Redis cannot be reached at the moment."))
+}
+
+async fn keep_hearing(ctx: &Context) {
+    loop {
+        ctx.jobs.follows.set_hearing(false);
+        if let Err(error) = hear(ctx).await {
+            tracing::debug!(%error, "what happens to followed jobs is not heard at the moment");
+        }
+        ctx.jobs.follows.set_hearing(false);
+        sleep(RETRY_EVERY).await;
+    }
 }
 
 /// Publishes what is heard until Redis goes away.

@@ -4,6 +4,7 @@ use super::{How, tell};
 use crate::{
     Context, Result,
     jobs::{QueueName, QueueStats, queues, race},
+    vital::steadily,
 };
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
@@ -33,19 +34,21 @@ pub(super) fn begin(ctx: &Context) {
         return;
     }
     let ctx = ctx.for_process();
-    ctx.jobs.runtime.clone().spawn(async move {
-        let mut ticks = interval(EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let told = stream::iter(ctx.jobs.follows.queues()).for_each_concurrent(AT_ONCE, async |queue| {
-                if let Err(error) = tell_one(&ctx, &queue).await {
-                    tracing::debug!(%error, %queue, "the stats of a queue are not told");
-                }
-            });
-            told.await;
-        }
-    });
+    ctx.jobs.runtime.clone().spawn(async move { steadily("stats of queues", || keep_telling(&ctx)).await });
+}
+
+async fn keep_telling(ctx: &Context) {
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let told = stream::iter(ctx.jobs.follows.queues()).for_each_concurrent(AT_ONCE, async |queue| {
+            if let Err(error) = tell_one(ctx, &queue).await {
+                tracing::debug!(%error, %queue, "the stats of a queue are not told");
+            }
+        });
+        told.await;
+    }
 }
 
 async fn tell_one(ctx: &Context, name: &QueueName) -> Result<()> {

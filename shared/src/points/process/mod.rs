@@ -15,7 +15,7 @@ mod writing;
 pub use tracks::KnownTracks;
 
 use super::shard::{self, SHARDS_MAX};
-use crate::{Context, Result};
+use crate::{Context, Result, vital::steadily};
 pub(crate) use fold::HourFold;
 #[cfg(test)]
 pub(super) use writing::write_in;
@@ -40,9 +40,13 @@ pub async fn run(ctx: &Context, name: &str, stop: &CancellationToken) {
         let left = left_over(ctx).await.unwrap_or_default();
         for shard in (0..shard::count(ctx)).chain(left) {
             if running.insert(shard) {
-                let consumer = Consumer::new(ctx.clone(), shard, name.to_owned(), Arc::clone(&breaker));
-                let stop = stop.clone();
-                consumers.spawn(async move { consumer.run(&stop).await });
+                let (ctx, name, breaker, stop) = (ctx.clone(), name.to_owned(), Arc::clone(&breaker), stop.clone());
+                let consume = move || {
+                    let (consumer, stop) = (Consumer::new(ctx.clone(), shard, name.clone(), Arc::clone(&breaker)), stop.clone());
+                    async move { consumer.run(&stop).await }
+                };
+                // Entries that a panic left behind are still given to this name, and are taken first.
+                consumers.spawn(steadily("consumer of points", consume));
             }
         }
         tokio::select! {

@@ -9,6 +9,7 @@ use super::{
     },
     Leaser,
 };
+use crate::vital::vital;
 use std::sync::Arc;
 
 impl Leaser {
@@ -51,10 +52,12 @@ impl Leaser {
             self.wiring.held.insert(delivered(draft, &Arc::new(Signals::default())));
         }
         let (ctx, give_up, loaded) = (self.ctx.clone(), self.wiring.give_up.clone(), self.loaded.0.clone());
-        tokio::spawn(async move {
+        let loading = async move {
             let rows = load::load(&ctx, drafts, &give_up).await;
             drop(loaded.send(rows).await);
-        });
+        };
+        // Else their leases would be extended for ever, and nobody would run them.
+        tokio::spawn(vital("loading of payloads", loading));
     }
 
     pub(super) fn take_loaded(&mut self, loaded: Option<Loaded>) {

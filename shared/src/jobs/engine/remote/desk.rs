@@ -14,17 +14,18 @@ use super::{
     },
     doubts::Doubts,
 };
-use crate::{Context, Result, jobs::QueueName};
+use crate::{Context, Result, jobs::QueueName, vital::steadily};
 use futures_util::future::join_all;
 use std::{
     collections::HashMap,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::{
     sync::{mpsc, oneshot},
     time::{MissedTickBehavior, interval, sleep_until},
 };
+use tokio_util::task::AbortOnDropHandle;
 
 /// Wishes that the task has not taken in yet.
 const WISHES_MAX: usize = 1_024;
@@ -42,10 +43,10 @@ struct Wish {
     answer: oneshot::Sender<Batch>,
 }
 
-/// The desk of this process; its task begins with the first wish.
+/// The desk of this process; its task begins with the first wish, and anew with the first after it has panicked.
 #[derive(Debug, Default)]
 pub struct Desk {
-    wishes: OnceLock<mpsc::Sender<Wish>>,
+    wishes: Mutex<Option<mpsc::Sender<Wish>>>,
 }
 
 impl Desk {
@@ -59,17 +60,23 @@ impl Desk {
         (queues, want): (Vec<QueueName>, usize),
         deadline: Instant,
     ) -> Option<Batch> {
-        let wishes = self.wishes.get_or_init(|| {
-            let (sender, receiver) = mpsc::channel(WISHES_MAX);
-            runtime.spawn(serve(ctx.clone(), receiver));
-            sender
-        });
+        let wishes = self.wishes(ctx, runtime);
         let (answer, batch) = oneshot::channel();
         let asked = async {
             wishes.send(Wish { holder: holder.clone(), queues, want, answer }).await.ok()?;
             batch.await.ok()
         };
         tokio::time::timeout_at(deadline.into(), asked).await.ok().flatten()
+    }
+
+    fn wishes(&self, ctx: &Context, runtime: &tokio::runtime::Handle) -> mpsc::Sender<Wish> {
+        let mut wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sender) = wishes.as_ref().filter(|sender| !sender.is_closed()) {
+            return sender.clone();
+        }
+        let (sender, receiver) = mpsc::channel(WISHES_MAX);
+        runtime.spawn(serve(ctx.clone(), receiver));
+        wishes.insert(sender).clone()
     }
 }
 
@@ -146,8 +153,9 @@ struct Server {
 
 async fn serve(ctx: Context, mut wishes: mpsc::Receiver<Wish>) {
     let bell = Arc::new(Bell::default());
-    let hearing = { (ctx.clone(), Arc::clone(&bell)) };
-    tokio::spawn(async move { doorbell::listen(&hearing.0, &hearing.1, None).await });
+    let hearing = (ctx.clone(), Arc::clone(&bell));
+    let listen = async move { steadily("doorbell", || doorbell::listen(&hearing.0, &hearing.1, None)).await };
+    let _listening = AbortOnDropHandle::new(tokio::spawn(listen));
     let mut polls = interval(Duration::from_millis(ctx.settings().worker_poll_ms));
     polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut server = Server { ctx, waiting: Vec::new(), counters: HashMap::new(), doubts: Doubts::default(), resume_at: None };

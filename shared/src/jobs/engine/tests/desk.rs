@@ -56,6 +56,23 @@ async fn jobs_go_to_who_has_waited_longest_and_back_unspent_when_nobody_takes_th
     assert_eq!(fixture.copy(job.id).await.unwrap(), "l4:1:0:0:0:0");
 }
 
+/// The end of its runtime stands for a panic: either way the task is gone.
+#[tokio::test]
+async fn a_desk_whose_task_is_gone_begins_anew() {
+    let fixture = Fixture::new().await;
+    let desk = Desk::default();
+    let wish = || (vec![fixture.queue.clone()], 1);
+    let another = tokio::runtime::Runtime::new().unwrap();
+    let soon = Instant::now() + Duration::from_millis(50);
+    assert!(desk.wait(&fixture.ctx, another.handle(), &worker(), wish(), soon).await.is_none());
+    tokio::task::spawn_blocking(move || drop(another)).await.unwrap();
+    let job = fixture.job().await;
+    let later = Instant::now() + Duration::from_secs(10);
+    let batch = desk.wait(&fixture.ctx, &Handle::current(), &worker(), wish(), later).await.unwrap();
+    assert_eq!(batch.leased()[0].id, job.id);
+    batch.hand_over();
+}
+
 #[tokio::test]
 async fn a_queue_with_a_rate_is_asked_again_when_that_lets_a_job_go() {
     let fixture = Fixture::new().await;

@@ -13,6 +13,7 @@ mod lease;
 mod leaser;
 mod limits;
 mod machine;
+mod panics;
 mod quarantine;
 mod reconcile;
 mod remote;
