@@ -59,6 +59,25 @@ async fn a_job_that_always_fails_is_dead_and_durable_once_it_is_requeued() {
     assert_eq!(job.attempt, 6);
 }
 
+/// The worker would look again a minute later, long after the test gave up.
+#[tokio::test]
+async fn a_resumed_queue_wakes_the_jobs_that_wait_in_it() {
+    let world = world().await;
+    let quick = "quick".parse().unwrap();
+    let origin = shared::accounts::Origin::default();
+    let _worker = world.worker(&[("WORKER_POLL_MS", "60000")]);
+    let first = submit(&world, "debug.echo", json!(1), json!({})).await;
+    world.until(first, JobState::Succeeded).await;
+    queues::pause(&world.ctx, &world.caller, &quick, &origin).await.unwrap();
+    let held = submit(&world, "debug.echo", json!(2), json!({})).await;
+    // What comes after it in another queue has run, and so its ring was heard.
+    let other = world.echo().await;
+    world.until(other, JobState::Succeeded).await;
+    assert_eq!(world.job(held).await.state, JobState::Queued);
+    queues::resume(&world.ctx, &world.caller, &quick, &origin).await.unwrap();
+    world.until(held, JobState::Succeeded).await;
+}
+
 #[tokio::test]
 async fn a_running_job_is_cancelled() {
     let world = world().await;
