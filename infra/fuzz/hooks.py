@@ -68,7 +68,7 @@ BEYOND_SCHEMAS = [
     ("too_large", r".*/attributes", "schemas have no size"),
     ("empty", r"/file", "what is drawn for a binary heeds no length"),
     ("header_name", r"/headers/.*", "names of an object's fields have no pattern here"),
-    ("unresolvable", r"/url", "depends on the names that this machine can look up"),
+    ("address_not_allowed", r"/url", "depends on the names that this machine can look up"),
 ]
 
 

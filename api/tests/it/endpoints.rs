@@ -85,6 +85,12 @@ async fn where_nothing_may_go_is_refused_when_it_is_told() {
         let refused = world.create_endpoint(&json!({"name": "x", "url": url}));
         assert_eq!(send_for_problem(refused).await, (422, "validation_failed".to_owned()), "{url}");
     }
+    // What is inside and what is not there are told apart by nobody.
+    let mut told = Vec::new();
+    for url in ["http://localhost:8000/", "http://no-such-host.invalid/", "http://10.0.0.1/"] {
+        told.push(send(world.create_endpoint(&json!({"name": "x", "url": url}))).await.1["errors"].clone());
+    }
+    assert_eq!(told, vec![json!([{"pointer": "/url", "code": "address_not_allowed", "detail": "leads to no public address"}]); 3]);
     // Names are judged when they are dialled.
     for url in urls.iter().filter(|url| !url.contains("localhost") && !url.contains("invalid")) {
         let target = json!({"type": "http", "url": url});
@@ -166,6 +172,42 @@ async fn what_is_not_shown_of_headers_stays_when_it_is_sent_back() {
     assert_eq!((status, &problem["errors"][0]["pointer"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("/headers/X-Api-Key")));
     assert_eq!(patch(json!({"Cookie": "a=b"})).await.1["headers"], json!({"Cookie": "***"}));
     assert_eq!(kept().await.unwrap(), json!({"Cookie": "a=b"}));
+}
+
+#[tokio::test]
+async fn what_is_not_shown_of_headers_goes_to_no_other_origin() {
+    let world = World::with(ALLOW).await;
+    let (here, elsewhere) = (receiver().await, receiver().await);
+    let secrets = json!({"Authorization": "Bearer hunter2", "X-Api-Key": "k", "X-Shop": "7"});
+    let (_, made) = send(world.create_endpoint(&json!({"name": "orders", "url": here, "headers": secrets}))).await;
+    let patch = |change: Value| send(world.on_endpoint(Method::PATCH, &made["id"], "").json(&change));
+    let kept = || sqlx::query_as::<_, (String, Value)>("SELECT url, headers FROM endpoints").fetch_one(&world.app.state.ctx.pg);
+    let moves = [
+        (json!({"url": elsewhere}), ["/headers/Authorization", "/headers/X-Api-Key"].as_slice()),
+        (json!({"url": here.replace("http:", "https:")}), &["/headers/Authorization", "/headers/X-Api-Key"]),
+        (json!({"url": here.replace("127.0.0.1", "127.0.0.2")}), &["/headers/Authorization", "/headers/X-Api-Key"]),
+        (json!({"url": elsewhere, "headers": {"authorization": "***", "X-Api-Key": "new"}}), &["/headers/authorization"]),
+    ];
+    for (change, pointers) in moves {
+        let (status, problem) = patch(change.clone()).await;
+        assert_eq!((status, &problem["code"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("validation_failed")), "{change}: {problem}");
+        let told: Vec<&str> = problem["errors"].as_array().unwrap().iter().map(|error| error["pointer"].as_str().unwrap()).collect();
+        assert_eq!(told, pointers, "{change}");
+        for pointer in pointers {
+            assert!(problem["detail"].as_str().unwrap().contains(pointer.rsplit('/').next().unwrap()), "{problem}");
+        }
+        assert_eq!(kept().await.unwrap(), (here.clone(), secrets.clone()), "{change}");
+    }
+    let beside = format!("{here}/v2");
+    assert_eq!(patch(json!({"url": beside})).await.0, StatusCode::OK, "the same origin has had them");
+    assert_eq!(kept().await.unwrap(), (beside, secrets));
+    let anew = json!({"Authorization": "Bearer other", "X-Shop": "7"});
+    assert_eq!(patch(json!({"url": elsewhere, "headers": anew})).await.0, StatusCode::OK);
+    assert_eq!(kept().await.unwrap(), (elsewhere, anew));
+    // What is shown may go along.
+    assert_eq!(patch(json!({"headers": {"X-Shop": "7"}})).await.0, StatusCode::OK);
+    assert_eq!(patch(json!({"url": here})).await.0, StatusCode::OK);
+    assert_eq!(kept().await.unwrap(), (here, json!({"X-Shop": "7"})));
 }
 
 #[tokio::test]

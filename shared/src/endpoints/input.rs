@@ -71,7 +71,8 @@ pub struct PatchEndpoint {
     #[validate(length(min = 1, max = 2_048))]
     #[schema(min_length = 1, max_length = 2048)]
     pub url: Option<String>,
-    /// Replaces all of them; one that is shown as `***`, and sent so, keeps its value.
+    /// Replaces all of them; one that is shown as `***`, and sent so, keeps its value. Where `url` changes scheme, host or port, none is
+    /// kept: those must be sent again, or left out.
     #[schema(value_type = Option<BTreeMap<String, String>>)]
     pub headers: Option<Headers>,
     #[serde(default, deserialize_with = "json_fields::whole")]

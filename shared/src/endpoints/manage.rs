@@ -21,6 +21,7 @@ use crate::{
 use serde::Serialize;
 use sqlx::PgConnection;
 use std::time::Duration;
+use url::Url;
 use utoipa::ToSchema;
 use validator::Validate;
 
@@ -80,6 +81,12 @@ async fn checked_url(ctx: &Context, url: &str) -> Result<String> {
     Ok(target.url().as_str().to_owned())
 }
 
+/// Whether both lead to one scheme, host and port. What is no URL leads nowhere that is known.
+fn is_same_origin(url: &str, before: &str) -> bool {
+    let origin = |url| Url::parse(url).map(|url| url.origin());
+    origin(url).is_ok_and(|new| origin(before) == Ok(new))
+}
+
 pub async fn list(ctx: &Context, caller: &Caller, request: &PageRequest) -> Result<Page<Endpoint>> {
     caller.require(Scope::JobsRead)?;
     let rows = store::page(&ctx.pg, caller.owner_filter(), request).await?;
@@ -122,6 +129,9 @@ pub async fn update(
     let mut settings: EndpointSettings = lock(&mut tx, caller, id).await?.into();
     allow(&settings)?;
     let has_moved = url.is_some();
+    if url.as_deref().is_some_and(|url| !is_same_origin(url, &settings.url)) {
+        masking::refuse_to_take_along(patch.headers.as_ref(), &settings.headers)?;
+    }
     let headers = patch.headers.as_ref().map(|new| masking::unmask(new, &settings.headers)).transpose()?;
     settings.apply(patch, url, headers);
     store::update(&mut *tx, &settings).await?;

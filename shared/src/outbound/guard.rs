@@ -12,6 +12,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
+use tracing::field;
 use url::{Host, Url};
 
 /// Longest URL that is taken.
@@ -29,6 +30,8 @@ const FORBIDDEN_V4: &[Ipv4Net] = &[
     v4(10, 0, 0, 0, 8),
     v4(100, 64, 0, 0, 10),
     v4(127, 0, 0, 0, 8),
+    // The platform of Azure's machines (WireServer), which is public by its number alone.
+    v4(168, 63, 129, 16, 32),
     v4(169, 254, 0, 0, 16),
     v4(172, 16, 0, 0, 12),
     v4(192, 0, 0, 0, 24),
@@ -85,14 +88,15 @@ impl Resolve for SystemResolver {
     }
 }
 
-/// Why a URL may not be reached.
+/// Why a URL may not be reached. Callers are told of names that are not there what they are told of those that lead inside: they would
+/// learn from the difference which names an inner network has. The log tells.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     #[error("is not an http or https URL without user, password and fragment, of at most 2048 characters")]
     Malformed,
-    #[error("leads to an address that is not public")]
+    #[error("leads to no public address")]
     NotPublic,
-    #[error("names a host that cannot be found")]
+    #[error("leads to no public address")]
     Unresolvable,
     #[error("names a host that cannot be looked up now, since too many are")]
     Busy,
@@ -102,8 +106,7 @@ impl Refused {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Malformed => "url",
-            Self::NotPublic => "address_not_allowed",
-            Self::Unresolvable => "unresolvable",
+            Self::NotPublic | Self::Unresolvable => "address_not_allowed",
             Self::Busy => "resolver_busy",
         }
     }
@@ -205,8 +208,11 @@ impl Guard {
             Some(Host::Ipv4(address)) => vec![SocketAddr::new(address.into(), port)],
             Some(Host::Ipv6(address)) => vec![SocketAddr::new(address.into(), port)],
             Some(Host::Domain(host)) => self.resolver.resolve(host, port).await.map_err(|error| {
-                let is_busy = error.kind() == io::ErrorKind::ResourceBusy;
-                if is_busy { Refused::Busy } else { Refused::Unresolvable }
+                if error.kind() == io::ErrorKind::ResourceBusy {
+                    return Refused::Busy;
+                }
+                tracing::info!(host, %error, "a host cannot be found, and its URL is refused");
+                Refused::Unresolvable
             })?,
             None => return Err(Refused::Malformed),
         };
@@ -214,8 +220,13 @@ impl Guard {
             return Err(Refused::Unresolvable);
         }
         // One bad address is enough: which of them is tried is chance.
-        let all_allowed = addresses.len() <= ADDRESSES_MAX && addresses.iter().all(|address| self.allows(address.ip()));
-        if all_allowed { Ok(addresses) } else { Err(Refused::NotPublic) }
+        let bad = addresses.iter().find(|address| !self.allows(address.ip()));
+        if bad.is_none() && addresses.len() <= ADDRESSES_MAX {
+            return Ok(addresses);
+        }
+        let (host, n_addresses, bad) = (target.host(), addresses.len(), bad.map(|address| field::display(address.ip())));
+        tracing::info!(host, n_addresses, not_public = bad, "a host leads where nothing may go, and its URL is refused");
+        Err(Refused::NotPublic)
     }
 }
 

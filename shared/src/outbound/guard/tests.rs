@@ -33,6 +33,19 @@ fn guard() -> Guard {
 #[case::nat64("http://[64:ff9b::7f00:1]/")]
 #[case::six_to_four("http://[2002:7f00:1::]/")]
 #[case::teredo("http://[2001::1]/")]
+#[case::six_to_four_of_metadata("http://[2002:a9fe:a9fe::]/")]
+#[case::translated("http://[::ffff:0:7f00:1]/")]
+#[case::nat64_of_ones_own("http://[64:ff9b:1::7f00:1]/")]
+#[case::nat64_of_metadata("http://[64:ff9b::a9fe:a9fe]/")]
+#[case::mapped_metadata("http://[::ffff:169.254.169.254]/")]
+#[case::metadata_of_alibaba("http://100.100.100.200/latest/meta-data/")]
+#[case::metadata_of_amazon("http://[fd00:ec2::254]/latest/meta-data/")]
+#[case::metadata_of_google("http://[fd20:ce::254]/computeMetadata/v1/")]
+#[case::metadata_of_oracle("http://192.0.0.192/latest/")]
+#[case::platform_of_azure("http://168.63.129.16/machine?comp=goalstate")]
+#[case::platform_of_azure_mapped("http://[::ffff:168.63.129.16]/")]
+#[case::platform_of_azure_by_nat64("http://[64:ff9b::a83f:8110]/")]
+#[case::platform_of_azure_by_six_to_four("http://[2002:a83f:8110::]/")]
 #[case::documentation("http://[2001:db8::1]/")]
 fn what_is_not_public_is_refused(#[case] url: &str) {
     assert_eq!(guard().parse(url), Err(Refused::NotPublic));
@@ -101,6 +114,13 @@ async fn a_name_is_judged_by_all_of_its_addresses() {
     assert_eq!(resolved(&[], &["93.184.216.34", "10.0.0.1"]).await, Err(Refused::NotPublic));
     assert_eq!(resolved(&[], &["::ffff:10.0.0.1"]).await, Err(Refused::NotPublic));
     assert_eq!(resolved(&[], &[]).await, Err(Refused::Unresolvable));
+}
+
+#[tokio::test]
+async fn nobody_is_told_a_name_that_leads_inside_from_one_that_is_not_there() {
+    let (inside, nowhere) = (resolved(&[], &["10.0.0.1"]).await.unwrap_err(), resolved(&[], &[]).await.unwrap_err());
+    assert_ne!(inside, nowhere);
+    assert_eq!((inside.code(), inside.to_string()), (nowhere.code(), nowhere.to_string()));
 }
 
 #[tokio::test]
