@@ -34,6 +34,6 @@ impl AppState {
 
     /// Who holds this access token or API key, which came from `address`.
     pub async fn authenticate(&self, credentials: &str, address: IpAddr) -> Result<Caller> {
-        self.accounts.authenticate_from(credentials, address).await
+        self.accounts.authenticate(credentials, address).await
     }
 }

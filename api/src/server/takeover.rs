@@ -37,6 +37,9 @@ use tokio_util::codec::Encoder;
 
 /// How long a client that was refused has to take the answer, and one that is sent away to go.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// How long a client has to take an answer, or a piece of a long one. A socket's deadlines begin behind it: who asked for much before, and reads
+/// none of it, would have a socket's place for good.
+const TAKEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// Serves `site` over HTTP/1.1, on the thread that this is called on.
 pub(super) fn http<I, F, S, B>(
@@ -159,8 +162,8 @@ where
     };
     match ticket.opening() {
         Some(opening) => {
-            let answer = encode(&mut codec, write_buf, response.drop_body(), BodySize::None)?;
-            stream.write_all(&answer).await?;
+            let mut answer = encode(&mut codec, write_buf, response.drop_body(), BodySize::None)?;
+            write(&mut stream, &mut answer, TAKEN_WITHIN).await?;
             opening.begin(stream, early(&read_buf));
             Ok(())
         }
@@ -189,10 +192,14 @@ async fn refuse(stream: &mut TcpStream, codec: &mut Codec, unwritten: BytesMut, 
     let mut body = pin!(body);
     while let Some(chunk) = poll_fn(|cx| body.as_mut().poll_next(cx)).await {
         codec.encode(Message::Chunk(Some(chunk.map_err(|error| io::Error::other(error.to_string()))?)), &mut unwritten)?;
-        stream.write_all_buf(&mut unwritten).await?;
+        write(stream, &mut unwritten, TAKEN_WITHIN).await?;
     }
     codec.encode(Message::Chunk(None), &mut unwritten)?;
-    stream.write_all_buf(&mut unwritten).await
+    write(stream, &mut unwritten, TAKEN_WITHIN).await
+}
+
+async fn write(stream: &mut TcpStream, bytes: &mut BytesMut, within: Duration) -> io::Result<()> {
+    timeout(within, stream.write_all_buf(bytes)).await.map_err(|_| io::ErrorKind::TimedOut)?
 }
 
 /// Ends the connection so that its last answer arrives: with input unread, it might not.
@@ -203,4 +210,20 @@ async fn part(stream: &mut TcpStream) -> io::Result<()> {
     // Who does not go is left.
     let _ = timeout(GOODBYE, gone).await;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::rt::net::TcpListener;
+
+    #[tokio::test]
+    async fn who_takes_no_answer_is_left() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _silent = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        // More than the system keeps for both of them.
+        let mut much = BytesMut::zeroed(64 << 20);
+        assert_eq!(write(&mut stream, &mut much, Duration::from_millis(10)).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
 }

@@ -113,8 +113,16 @@ pub(super) struct Reader {
     unread: Bytes,
     /// The beginning of a frame whose rest has not come, and what came behind it. Empty unless `unread` is.
     partial: BytesMut,
-    /// The fragments so far of a message, and what it is.
-    fragments: Option<Box<(Opcode, Vec<u8>)>>,
+    fragments: Option<Box<Fragments>>,
+}
+
+/// The fragments so far of a message.
+#[derive(Debug)]
+struct Fragments {
+    opcode: Opcode,
+    payload: Vec<u8>,
+    /// Those with nothing in them. Each counts as a byte of the message: else there could be any number of them.
+    n_empty: usize,
 }
 
 /// The head of a frame.
@@ -146,8 +154,9 @@ impl Reader {
                 self.keep_partial();
                 return Ok(None);
             };
-            let so_far = self.fragments.as_ref().map_or(0, |fragments| fragments.1.len());
-            if !head.opcode.is_control() && head.payload_len > max.saturating_sub(so_far) {
+            let so_far = self.fragments.as_ref().map_or(0, |fragments| fragments.payload.len() + fragments.n_empty);
+            let counted = if head.is_last { head.payload_len } else { head.payload_len.max(1) };
+            if !head.opcode.is_control() && counted > max.saturating_sub(so_far) {
                 return Err(Violation::TooLarge);
             }
             let frame_len = head.head_len + head.payload_len;
@@ -198,18 +207,20 @@ impl Reader {
             (Opcode::Pong, _) => return Ok(Some(Incoming::Pong)),
             (Opcode::Continuation, None) | (Opcode::Text | Opcode::Binary, Some(_)) => return Err(Violation::OutOfOrder),
             (Opcode::Text | Opcode::Binary, None) if !head.is_last => {
-                self.fragments = Some(Box::new((head.opcode, std::mem::take(message))));
+                let n_empty = usize::from(message.is_empty());
+                self.fragments = Some(Box::new(Fragments { opcode: head.opcode, payload: std::mem::take(message), n_empty }));
                 return Ok(None);
             }
             (Opcode::Text, None) => Incoming::Text,
             (Opcode::Binary, None) => Incoming::Binary,
             (Opcode::Continuation, Some(fragments)) => {
-                fragments.1.extend_from_slice(message);
+                fragments.payload.extend_from_slice(message);
                 if !head.is_last {
+                    fragments.n_empty += usize::from(message.is_empty());
                     return Ok(None);
                 }
-                let (opcode, whole) = *self.fragments.take().expect("it was there a line above");
-                *message = whole;
+                let Fragments { opcode, payload, .. } = *self.fragments.take().expect("it was there a line above");
+                *message = payload;
                 if opcode == Opcode::Text { Incoming::Text } else { Incoming::Binary }
             }
         };

@@ -7,6 +7,7 @@ use super::{
     serve::serve,
 };
 use crate::{
+    edge::RequestScope,
     error::{ApiError, ApiResult, Problem},
     server::OpenConnection,
     state::AppState,
@@ -23,7 +24,7 @@ use actix_web::{
 };
 use bytes::Bytes;
 use shared::{Code, Error, Result};
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{cell::RefCell, net::IpAddr, rc::Rc, time::Duration};
 
 /// The one subprotocol that is ours. Most clients name none, and may.
 const SUBPROTOCOL: &str = "centrifuge-json";
@@ -42,6 +43,7 @@ impl Ticket {
 #[derive(Debug)]
 pub struct Opening {
     hub: Rc<Hub>,
+    address: IpAddr,
     place: Place,
 }
 
@@ -49,7 +51,7 @@ impl Opening {
     /// Begins to serve it, on the thread's runtime. `early` is what the client sent behind its request.
     pub fn begin(self, stream: TcpStream, early: Bytes) {
         let counted = OpenConnection::count(&stream);
-        let driver = Driver::new(self.hub.open(Wire::new(stream), self.place));
+        let driver = Driver::new(self.hub.open(self.address, Wire::new(stream), self.place));
         rt::spawn(async move {
             serve(driver, early).await;
             drop(counted);
@@ -68,6 +70,9 @@ pub async fn open_socket(request: HttpRequest, state: Data<AppState>) -> ApiResu
         Ok(response) => response,
         Err(error) => return Ok(no_handshake(error.to_string())),
     };
+    if has_body(request.headers()) {
+        return Err(Error::new(Code::InvalidHeader, "A WebSocket handshake has no body.").into());
+    }
     let Some(ticket) = request.extensions().get::<Ticket>().cloned() else {
         return Ok(no_handshake("the connection cannot be upgraded"));
     };
@@ -80,8 +85,15 @@ pub async fn open_socket(request: HttpRequest, state: Data<AppState>) -> ApiResu
         response.insert_header((header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL));
     }
     let hub = request.app_data::<Rc<Hub>>().expect("the server registers a hub on each thread");
-    ticket.0.replace(Some(Opening { hub: Rc::clone(hub), place }));
+    let address = RequestScope::from_request(&request).address;
+    ticket.0.replace(Some(Opening { hub: Rc::clone(hub), address, place }));
     Ok(HttpResponse::from(response.finish().map_into_boxed_body()))
+}
+
+/// What follows would be a body to a proxy and frames to us: a client could hide the one in the other.
+fn has_body(headers: &HeaderMap) -> bool {
+    let is_empty = |length: &HeaderValue| length.to_str().is_ok_and(|length| length.trim().parse() == Ok(0_u64));
+    headers.contains_key(header::TRANSFER_ENCODING) || headers.get_all(header::CONTENT_LENGTH).any(|length| !is_empty(length))
 }
 
 /// Says which version would do, as RFC 6455 asks for in section 4.4.

@@ -36,37 +36,33 @@ pub(super) struct Known {
 }
 
 impl Accounts {
-    /// The caller whom `credential` proves: an access token, or an API key.
-    pub async fn authenticate(&self, credential: &str) -> Result<Caller> {
-        Ok(self.prove(credential).await?.caller)
+    /// The caller whom `credential` proves, an access token or an API key, which came from `address`. Whoever sent keys from there that
+    /// there are not, more than `RATE_LIMIT_LOGIN` of them, waits before another is looked up; keys and tokens that are known go on.
+    pub async fn authenticate(&self, credential: &str, address: IpAddr) -> Result<Caller> {
+        Ok(self.prove(credential, address).await?.caller)
     }
 
-    /// The same for somebody at `address`. Whoever sent keys from there that there are not, more than `RATE_LIMIT_LOGIN` of them, waits
-    /// before another is looked up; keys and tokens that are known go on.
-    pub async fn authenticate_from(&self, credential: &str, address: IpAddr) -> Result<Caller> {
-        if let Some(known) = self.known_at_once(credential)? {
-            return Ok(known.caller);
-        }
+    /// The same, with what it takes to ask later whether it still holds.
+    pub async fn prove(&self, credential: &str, address: IpAddr) -> Result<Proof> {
+        let known = match self.known_at_once(credential)? {
+            Some(known) => known,
+            None => self.look_up_for(credential, address).await?,
+        };
+        Ok(Proof { caller: known.caller, version: known.version, ends_at: known.ends_at })
+    }
+
+    async fn look_up_for(&self, key: &str, address: IpAddr) -> Result<Known> {
         let stranger = Principal::Address(address);
         if let Some(retry_after) = self.limiter.refuses(&self.ctx, Class::Login, stranger) {
             return Err(
                 Error::new(Code::RateLimited, "Too many API keys that are not good came from this address.").retry_after(retry_after)
             );
         }
-        let looked_up = self.look_up(credential).await;
+        let looked_up = self.look_up(key).await;
         if looked_up.as_ref().is_err_and(|error| error.code == Code::InvalidToken) {
             self.limiter.check(&self.ctx, Class::Login, stranger).await;
         }
-        Ok(looked_up?.caller)
-    }
-
-    /// The same, with what it takes to ask later whether it still holds.
-    pub async fn prove(&self, credential: &str) -> Result<Proof> {
-        let known = match self.known_at_once(credential)? {
-            Some(known) => known,
-            None => self.look_up(credential).await?,
-        };
-        Ok(Proof { caller: known.caller, version: known.version, ends_at: known.ends_at })
+        looked_up
     }
 
     /// Whether what was proved has been revoked since; looks in memory alone.

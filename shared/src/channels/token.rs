@@ -12,12 +12,13 @@ use claims::{ConnectionClaims, SubscriptionClaims, Timed};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use secrecy::ExposeSecret as _;
 use serde::de::DeserializeOwned;
+use std::net::IpAddr;
 
 /// `typ` of the subscription tokens that a key of ours signed; any other of our tokens is none.
 const SUBSCRIPTION_TYPE: &str = "subscription";
 
-/// Who connects with `token`, and to what it subscribes them. Without a token: anonymous, where that is allowed.
-pub async fn admit(accounts: &Accounts, token: Option<&str>) -> Result<Admission, TokenError> {
+/// Who connects with `token` from `address`, and to what it subscribes them. Without a token: anonymous, where that is allowed.
+pub async fn admit(accounts: &Accounts, token: Option<&str>, address: IpAddr) -> Result<Admission, TokenError> {
     let settings = accounts.ctx.settings();
     let Some(token) = token.filter(|token| !token.is_empty()) else {
         let subject = match (settings.realtime_insecure, settings.ws_anonymous) {
@@ -29,7 +30,7 @@ pub async fn admit(accounts: &Accounts, token: Option<&str>) -> Result<Admission
     };
     drop(settings);
     match signer(accounts, token)? {
-        Signer::Account => match accounts.prove(token).await {
+        Signer::Account => match accounts.prove(token, address).await {
             Ok(proof) => Ok(admit_account(&accounts.ctx, proof)),
             Err(error) => Err(refusal(error)),
         },

@@ -1,6 +1,6 @@
 //! Access tokens: what is accepted, and that nothing forged is.
 
-use crate::world::World;
+use crate::world::{HERE, World};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
@@ -64,7 +64,7 @@ async fn claims_that_do_not_fit_are_refused_although_the_signature_does() {
     let world = World::new().await;
     let parts = Parts::of(&world.register("ada@example.org").await.access_token);
     let sign = |claims: &Value| sign(&world, &parts.kid(), claims);
-    assert!(world.accounts.authenticate(&sign(&parts.claims)).await.is_ok());
+    assert!(world.accounts.authenticate(&sign(&parts.claims), HERE).await.is_ok());
     for (name, value) in [
         ("aud", json!("others")),
         ("aud", json!(["millrace", "others"])),
@@ -190,9 +190,9 @@ async fn a_shared_secret_signs_too_and_the_kinds_do_not_mix() {
     assert!(world.refresh(&session.refresh_token).await.is_ok());
     assert!(world.accounts.public_keys().is_empty());
     let other = world.another(&[("JWT_ALG", "HS256"), ("JWT_SECRET", "another secret that is long enough")]).await;
-    assert_eq!(other.authenticate(&session.access_token).await.unwrap_err().code, Code::InvalidToken);
+    assert_eq!(other.authenticate(&session.access_token, HERE).await.unwrap_err().code, Code::InvalidToken);
     let asymmetric = world.another(&[secret[1]]).await;
-    assert_eq!(asymmetric.authenticate(&session.access_token).await.unwrap_err().code, Code::InvalidToken);
+    assert_eq!(asymmetric.authenticate(&session.access_token, HERE).await.unwrap_err().code, Code::InvalidToken);
 }
 
 #[tokio::test]

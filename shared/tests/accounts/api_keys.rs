@@ -1,6 +1,6 @@
 //! API keys: made, used, revoked.
 
-use crate::world::{World, eventually};
+use crate::world::{HERE, World, eventually};
 use shared::{
     Caller, Code, Error, Role, Scope,
     accounts::{
@@ -34,7 +34,7 @@ async fn user_with_key(world: &World) -> (Session, ApiKey, String) {
 async fn a_key_calls_for_its_user_with_its_scopes_only() {
     let world = World::new().await;
     let (session, key, text) = user_with_key(&world).await;
-    let caller = world.accounts.authenticate(&text).await.unwrap();
+    let caller = world.accounts.authenticate(&text, HERE).await.unwrap();
     assert_eq!((caller.user_id, caller.credential), (session.user.id, Credential::ApiKey(key.id)));
     assert!(caller.require(Scope::JobsRead).is_ok());
     assert_eq!(caller.require(Scope::JobsWrite).unwrap_err().code, Code::InsufficientScope);
@@ -92,7 +92,7 @@ async fn a_key_ends_when_it_says_even_when_it_was_cached() {
     let caller = world.caller(&world.register("ada@example.org").await).await;
     let expires_at = Some(world.accounts.ctx.clock.now() + Duration::seconds(30));
     let text = create(&world, &caller, &[Scope::JobsRead], expires_at).await.unwrap().key.unwrap();
-    assert!(world.accounts.authenticate(&text).await.is_ok());
+    assert!(world.accounts.authenticate(&text, HERE).await.is_ok());
     world.advance(Duration::seconds(30));
     assert_eq!(world.refused(&text).await, Code::InvalidToken);
 }
@@ -102,7 +102,7 @@ async fn a_cached_key_needs_no_database_for_a_minute() {
     let world = World::new().await;
     let (_, _, text) = user_with_key(&world).await;
     assert!(world.accounts.authenticate_at_once(&text).unwrap().is_none());
-    assert!(world.accounts.authenticate(&text).await.is_ok());
+    assert!(world.accounts.authenticate(&text, HERE).await.is_ok());
     assert!(world.accounts.authenticate_at_once(&text).unwrap().is_some());
     world.advance(Duration::seconds(60));
     assert!(world.accounts.authenticate_at_once(&text).unwrap().is_none());
@@ -112,7 +112,7 @@ async fn a_cached_key_needs_no_database_for_a_minute() {
 async fn a_revoked_key_is_out_at_once_for_its_owner_alone_to_revoke() {
     let world = World::new().await;
     let (session, key, text) = user_with_key(&world).await;
-    assert!(world.accounts.authenticate(&text).await.is_ok());
+    assert!(world.accounts.authenticate(&text, HERE).await.is_ok());
     let eve = world.caller(&world.register("eve@example.org").await).await;
     let origin = Origin::default();
     assert_eq!(revoke_api_key(&world.accounts, &eve, key.id, &origin).await.unwrap_err().code, Code::NotFound);
@@ -127,11 +127,11 @@ async fn keys_of_a_disabled_user_rest_until_the_user_is_back() {
     let world = World::new().await;
     let admin = world.register_as("admin@example.org", Role::Admin).await;
     let (admin, (session, _, text)) = (world.caller(&admin).await, user_with_key(&world).await);
-    assert!(world.accounts.authenticate(&text).await.is_ok());
+    assert!(world.accounts.authenticate(&text, HERE).await.is_ok());
     for (disabled, is_good) in [(true, false), (false, true)] {
         let change = UserChange { role: None, disabled: Some(disabled) };
         change_user(&world.accounts, &admin, (session.user.id, change), |_| Ok(()), &Origin::default()).await.unwrap();
-        assert_eq!(world.accounts.authenticate(&text).await.is_ok(), is_good);
+        assert_eq!(world.accounts.authenticate(&text, HERE).await.is_ok(), is_good);
     }
 }
 
@@ -141,11 +141,11 @@ async fn a_demoted_users_key_loses_what_the_role_no_longer_allows() {
     let admin = world.register_as("admin@example.org", Role::Admin).await;
     let ada = world.register_as("ada@example.org", Role::Operator).await;
     let text = create(&world, &world.caller(&ada).await, &[Scope::Workers, Scope::JobsRead], None).await.unwrap().key.unwrap();
-    assert!(world.accounts.authenticate(&text).await.unwrap().require(Scope::Workers).is_ok());
+    assert!(world.accounts.authenticate(&text, HERE).await.unwrap().require(Scope::Workers).is_ok());
     let change = UserChange { role: Some(Role::User), disabled: None };
     let admin = world.caller(&admin).await;
     change_user(&world.accounts, &admin, (ada.user.id, change), |_| Ok(()), &Origin::default()).await.unwrap();
-    let caller = world.accounts.authenticate(&text).await.unwrap();
+    let caller = world.accounts.authenticate(&text, HERE).await.unwrap();
     assert!(caller.require(Scope::Workers).is_err() && caller.require(Scope::JobsRead).is_ok());
 }
 
@@ -155,7 +155,7 @@ async fn the_last_use_is_noted_off_the_requests_path() {
     let (session, _, text) = user_with_key(&world).await;
     let stop = CancellationToken::new();
     let background = tokio::spawn(world.accounts.clone().run_background(stop.clone()));
-    world.accounts.authenticate(&text).await.unwrap();
+    world.accounts.authenticate(&text, HERE).await.unwrap();
     let (caller, page) = (world.caller(&session).await, page_request(None, None).unwrap());
     eventually(std::time::Duration::from_secs(5), || async {
         list_api_keys(&world.accounts, &caller, &page).await.unwrap().items[0].last_used_at.is_some()

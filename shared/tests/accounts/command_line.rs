@@ -1,6 +1,6 @@
 //! What an operator does at the machine, the audit log, and pruning.
 
-use crate::world::{PASSWORD, World};
+use crate::world::{HERE, PASSWORD, World};
 use shared::{
     Code, Role,
     accounts::{
@@ -28,7 +28,7 @@ async fn a_token_for_a_user_lives_as_long_as_was_asked() {
     let world = World::new().await;
     let session = world.register("ada@example.org").await;
     let token = issue_token(&world.accounts, "ada@example.org", Duration::hours(8)).await.unwrap();
-    assert_eq!(world.accounts.authenticate(&token).await.unwrap().user_id, session.user.id);
+    assert_eq!(world.accounts.authenticate(&token, HERE).await.unwrap().user_id, session.user.id);
     world.advance(Duration::hours(8));
     assert_eq!(world.refused(&token).await, Code::TokenExpired);
     let error = issue_token(&world.accounts, "ada@example.org", Duration::days(2)).await.unwrap_err();

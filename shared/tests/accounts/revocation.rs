@@ -1,6 +1,6 @@
 //! How other processes learn of revocations: over Redis within a second, by polling without Redis.
 
-use crate::world::{World, eventually};
+use crate::world::{HERE, World, eventually};
 use shared::{
     Code,
     accounts::{Accounts, Origin, Session, sessions::logout},
@@ -28,7 +28,7 @@ async fn n_listeners(world: &World) -> usize {
 }
 
 async fn refuses(accounts: &Accounts, session: &Session) -> bool {
-    accounts.authenticate(&session.access_token).await.is_err_and(|error| error.code == Code::InvalidToken)
+    accounts.authenticate(&session.access_token, HERE).await.is_err_and(|error| error.code == Code::InvalidToken)
 }
 
 #[tokio::test]
@@ -38,7 +38,7 @@ async fn another_process_hears_of_it_over_redis_within_a_second() {
     let other = world.another(&[("REVOCATION_POLL_MS", "60000")]).await;
     let _running = run(&other);
     eventually(Duration::from_secs(5), || async { n_listeners(&world).await == 1 }).await;
-    assert!(other.authenticate(&session.access_token).await.is_ok());
+    assert!(other.authenticate(&session.access_token, HERE).await.is_ok());
     end(&world, &session).await;
     eventually(Duration::from_secs(1), || refuses(&other, &session)).await;
 }
@@ -49,7 +49,7 @@ async fn without_redis_it_is_found_by_polling() {
     let session = world.register("ada@example.org").await;
     let other = world.another(&[("REDIS_URL", "redis://127.0.0.1:1"), ("REVOCATION_POLL_MS", "100")]).await;
     let _running = run(&other);
-    assert!(other.authenticate(&session.access_token).await.is_ok());
+    assert!(other.authenticate(&session.access_token, HERE).await.is_ok());
     end(&world, &session).await;
     eventually(Duration::from_secs(5), || refuses(&other, &session)).await;
 }
@@ -79,6 +79,6 @@ async fn until_the_rows_are_read_nothing_is_believed() {
     let world = World::new().await;
     let session = world.register("ada@example.org").await;
     let blind = world.another(&[("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none"), ("DB_ACQUIRE_TIMEOUT_MS", "50")]).await;
-    let error = blind.authenticate(&session.access_token).await.unwrap_err();
+    let error = blind.authenticate(&session.access_token, HERE).await.unwrap_err();
     assert_eq!(error.code, Code::DatabaseUnavailable);
 }

@@ -14,9 +14,11 @@ use shared::{
 };
 use std::{
     future::Future,
+    net::{IpAddr, Ipv4Addr},
     time::{Duration, Instant},
 };
 
+pub(crate) const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 pub(crate) const PASSWORD: &str = "correct horse battery";
 
 pub(crate) struct World {
@@ -58,11 +60,11 @@ impl World {
     }
 
     pub(crate) async fn caller(&self, session: &Session) -> Caller {
-        self.accounts.authenticate(&session.access_token).await.unwrap()
+        self.accounts.authenticate(&session.access_token, HERE).await.unwrap()
     }
 
     pub(crate) async fn refused(&self, credential: &str) -> Code {
-        self.accounts.authenticate(credential).await.unwrap_err().code
+        self.accounts.authenticate(credential, HERE).await.unwrap_err().code
     }
 
     /// A signed-in user whom the database was told to be of `role`.

@@ -54,7 +54,7 @@ impl Connection {
     }
 
     async fn let_in(self: &Rc<Self>, id: u32, request: OwnedConnect) -> Outcome {
-        let admission = channels::admit(&self.hub.state.accounts, Some(&request.token)).await;
+        let admission = channels::admit(&self.hub.state.accounts, Some(&request.token), self.address).await;
         let Admission { subject, subscriptions } = admission.map_err(refused_token)?;
         let expires_at = subject.expires_at;
         let client: Arc<str> = self.id.to_string().into();

@@ -39,6 +39,7 @@ use membership::Membership;
 use std::{
     cell::{Cell, RefCell},
     fmt,
+    net::IpAddr,
     rc::Rc,
     task::Waker,
 };
@@ -63,6 +64,8 @@ pub(super) struct Connection {
     /// Id of the connection, for clients and in presence.
     pub(super) id: Uuid,
     key: Key,
+    /// Of the client, as the handshake had it.
+    address: IpAddr,
     wire: Wire,
     _place: Place,
     phase: Cell<Phase>,
@@ -87,12 +90,13 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    pub(super) fn new(hub: Rc<Hub>, key: Key, wire: Wire, place: Place) -> Self {
+    pub(super) fn new(hub: Rc<Hub>, key: Key, address: IpAddr, wire: Wire, place: Place) -> Self {
         let allowance = Allowance::new(hub.rules.commands_burst(), hub.now());
         Self {
             hub,
             id: Uuid::new_v4(),
             key,
+            address,
             wire,
             _place: place,
             phase: Cell::new(Phase::Opening),

@@ -38,7 +38,7 @@ impl Connection {
         if token.is_empty() {
             return Err(Failure::Closed(close::BAD_REQUEST));
         }
-        let admission = channels::admit(&self.hub.state.accounts, Some(token)).await.map_err(refused_token)?;
+        let admission = channels::admit(&self.hub.state.accounts, Some(token), self.address).await.map_err(refused_token)?;
         let before = self.holder();
         // A connection never changes hands: what it is subscribed to was permitted to somebody else.
         if admission.subject.user != before.subject.user {

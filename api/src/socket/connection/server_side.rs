@@ -19,6 +19,10 @@ use std::{
     sync::Arc,
 };
 
+/// What a `connect` brings of publications that were missed, over all of its channels: they are in one answer, which is held until it is read, and
+/// each channel may have 1 MiB. Those that would pass it begin at the top.
+const MISSED_BYTES_MAX: usize = 4 << 20;
+
 /// A subscription that comes with `connect`, and what it tells the client.
 pub(super) struct Given {
     pub(super) name: ChannelName,
@@ -40,7 +44,7 @@ impl Connection {
         if !user.is_empty() {
             subscriptions.extend(sessions::remembered(ctx, &user).await?);
         }
-        let (mut given, mut names) = (Vec::with_capacity(subscriptions.len()), HashSet::new());
+        let (mut given, mut names, mut n_bytes) = (Vec::with_capacity(subscriptions.len()), HashSet::new(), 0);
         for (index, subscription) in subscriptions.into_iter().enumerate() {
             let ServerSubscription { channel: name, chan_info, data } = subscription;
             if !names.insert(name.clone()) {
@@ -53,7 +57,11 @@ impl Connection {
                 Err(_) => continue,
             };
             let wanted = wanted_by_server(positions.remove(name.as_str()));
-            let hearing = self.hear(&channel, Side::Server, wanted, chan_info).await.map_err(too_many)?;
+            let mut hearing = self.hear(&channel, Side::Server, wanted, chan_info).await.map_err(too_many)?;
+            if n_bytes + hearing.missed_bytes() > MISSED_BYTES_MAX {
+                hearing.forget_missed();
+            }
+            n_bytes += hearing.missed_bytes();
             given.push(Given { name, hearing, data });
         }
         Ok(given)

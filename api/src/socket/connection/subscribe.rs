@@ -233,6 +233,20 @@ impl Connection {
     }
 }
 
+impl Hearing {
+    /// Of the publications that the client missed.
+    pub(super) fn missed_bytes(&self) -> usize {
+        self.follows.iter().flat_map(|follows| &follows.history.publications).map(|publication| publication.body.len()).sum()
+    }
+
+    /// They are too much: the subscription begins at the top, and the client is told that.
+    pub(super) fn forget_missed(&mut self) {
+        if let Some(follows) = &mut self.follows {
+            follows.history.publications = Vec::new();
+        }
+    }
+}
+
 /// Whether a client has what it asked for, or did not.
 fn is_given(offer: Offer, is_asked: bool) -> bool {
     match offer {

@@ -74,9 +74,17 @@ fn messages_are_the_same_wherever_the_bytes_are_cut() {
 #[case::invalid_text_in_fragments(&[masked(0x01, &[0xc3]), masked(0x80, &[0x28])].concat(), Violation::InvalidText)]
 #[case::too_large(&[0x81, 0xFE, 0x03, 0xE9, 0, 0, 0, 0], Violation::TooLarge)]
 #[case::too_large_in_fragments(&[masked(0x01, &[b'a'; 600]), vec![0x80, 0xFE, 0x01, 0xF4, 0, 0, 0, 0]].concat(), Violation::TooLarge)]
+#[case::empty_fragments_without_end(&[masked(0x01, b"a"), masked(0x00, b"").repeat(1_000)].concat(), Violation::TooLarge)]
+#[case::nothing_but_empty_fragments(&[masked(0x02, b""), masked(0x00, b"").repeat(1_000)].concat(), Violation::TooLarge)]
 #[case::length_of_all_ones(&[0x81, 0xFF, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0], Violation::TooLarge)]
 fn what_breaks_the_rfc_is_named(#[case] bytes: &[u8], #[case] violation: Violation) {
     assert_eq!(read(&[bytes]), Err(violation));
+}
+
+#[test]
+fn a_message_may_be_as_large_as_may_be_in_fragments_too() {
+    let frames = [masked(0x01, &[b'a'; 600]), masked(0x89, b""), masked(0x00, &[b'a'; 400]), masked(0x80, b"")].concat();
+    assert_eq!(read(&[&frames]).unwrap().pop(), Some((Incoming::Text, vec![b'a'; 1_000])));
 }
 
 #[test]

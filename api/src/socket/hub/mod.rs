@@ -40,7 +40,7 @@ use presence::Changes;
 use registry::Registry;
 use rounds::Rounds;
 use shared::vital::vital;
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, net::IpAddr, rc::Rc};
 use tokio::time::{self, MissedTickBehavior};
 use wheel::{TICK, Wheel};
 
@@ -105,8 +105,8 @@ impl Hub {
     }
 
     /// A connection that has been upgraded and has said nothing yet.
-    pub(super) fn open(self: &Rc<Self>, wire: Wire, place: Place) -> Rc<Connection> {
-        let connection = self.connections.borrow_mut().insert(|key| Rc::new(Connection::new(Rc::clone(self), key, wire, place)));
+    pub(super) fn open(self: &Rc<Self>, address: IpAddr, wire: Wire, place: Place) -> Rc<Connection> {
+        let connection = self.connections.borrow_mut().insert(|key| Rc::new(Connection::new(Rc::clone(self), key, address, wire, place)));
         connection.expect_connect();
         connection
     }

@@ -60,9 +60,10 @@ impl Wheel {
     }
 }
 
-/// How many ticks a time is, rounded up.
+/// How many ticks a time is, rounded up; 17 years at most, so that it can be added to the present.
 pub(in crate::socket) fn ticks(time: Duration) -> Tick {
-    u32::try_from(time.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u32::MAX / 2)
+    const MOST: Tick = u32::MAX / 2;
+    u32::try_from(time.as_millis().div_ceil(TICK.as_millis())).map_or(MOST, |ticks| ticks.min(MOST))
 }
 
 #[cfg(test)]
@@ -83,6 +84,14 @@ mod tests {
         assert_eq!(wheel.advance_to(6), [key(1), key(2)]);
         assert_eq!(wheel.advance_to(6), []);
         assert_eq!(wheel.advance_to(100), [key(3)]);
+    }
+
+    #[test]
+    fn a_time_of_many_years_can_be_added_to_the_present() {
+        for seconds in [u32::MAX / 4, u32::MAX] {
+            assert_eq!(ticks(Duration::from_secs(seconds.into())), u32::MAX / 2);
+        }
+        assert_eq!(ticks(Duration::from_millis(251)), 2);
     }
 
     #[test]

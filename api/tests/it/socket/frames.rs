@@ -21,6 +21,7 @@ use tokio::{
 #[case::invalid_utf8(masked(0x81, &[0xc3, 0x28]), 1007)]
 #[case::oversize(masked(0x81, &[b' '; 2_000]), 1009)]
 #[case::oversize_in_fragments([masked(0x01, &[b' '; 1_000]), masked(0x80, &[b' '; 1_000])].concat(), 1009)]
+#[case::empty_fragments([masked(0x01, b"{"), masked(0x00, b"").repeat(1_024)].concat(), 1009)]
 #[case::binary(masked(0x82, b"{}"), 3506)]
 #[tokio::test]
 async fn a_frame_against_the_rules_ends_its_connection_alone(#[case] bytes: Vec<u8>, #[case] code: u16) {

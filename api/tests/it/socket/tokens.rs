@@ -1,6 +1,6 @@
 //! Tokens: those of another backend, subscription tokens, fresh ones in the place of old ones, and revoked ones.
 
-use super::client::Socket;
+use super::client::{Received, Socket};
 use crate::{
     auth::{credentials, register, register_admin, token},
     support::{TestApp, send},
@@ -90,6 +90,31 @@ async fn server_side_subscriptions_are_recovered_with_connect() {
     assert_eq!(lobby["publications"].as_array().unwrap().len(), 2);
     socket.ask("publish", json!({"channel": "chat:lobby", "data": 4})).await.unwrap();
     assert_eq!(again.next_push().await["pub"]["offset"], 4);
+}
+
+#[tokio::test]
+async fn what_comes_with_connect_is_so_much_and_who_missed_more_is_told() {
+    let app = app_with_backend().await;
+    let channels: Vec<String> = (0..6).map(|n| format!("chat:{n}")).collect();
+    let claims = json!({"sub": "42", "channels": channels});
+    let (mut socket, result) = connected(&app, &claims).await;
+    let data = "x".repeat(60_000);
+    for channel in &channels {
+        for _ in 0..16 {
+            socket.ask("publish", json!({"channel": channel, "data": data})).await.unwrap();
+        }
+    }
+    let since = |channel: &String| json!({"recover": true, "offset": 0, "epoch": result["subs"][channel]["epoch"]});
+    let subs: serde_json::Map<String, Value> = channels.iter().map(|channel| (channel.clone(), since(channel))).collect();
+    let mut again = Socket::open(&app).await;
+    let result = again.ask("connect", json!({"token": sign(&claims), "subs": subs})).await.unwrap();
+    let told: Vec<(bool, bool)> = channels
+        .iter()
+        .map(|channel| (result["subs"][channel]["was_recovering"] == true, result["subs"][channel]["recovered"] == true))
+        .collect();
+    assert_eq!(told, [[(true, true); 4].as_slice(), &[(true, false); 2]].concat(), "about 1 MB of each, 4 MiB of all");
+    socket.ask("publish", json!({"channel": "chat:5", "data": 1})).await.unwrap();
+    assert_eq!(again.next_push().await["pub"]["offset"], 17, "all of them go on");
 }
 
 #[tokio::test]
@@ -202,6 +227,50 @@ async fn whose_session_goes_on_with_new_tokens_is_asked_for_one() {
     let promote = app.request(reqwest::Method::PATCH, &path).bearer_auth(token(&admin)).json(&json!({"role": "operator"}));
     assert_eq!(send(promote).await.0, 200);
     assert_eq!(here.closed().await, 3005);
+}
+
+/// What a command with a token is answered with: the code of an error, or of the close.
+async fn refusal(socket: &mut Socket, method: &str, token: &str) -> u64 {
+    socket.tell(method, json!({"token": token})).await;
+    match socket.receive().await {
+        Received::Text(text) => serde_json::from_str::<Value>(&text).unwrap()["error"]["code"].as_u64().unwrap(),
+        Received::Close(code, _) => code.into(),
+        other @ (Received::Pong(_) | Received::End) => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn who_sends_keys_that_there_are_not_over_sockets_waits_as_over_http() {
+    let limited = [("RATE_LIMIT_LOGIN", "3/h"), ("TRUSTED_PROXIES", "127.0.0.0/8"), ("WS_ANONYMOUS", "on")];
+    let app = TestApp::start_with(&limited).await;
+    let admin = register_admin(&app).await;
+    let create = app.post("/api/v1/api-keys").bearer_auth(token(&admin)).json(&json!({"name": "k", "scopes": ["channels:read"]}));
+    let key = send(create).await.1["key"].as_str().unwrap().to_owned();
+    let guess = format!("{}AAAA", &key[..key.len() - 4]);
+    let open = async |address: &str| {
+        let (head, socket) = Socket::handshake(app.address, "/connection/websocket", &format!("x-forwarded-for: {address}\r\n")).await;
+        assert_eq!(head.status, 101);
+        socket
+    };
+    let over_http = async |address: &str| {
+        let request = app.get("/api/v1/auth/me").header("x-api-key", &guess).header("x-forwarded-for", address);
+        u64::from(send(request).await.0.as_u16())
+    };
+    for _ in 0..4 {
+        assert_eq!(refusal(&mut open("192.0.2.1").await, "connect", &guess).await, 3500);
+    }
+    // A refusal holds for a second; one more guess then, and it holds again.
+    while refusal(&mut open("192.0.2.1").await, "connect", &guess).await != 111 {}
+    while over_http("192.0.2.1").await != 429 {}
+    loop {
+        let mut socket = open("192.0.2.1").await;
+        socket.ask("connect", json!({})).await.unwrap();
+        if refusal(&mut socket, "refresh", &guess).await == 111 {
+            break;
+        }
+    }
+    assert_eq!(over_http("192.0.2.2").await, 401, "others have guesses of their own");
+    open("192.0.2.3").await.ask("connect", json!({"token": key})).await.unwrap();
 }
 
 #[tokio::test]

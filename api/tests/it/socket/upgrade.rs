@@ -50,6 +50,21 @@ async fn what_is_no_handshake_is_a_problem() {
     assert_eq!(app.post("/connection/websocket").send().await.unwrap().status(), 405);
 }
 
+#[rstest]
+#[case::of_a_length("content-length: 8\r\n", 400)]
+#[case::in_chunks("transfer-encoding: chunked\r\n", 400)]
+#[case::empty("content-length: 0\r\n", 101)]
+#[tokio::test]
+async fn a_handshake_with_a_body_is_refused_before_the_upgrade(#[case] header: &str, #[case] status: u16) {
+    let app = TestApp::start_with(&[("WS_ANONYMOUS", "on")]).await;
+    let mut request = handshake_request(app.address, "/connection/websocket", header).into_bytes();
+    request.extend(b"0\r\n\r\nGET");
+    let mut socket = Socket::raw(app.address).await;
+    socket.send_bytes(&request).await;
+    assert_eq!(socket.head().await.status, status);
+    assert!(status == 101 || app.state.sockets.n_open() == 0);
+}
+
 #[tokio::test]
 async fn sockets_above_the_limit_are_sent_away_before_the_upgrade_and_get_in_when_others_leave() {
     let app = TestApp::start_with(&[("WS_MAX_CONNECTIONS", "2")]).await;

@@ -13,8 +13,10 @@ use crate::{
 };
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json as value};
+use std::net::{IpAddr, Ipv4Addr};
 
 const SECRET: &str = "a secret that we share with another backend";
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 struct Tokens {
     accounts: Accounts,
@@ -33,7 +35,7 @@ impl Tokens {
     }
 
     async fn admit(&self, token: &str) -> Result<Admission, TokenError> {
-        admit(&self.accounts, Some(token)).await
+        admit(&self.accounts, Some(token), HERE).await
     }
 
     /// What the token is refused for.
@@ -84,7 +86,7 @@ async fn our_access_token_that_has_expired_is_told_so() {
 async fn an_api_key_connects_with_its_scopes() {
     let tokens = Tokens::open(&[]).await;
     let session = tokens.register().await;
-    let caller = tokens.accounts.authenticate(&session.access_token).await.unwrap();
+    let caller = tokens.accounts.authenticate(&session.access_token, HERE).await.unwrap();
     let mut tx = tokens.accounts.ctx.pg.begin().await.unwrap();
     let new = NewApiKey { name: "k".to_owned(), scopes: vec![crate::Scope::JobsRead], expires_at: None };
     let key = create_api_key(&tokens.accounts, &mut tx, &caller, &new, &Origin::default()).await.unwrap().key.unwrap();
@@ -146,11 +148,11 @@ async fn tokens_that_are_forged_or_out_of_time_are_told_apart() {
 #[tokio::test]
 async fn without_a_token_only_those_are_let_in_who_may_be_anonymous() {
     let open = Tokens::open(&[("WS_ANONYMOUS", "on")]).await;
-    assert!(matches!(admit(&open.accounts, None).await.unwrap().subject.authority, Authority::Anonymous));
+    assert!(matches!(admit(&open.accounts, None, HERE).await.unwrap().subject.authority, Authority::Anonymous));
     let closed = Tokens::open(&[("WS_ANONYMOUS", "off")]).await;
-    assert!(matches!(admit(&closed.accounts, Some("")).await, Err(TokenError::Missing)));
+    assert!(matches!(admit(&closed.accounts, Some(""), HERE).await, Err(TokenError::Missing)));
     let insecure = Tokens::open(&[("REALTIME_INSECURE", "on")]).await;
-    assert!(matches!(admit(&insecure.accounts, None).await.unwrap().subject.authority, Authority::Insecure));
+    assert!(matches!(admit(&insecure.accounts, None, HERE).await.unwrap().subject.authority, Authority::Insecure));
     let old = signed_with("whatever", Algorithm::HS256, &value!({"sub": "42", "exp": 1}));
     let admission = insecure.admit(&old).await.unwrap();
     assert_eq!((&*admission.subject.user, admission.subject.expires_at), ("42", None));

@@ -10,6 +10,7 @@ use actix_web::{
     web::Data,
 };
 use shared::testing::TestStores;
+use std::net::Ipv4Addr;
 use tokio::io::AsyncReadExt;
 
 #[actix_web::test]
@@ -20,7 +21,7 @@ async fn a_command_that_panics_ends_its_connection_with_3004() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
-    let mut driver = Driver::new(hub.open(Wire::new(stream), state.sockets.enter().unwrap()));
+    let mut driver = Driver::new(hub.open(Ipv4Addr::LOCALHOST.into(), Wire::new(stream), state.sockets.enter().unwrap()));
     driver.work = Some(Box::pin(async { panic!("on purpose") }));
     let serving = actix_web::rt::spawn(serve(driver, Bytes::new()));
     let mut frame = [0; 4];
