@@ -102,7 +102,7 @@ fn begin_trace(job: &LeasedJob) -> Option<traces::Span> {
         return None;
     }
     let parent = job.traceparent.as_deref().and_then(|traceparent| traceparent.parse().ok());
-    let mut span = traces::Span::begin(traces::Kind::Consumer, format!("job {}", job.kind), parent)?;
+    let mut span = traces::Span::begin(traces::Kind::Consumer, format!("job {}", job.kind), traces::Whose::Ours, parent)?;
     span.set("job.id", job.id().to_string());
     span.set("job.kind", job.kind.as_str());
     span.set("job.queue", job.keys.queue.as_str());

@@ -11,7 +11,7 @@ use actix_web::{
     },
     web::Data,
 };
-use shared::telemetry::traces::{self, Kind, Span, TraceContext};
+use shared::telemetry::traces::{self, Kind, Span, TraceContext, Whose};
 use std::{cell::RefCell, rc::Rc};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -31,7 +31,8 @@ impl Traced {
         }
         let (name, parent) = (name_of(request.method()), parent(request.headers()));
         let is_trusted = request.app_data::<Data<AppState>>().is_some_and(|state| state.ctx.settings().traceparent_trusted);
-        let span = if is_trusted { Span::begin(Kind::Server, name, parent) } else { Span::begin_for_stranger(Kind::Server, name, parent) }?;
+        let whose = if is_trusted { Whose::Trusted } else { Whose::Stranger };
+        let span = Span::begin(Kind::Server, name, whose, parent)?;
         let traced = Rc::new(Self { context: span.context(), span: RefCell::new(Some(span)) });
         request.extensions_mut().insert(Rc::clone(&traced));
         Some(traced)

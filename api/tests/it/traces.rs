@@ -98,6 +98,32 @@ async fn a_trace_goes_from_the_request_through_the_job_to_the_receiver() {
 }
 
 #[tokio::test]
+async fn a_trace_id_that_a_caller_chose_has_nothing_kept() {
+    // Its low half is the least that there is: of the share that is kept, however small.
+    const CHOSEN: &str = "00-0af7651916cd43dd0000000000000000-b7ad6b7169203331-01";
+    let app = TestApp::start().await;
+    let arrived = Arc::<Mutex<Arrived>>::default();
+    let outside = listen(&arrived);
+    let headers = ("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=millrace");
+    let share = [("OTEL_TRACES_SAMPLER", "traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "0.000000001")];
+    let settings = [&[("OTEL_EXPORTER_OTLP_ENDPOINT", outside.as_str()), headers], share.as_slice()].concat();
+    let (_api, url) = Program::api(&app, &settings).await;
+    let mut worker = Program::worker(&app, &settings).await;
+    let client = Client::new();
+    let token = token(&app, &client, &url).await;
+    let job = json!({"kind": "http.request", "payload": {}, "target": {"type": "http", "url": format!("{outside}/hook")}});
+    let submit = client.post(format!("{url}/api/v1/jobs")).bearer_auth(token).header("traceparent", CHOSEN).header("prefer", "wait=10");
+    let answer = submit.json(&job).send().await.unwrap();
+    assert!(answer.headers()["traceparent"].to_str().unwrap().ends_with("-00"));
+    assert_eq!(answer.json::<Value>().await.unwrap()["state"], "succeeded");
+    worker.stop().await;
+    let arrived = arrived.lock().unwrap();
+    let [delivered] = &*arrived.delivered else { panic!("{:?}", arrived.delivered) };
+    assert!(delivered.starts_with(&CHOSEN[..36]) && delivered.ends_with("-00"), "{delivered}");
+    assert!(arrived.spans.is_empty(), "{:?}", arrived.spans);
+}
+
+#[tokio::test]
 async fn a_collector_that_is_away_holds_up_no_request_no_job_and_no_end() {
     let app = TestApp::start().await;
     // Takes connections, and never answers.

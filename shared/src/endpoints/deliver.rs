@@ -22,7 +22,7 @@ use crate::{
         retry_after::retry_after,
         signature::{Secret, sign},
     },
-    telemetry::traces::{self, Kind, Span},
+    telemetry::traces::{self, Kind, Span, Whose},
 };
 use hyper::{
     HeaderMap, Method,
@@ -122,7 +122,7 @@ async fn attempt(ctx: &Context, job: &LeasedJob) -> Result<Delivered> {
         return Ok(Delivered::Over(Outcome::Postpone(wait)));
     }
     let ticket = Ticket::issue(ctx, job, &destination).await?;
-    let traced = Span::begin(Kind::Client, "deliver", traces::current());
+    let traced = Span::begin(Kind::Client, "deliver", Whose::Ours, traces::current());
     let message = Message {
         id: job.id().to_string(),
         body: job.payload.get().as_bytes().to_vec(),

@@ -12,7 +12,7 @@ mod otlp;
 mod sampler;
 
 pub use context::{TraceContext, is_traceparent};
-pub use sampler::Sampler;
+pub use sampler::{Sampler, Whose};
 
 use crate::config::Settings;
 use basket::Basket;
@@ -95,25 +95,13 @@ pub struct Span {
 }
 
 impl Span {
-    /// Begins one below `parent`; `None` while traces are off.
-    pub fn begin(kind: Kind, name: impl Into<Cow<'static, str>>, parent: Option<TraceContext>) -> Option<Self> {
+    /// Begins one below `parent`, whose it is as `whose` says; `None` while traces are off.
+    pub fn begin(kind: Kind, name: impl Into<Cow<'static, str>>, whose: Whose, parent: Option<TraceContext>) -> Option<Self> {
         let tracer = tracer()?;
         let mut context = TraceContext::new(parent.map(|parent| parent.trace_id));
-        context.is_sampled = tracer.sampler.keeps(parent, context.trace_id, tracer.ratio);
-        Some(Self::new(kind, name.into(), context, parent))
-    }
-
-    /// The same below somebody who is not to decide what is kept.
-    pub fn begin_for_stranger(kind: Kind, name: impl Into<Cow<'static, str>>, parent: Option<TraceContext>) -> Option<Self> {
-        let tracer = tracer()?;
-        let mut context = TraceContext::new(parent.map(|parent| parent.trace_id));
-        context.is_sampled = tracer.sampler.keeps_of_stranger(parent, context, tracer.ratio);
-        Some(Self::new(kind, name.into(), context, parent))
-    }
-
-    fn new(kind: Kind, name: Cow<'static, str>, context: TraceContext, parent: Option<TraceContext>) -> Self {
-        let parent_id = parent.map(|parent| parent.span_id);
-        Self { context, parent_id, kind, name, began: SystemTime::now(), attributes: Vec::new(), failure: None }
+        context.is_sampled = tracer.sampler.keeps(whose, parent, context, tracer.ratio);
+        let (name, parent_id) = (name.into(), parent.map(|parent| parent.span_id));
+        Some(Self { context, parent_id, kind, name, began: SystemTime::now(), attributes: Vec::new(), failure: None })
     }
 
     pub fn context(&self) -> TraceContext {
