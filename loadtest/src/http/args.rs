@@ -187,6 +187,17 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 #[cfg(test)]
+impl HttpArgs {
+    /// What is made of a command line that begins with the program's name.
+    pub(super) fn typed(line: &str) -> Self {
+        use clap::FromArgMatches;
+
+        let matches = Self::augment_args(clap::Command::new("http")).get_matches_from(line.split(' '));
+        Self::from_arg_matches(&matches).expect("clap has checked it")
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

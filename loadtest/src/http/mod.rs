@@ -102,20 +102,12 @@ fn warn_of_busy_generator(report: &Report, output: &mut Output<'_>) -> Result<()
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-
-    #[derive(Parser)]
-    struct Command {
-        #[command(flatten)]
-        args: HttpArgs,
-    }
 
     #[test]
     fn files_are_needed_for_the_largest_run_that_is_not_dealt_out() {
         let most = |line: &str| {
-            let args = Command::parse_from(line.split(' ')).args;
+            let args = HttpArgs::typed(line);
             most_in_this_process(&steps::steps(&args), &args)
         };
         assert_eq!(most("x --ladder 100,10000,24000"), 10_000);

@@ -60,18 +60,10 @@ pub(super) fn runs_per_step(args: &HttpArgs) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
 
-    #[derive(Parser)]
-    struct Command {
-        #[command(flatten)]
-        args: HttpArgs,
-    }
-
     fn steps_of(line: &str) -> Vec<Step> {
-        steps(&Command::parse_from(line.split(' ')).args)
+        steps(&HttpArgs::typed(line))
     }
 
     fn step(connections: u32, rate: Option<RateStep>) -> Step {

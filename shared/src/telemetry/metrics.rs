@@ -35,7 +35,7 @@ metrics_list! {
     // Requests.
     api  always gauge     APP_ACTIVE_CONNECTIONS = "app_active_connections" [worker] "Open connections.";
     both always counter   APP_MESSAGES = "app_messages_total" [] "Messages accepted: jobs, publications and points.";
-    api  later  counter   APP_ERRORS = "app_errors_total" [kind] "Problems answered, by the problem's code.";
+    both later  counter   APP_ERRORS = "app_errors_total" [kind] "Problems that the API answered, by the problem's code; and panics of either program, as `panic`.";
     api  always histogram HTTP_DURATION = "http_server_request_duration_seconds" [route, method, status] "Time from request head to response head, by route template.";
     api  always gauge     HTTP_IN_FLIGHT = "http_server_active_requests" [worker] "Requests under way.";
     api  always gauge     HTTP_CONCURRENCY_LIMIT = "http_server_concurrency_limit" [worker] "Requests that may be in flight.";
