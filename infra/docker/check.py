@@ -117,6 +117,8 @@ def check_confined(size, services):
     for name, service in services.items():
         check(service.get("read_only") is True and service.get("cap_drop") == ["ALL"], f"{size}: {name} is not confined")
         check(all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), f"{size}: {name} listens on all interfaces")
+        # Everybody on the machine may read arguments; `$$NAME` is read inside, from the environment.
+        check("_PASSWORD" not in str(service.get("command")), f"{size}: a password is an argument of {name}")
         if service.get("restart") != "no":
             check("healthcheck" in service, f"{size}: {name} has no health check")
 
@@ -134,6 +136,7 @@ def check_servers(size, services, postgres, maxmemory):
     for name, value in {**postgres, "synchronous_commit": "on"}.items():
         check(found.get(name) == value, f"{size}: PostgreSQL has {name}={found.get(name)}, not {value}")
     found = options(services["redis"]["command"], "--")
+    check("requirepass $$REDISCLI_AUTH" in str(services["redis"]["command"]), f"{size}: Redis asks for no password")
     for name, value in {**REDIS, "maxmemory": maxmemory}.items():
         check(found.get(name) == value, f"{size}: Redis has {name}={found.get(name)}, not {value}")
 

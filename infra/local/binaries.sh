@@ -103,8 +103,18 @@ as_root_or_explain() {
 
 # Debian starts what it installs, and makes a cluster of its own. Both are prevented for the moment of the installation,
 # and what a fresh package enabled for the next boot is disabled again.
-apt_install() {
+apt_install() (
   local conf=/etc/postgresql-common/createcluster.d/millrace.conf policy=/usr/sbin/policy-rc.d wrote_policy='' status=0 unit
+  # In a shell of its own, so that both go however it ends: a policy that stayed would keep every service of this machine from starting.
+  undo() {
+    [ -z "$wrote_policy" ] || "${AS_ROOT[@]}" rm -f "$policy"
+    "${AS_ROOT[@]}" rm -f "$conf"
+    "${AS_ROOT[@]}" rmdir "${conf%/*}" 2>/dev/null
+  }
+  trap undo EXIT
+  trap 'exit 129' HUP
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
   say "installing:$1 (apt-get)"
   "${AS_ROOT[@]}" mkdir -p "${conf%/*}"
   printf 'create_main_cluster = false\n' | "${AS_ROOT[@]}" tee "$conf" >/dev/null
@@ -117,11 +127,8 @@ apt_install() {
   "${AS_ROOT[@]}" apt-get update -q >&2 || say 'apt-get update failed; trying with the package lists at hand'
   # shellcheck disable=SC2086  # a list of packages
   "${AS_ROOT[@]}" DEBIAN_FRONTEND=noninteractive apt-get install -o DPkg::Lock::Timeout=300 -q -y --no-install-recommends $1 >&2 || status=$?
-  [ -z "$wrote_policy" ] || "${AS_ROOT[@]}" rm -f "$policy"
-  "${AS_ROOT[@]}" rm -f "$conf"
-  "${AS_ROOT[@]}" rmdir "${conf%/*}" 2>/dev/null
   for unit in postgresql redis-server nginx prometheus; do
     case $1 in *"$unit"*) have systemctl && "${AS_ROOT[@]}" systemctl disable "$unit" >/dev/null 2>&1 ;; esac
   done
-  return "$status"
-}
+  exit "$status"
+)

@@ -39,6 +39,7 @@ make_admin() {
       *) die "the administrator could not be made: $output" ;;
     esac
   fi
+  # Told once, with the addresses.
+  # shellcheck disable=SC2034  # read by `platform`
   ADMIN_NOTICE="first administrator: $email   password: $password   (kept in $file)"
-  say "$ADMIN_NOTICE"
 }

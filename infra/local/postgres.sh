@@ -14,7 +14,7 @@ postgres_pid() { server_pid "$PGDATA/postmaster.pid" "$PGDATA"; }
 
 postgres_ready() {
   postgres_pid >/dev/null &&
-    [ "$(PGCONNECT_TIMEOUT=3 "$PG_BIN/psql" -XAtqc 'select 1' "$(postgres_url)" 2>/dev/null)" = 1 ]
+    [ "$(PGCONNECT_TIMEOUT=3 PGPASSWORD=$PG_PASSWORD "$PG_BIN/psql" -XAtqc 'select 1' -h 127.0.0.1 -p "$PG_PORT" -U "$PG_ROLE" -d "$PG_DATABASE" 2>/dev/null)" = 1 ]
 }
 
 postgres_url() { printf 'postgres://%s:%s@127.0.0.1:%s/%s\n' "$PG_ROLE" "$PG_PASSWORD" "$PG_PORT" "$PG_DATABASE"; }
@@ -98,9 +98,10 @@ $(tail -n 12 "$LOGS/postgres.log" 2>/dev/null)"
 over_socket() { PGCONNECT_TIMEOUT=3 "$PG_BIN/psql" -XAtq -h "$(pg_socket_dir)" -p "$PG_PORT" -U "$PG_ROLE" -d postgres "$@"; }
 postgres_ready_as_superuser() { [ "$(over_socket -c 'select 1' 2>/dev/null)" = 1 ]; }
 
-# The password in our records is the truth: they may have been lost or copied while the cluster lived on.
+# The password in our records is the truth: they may have been lost or copied while the cluster lived on. It goes in by standard input, as everybody
+# may read arguments.
 ensure_role() {
-  over_socket -c "alter role $PG_ROLE password '$PG_PASSWORD'" &&
+  printf "alter role %s password '%s';\n" "$PG_ROLE" "$PG_PASSWORD" | over_socket -v ON_ERROR_STOP=1 &&
     { [ -n "$(over_socket -c "select 1 from pg_database where datname = '$PG_DATABASE'")" ] ||
       over_socket -c "create database $PG_DATABASE"; }
 }

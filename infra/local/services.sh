@@ -17,7 +17,7 @@ export_settings() {
   [ -n "${WORKER_METRICS_ADDR+set}" ] || worker_address=$(cat "$DATA/worker_metrics_addr" 2>/dev/null)
 }
 
-# What WORKER_METRICS_ADDR is, or will be; empty when the worker shall not listen.
+# What WORKER_METRICS_ADDR is, or will be; empty or `none` when the worker shall not listen.
 worker_address() { printf '%s\n' "${WORKER_METRICS_ADDR-${worker_address:-127.0.0.1:9101}}"; }
 
 # A second checkout on this machine finds the default port of the worker's metrics taken, and gets another.
@@ -41,7 +41,7 @@ require_api_port() {
 
 # start_service NAME PROGRAM ARGUMENT…
 start_service() {
-  local name=$1 program=$BIN_DIR/$2
+  local name=$1 program=$BIN_DIR/$2 before
   shift 2
   if service_pid "$name" >/dev/null; then
     [ ! "$program" -nt "$DATA/$name.pid" ] ||
@@ -52,7 +52,10 @@ start_service() {
   cd "$ROOT" || exit
   # One old log is kept; colours are for terminals.
   [ -z "$(find "$LOGS/$name.log" -size +100000k 2>/dev/null)" ] || mv "$LOGS/$name.log" "$LOGS/$name.log.1"
+  # Files of users, and logs that name them, are nobody else's to read.
+  before=$(umask) && umask 077
   NO_COLOR=1 run_detached "$LOGS/$name.log" "$program" "$@"
+  umask "$before"
   record_pid "$DATA/$name.pid" "$detached_pid"
 }
 
@@ -77,7 +80,7 @@ jobs_ready() {
   local address
   address=$(worker_address)
   # On all interfaces is on the loopback one too.
-  [ -z "$address" ] || curl -fsS -m 3 -o /dev/null "http://${address/#0.0.0.0:/127.0.0.1:}/readyz" 2>/dev/null
+  [ -z "$address" ] || [ "$address" = none ] || curl -fsS -m 3 -o /dev/null "http://${address/#0.0.0.0:/127.0.0.1:}/readyz" 2>/dev/null
 }
 ready_or_ended() { { api_ready && jobs_ready; } || ! both_run; }
 
