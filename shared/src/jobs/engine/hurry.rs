@@ -19,7 +19,7 @@ const WAIT_MAX: Duration = Duration::from_mins(13);
 const JOBS_MAX: i64 = 10_000;
 
 /// Jobs of an endpoint that were delivered or put off before are due now; returns how many. Those that were never looked at keep to what their
-/// submit says; those of queues without rows, and those that an operator sent there, wait their time.
+/// submit says; those that an operator sent there wait their time. Queues without rows have no jobs for endpoints.
 pub async fn hurry_endpoint(ctx: &Context, endpoint_id: EndpointId) -> Result<u64> {
     let now = ctx.clock.now();
     let waiting = ToEndpoint { kind: crate::endpoints::KIND, endpoint_id, due_until: now + WAIT_MAX, limit: JOBS_MAX };

@@ -61,6 +61,22 @@ async fn the_life_of_a_followed_job_is_announced_and_no_others() {
     assert_eq!(heard(5).await, told.map(|line| format!("{} {line}", job.id)));
 }
 
+/// The attempt tells its progress itself, while the task that leases has yet to say that it has begun.
+#[tokio::test]
+async fn progress_that_comes_before_its_start_announces_both_in_order() {
+    let fixture = Fixture::new().await;
+    let mut heard = hear(&fixture).await;
+    let job = fixture.job().await;
+    follow(&fixture, job.id).await;
+    let holder = worker();
+    let (token, standing) = fixture.lease_one(&holder).await;
+    let progress = Progress::kept(1.0, None).unwrap();
+    progress::write(&mut fixture.connection.clone(), &fixture.keys, &[(token, progress)]).await.unwrap();
+    fixture.step(&holder, Step { started: vec![token], ..Step::default() }).await;
+    fixture.finish(&holder, end(token, standing, "succeeded")).await;
+    assert_eq!(heard(3).await, ["started 1", "progress 1 1:", "succeeded 1"].map(|line| format!("{} {line}", job.id)));
+}
+
 #[tokio::test]
 async fn what_is_told_twice_or_refused_is_announced_once_or_not() {
     let fixture = Fixture::new().await;
