@@ -50,6 +50,7 @@ def is_problem(code, port, request, tls=False):
     assert problem["code"] == code and problem["type"] == f"/problems/{code}" and problem["detail"].endswith("."), problem
     assert set(problem) == {"type", "title", "status", "detail", "code", "request_id"}, problem
     assert headers["x-request-id"] == problem["request_id"] and HEADERS.items() <= headers.items(), (request[:80], headers)
+    assert ("strict-transport-security" in headers) == tls, (request[:80], headers)
     return headers, problem
 
 
