@@ -41,6 +41,14 @@ impl Health {
         });
         tokio::spawn(vital("probe of PostgreSQL", postgres));
         tokio::spawn(vital("probe of Redis", redis));
+        if let Some(replica) = ctx.replica.clone() {
+            let settings = ctx.settings().clone();
+            tokio::spawn(vital("probe of the replica", async move {
+                if let Err(error) = replica.watch(settings, PATIENCE).await {
+                    tracing::error!(%error, "the replica is not watched");
+                }
+            }));
+        }
         tokio::spawn(vital("look at migrations", look_at_migrations(probe, Arc::clone(&health.migrations))));
         Ok(health)
     }

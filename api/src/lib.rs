@@ -8,6 +8,7 @@
 //! - [`extract`]: bytes into types, else 4xx there.
 //! - [`idempotency`]: how a creation that carries an Idempotency-Key is answered.
 //! - [`socket`]: WebSocket connections and their protocol.
+//! - [`filling`]: pools that are full before the process is ready.
 //! - [`openapi`]: the document that describes all of it.
 //! - [`server`] and [`drain`]: start, and stop in order. [`cli`]: the command line.
 
@@ -16,6 +17,7 @@ pub mod drain;
 pub mod edge;
 pub mod error;
 pub mod extract;
+pub mod filling;
 pub mod gate;
 pub mod health;
 pub mod idempotency;

@@ -9,6 +9,7 @@ use crate::{
     drain::Drain,
     edge::{Edge, Traffic, compression, spans::RequestSpans},
     extract::BodyBudget,
+    filling::Filling,
     health::Health,
     routes::{self, probes},
     socket::{Hub, Sockets},
@@ -58,9 +59,13 @@ pub async fn open_state(mut settings: Settings) -> Result<AppState> {
     let metrics = names::install(Teller::Api);
     pg::fit_pool(&mut settings).await;
     let bodies = BodyBudget::new(settings.bodies_max_bytes.0);
-    let ctx = Context::open(settings)?;
+    let n_workers = settings.api_workers();
+    let ctx = Context::open_beside_workers(settings, n_workers)?;
     let sockets = Sockets::start(&ctx);
     let health = Health::start(&ctx)?;
+    // Those of the threads, and the process's.
+    let filling = Filling::of(n_workers + 1);
+    tokio::spawn(filling.fill(ctx.clone()));
     let limiter = Limiter::new(ctx.settings().rate_limit_callers);
     let accounts = Accounts::open(ctx.clone(), limiter.clone()).await?;
     let started_at = ctx.clock.now();
@@ -70,6 +75,7 @@ pub async fn open_state(mut settings: Settings) -> Result<AppState> {
         accounts,
         drain: Drain::default(),
         health,
+        filling,
         bodies,
         sockets,
         metrics,
@@ -97,6 +103,7 @@ pub fn bind(state: AppState) -> io::Result<(Server, SocketAddr)> {
         let thread = name_thread(n_started.fetch_add(1, Ordering::Relaxed));
         let data = Data::new(state.for_worker(n_workers).expect("the settings opened once before"));
         let traffic = Traffic::start(&thread);
+        rt::spawn(data.filling.fill(data.ctx.clone()));
         rt::spawn(keep_pulse(data.clone(), thread.clone()));
         let hub = Hub::start(data.clone(), thread);
         takeover::http(site(&data, hub, traffic, &settings.cors_origins.0), &settings, stopping.clone())

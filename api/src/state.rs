@@ -1,6 +1,6 @@
 //! What every handler is given: one value per process, shared by its threads.
 
-use crate::{drain::Drain, extract::BodyBudget, health::Health, socket::Sockets};
+use crate::{drain::Drain, extract::BodyBudget, filling::Filling, health::Health, socket::Sockets};
 use shared::{
     Caller, Context, Result, accounts::Accounts, ids::NodeId, limits::Limiter, overview::Overview, telemetry::metrics::MetricsHandle,
 };
@@ -15,6 +15,7 @@ pub struct AppState {
     pub accounts: Accounts,
     pub drain: Drain,
     pub health: Health,
+    pub filling: Filling,
     pub bodies: BodyBudget,
     pub sockets: Sockets,
     pub metrics: MetricsHandle,

@@ -4,7 +4,7 @@
 # Called before anything of it is started. Settings that only change how the programs behave stay, and may be measured.
 forget_lasting_places() {
   local name
-  for name in DATABASE_URL DATABASE_DIRECT_URL REDIS_URL JWT_SECRET; do unset "$name" "${name}_FILE"; done
+  for name in DATABASE_URL DATABASE_DIRECT_URL DATABASE_READ_URL REDIS_URL JWT_SECRET; do unset "$name" "${name}_FILE"; done
   unset CONFIG_FILE REDIS_CA_FILE STORAGE_URL JWT_KEYS_DIR
   # For every script of ours that is called from here on: see load_dotenv.
   export MILLRACE_DOTENV=none

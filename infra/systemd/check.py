@@ -150,7 +150,7 @@ def main(root, api_port, worker_address):
     say("mounts are emulated too" if can_mount(str(state)) else "no mounts may be made here: ProtectSystem and ProtectProc are not emulated")
     run = [FOLDER / "millrace-run"]
     environment = {**os.environ, "MILLRACE_ENV": f"{root}/etc/millrace/millrace.env", "MILLRACE_BIN": f"{root}/opt/millrace/current"}
-    for name in ("DATABASE_URL", "REDIS_URL"):
+    for name in ("DATABASE_URL", "DATABASE_READ_URL", "REDIS_URL"):
         environment.pop(name, None)
 
     def tool(*arguments, **more):

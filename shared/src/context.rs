@@ -3,6 +3,7 @@
 use crate::{
     Result,
     breaker::Breaker,
+    capacity::pools::OF_SUPERVISOR,
     channels::{Namespaces, Turns, persist::Registered},
     clock::Clock,
     config::Settings,
@@ -10,7 +11,7 @@ use crate::{
     jobs::{LocalJobs, LookupBatch},
     keys::Keys,
     outbound::{Guard, Outbound},
-    pg,
+    pg::{self, Replica},
     points::LocalPoints,
     redis::Redis,
 };
@@ -23,8 +24,6 @@ use std::sync::Arc;
 const CONNECTIONS_BESIDE: usize = 6;
 /// Those of a worker thread: its own, and one for large answers.
 const CONNECTIONS_OF_WORKER: usize = 2;
-/// PostgreSQL connections of a process that does no jobs and answers no requests, at most.
-const SPARE_CONNECTIONS: u32 = 2;
 
 /// Cheap to clone; one per process, handed down to every operation.
 #[derive(Debug, Clone)]
@@ -33,6 +32,8 @@ pub struct Context {
     pub pg: PgPool,
     /// Open while PostgreSQL is away, in processes that watch it.
     pub pg_breaker: Breaker,
+    /// Where reads go that may be a moment old ([`Self::read`]).
+    pub replica: Option<Replica>,
     pub redis: Redis,
     pub keys: Keys,
     /// The rules of channels; a reload does not change them.
@@ -60,19 +61,25 @@ impl Context {
         Self::with_pool(settings, pg)
     }
 
-    /// The same for a process that rarely has anything to ask: no connection until it is needed, and few.
-    pub fn open_spare(settings: Settings) -> Result<Self> {
-        let pg = pg::open_spare_pool(&settings, SPARE_CONNECTIONS)?;
+    /// The same for a process whose threads are to have connections of their own ([`Self::for_worker`]).
+    pub fn open_beside_workers(settings: Settings, n_workers: usize) -> Result<Self> {
+        let pg = pg::open_process_pool(&settings, n_workers)?;
         Self::with_pool(settings, pg)
     }
 
-    /// The same for a process of which there are many and often new ones: no connection until it is needed.
-    pub fn open_lazily(settings: Settings) -> Result<Self> {
-        let pg = pg::open_spare_pool(&settings, settings.db_pool_max())?;
+    /// The same for a process that rarely has anything to ask: no connection until it is needed, and few.
+    pub fn open_spare(settings: Settings) -> Result<Self> {
+        Self::open_lazily(settings, OF_SUPERVISOR)
+    }
+
+    /// The same for a process of which there are many and often new ones: no connection until it is needed, and `max` at most.
+    pub fn open_lazily(settings: Settings, max: u32) -> Result<Self> {
+        let pg = pg::open_spare_pool(&settings, max)?;
         Self::with_pool(settings, pg)
     }
 
     fn with_pool(settings: Settings, pg: PgPool) -> Result<Self> {
+        let replica = Replica::open(&settings, pg.options().get_max_connections())?;
         let redis = Redis::open(&settings)?;
         let keys = Keys::new(&settings.redis_prefix);
         let namespaces = settings.namespaces.clone();
@@ -83,6 +90,7 @@ impl Context {
             settings: Arc::new(ArcSwap::from_pointee(settings)),
             pg,
             pg_breaker: Breaker::new("postgres"),
+            replica,
             redis,
             keys,
             namespaces,
@@ -102,11 +110,12 @@ impl Context {
     /// size is dealt out over `n_workers`.
     pub fn for_worker(&self, n_workers: usize) -> Result<Self> {
         let settings = self.settings();
-        let pg = pg::open_worker_pool(&settings, n_workers)?;
+        let pg = pg::open_thread_pool(&settings, n_workers)?.unwrap_or_else(|| self.for_process().pg);
+        let replica = self.replica.as_ref().map(|replica| replica.beside(&settings, &pg)).transpose()?;
         // Where connections are few, the threads share the process's one.
         let own = settings.redis_max_connections >= CONNECTIONS_OF_WORKER * n_workers + CONNECTIONS_BESIDE;
         let redis = if own { self.redis.with_own_connection(&settings)? } else { self.redis.clone() };
-        Ok(Self { pg, redis, lookups: Arc::default(), storage: self.storage.for_runtime(), ..self.clone() })
+        Ok(Self { pg, replica, redis, lookups: Arc::default(), storage: self.storage.for_runtime(), ..self.clone() })
     }
 
     /// The same with the connections of the process, for work that outlives the worker thread it began on.
@@ -116,13 +125,36 @@ impl Context {
         Self { pg, redis, lookups: Arc::default(), ..self.clone() }
     }
 
-    /// The same with connections of its own, for work on a runtime whose threads may be blocked: a connection that such a
-    /// thread polls would hold up everybody who shares it. Call it inside that runtime.
-    pub fn for_handlers(&self) -> Result<Self> {
+    /// The same with connections of its own, `max` at most, for work on a runtime whose threads may be blocked: a connection that
+    /// such a thread polls would hold up everybody who shares it. Call it inside that runtime.
+    pub fn for_handlers(&self, max: u32) -> Result<Self> {
         let settings = self.settings();
-        let pg = pg::open_spare_pool(&settings, settings.db_pool_max())?;
+        let pg = pg::open_spare_pool(&settings, max)?;
         let (redis, storage) = (self.redis.with_own_connection(&settings)?, self.storage.for_runtime());
         Ok(Self { pg, redis, lookups: Arc::default(), storage, ..self.clone() })
+    }
+
+    /// What a read comes to that nothing is decided by, and that may be a moment old: of the replica, if there is one that answers,
+    /// else of the primary.
+    pub async fn read<T>(&self, read: impl AsyncFn(&Self) -> Result<T>) -> Result<T> {
+        if let Some(replica) = &self.replica {
+            let there = Self { pg: replica.pg.clone(), ..self.clone() };
+            if let Some(answer) = replica.unless_away(read(&there)).await {
+                return answer;
+            }
+        }
+        read(self).await
+    }
+
+    /// Opens the connections that the pools keep. Call it on the runtime that will poll them.
+    pub async fn fill_pools(&self) -> Result<()> {
+        let of_replica = async {
+            if let Some(replica) = &self.replica {
+                // Nobody depends on it.
+                drop(pg::fill(&replica.pg).await);
+            }
+        };
+        tokio::join!(pg::fill(&self.pg), of_replica).0
     }
 
     /// The settings as they stand now; hold the guard briefly, a reload replaces what is behind it.

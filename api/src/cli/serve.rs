@@ -26,6 +26,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How long the collector may take for the last traces.
 const LAST_TRACES: Duration = Duration::from_secs(1);
+/// A pool that is being filled gives up by itself; this is for a thread that does not get on.
+const FILLED_WITHIN: Duration = Duration::from_secs(10);
 /// Exit code of a process that was told twice.
 const INTERRUPTED: u8 = 130;
 
@@ -72,6 +74,9 @@ async fn serve(settings: Settings, log_level: LogLevel) -> Result<ExitCode> {
     tokio::spawn(vital("revocations", state.accounts.clone().run_background(stop_background.clone())));
     let _stop_background = stop_background.drop_guard();
     tokio::spawn(service::keep_alive());
+    if time::timeout(FILLED_WITHIN, state.filling.ended()).await.is_err() {
+        tracing::warn!("the pools are not filled yet, and nobody waits for them any longer");
+    }
     service::ready();
     tracing::info!(%address, workers = state.ctx.settings().api_workers(), node_id = %state.node_id, "listening");
     loop {

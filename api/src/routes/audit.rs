@@ -16,6 +16,7 @@ use shared::{
     security(("bearer" = []), ("api_key" = [])),
     responses((status = 200, description = "Entries", body = Page<Entry>)))]
 pub async fn list_audit(state: Data<AppState>, CallerOf(caller): CallerOf, Query(page): Query<IdPageQuery>) -> ApiResult {
-    let page = audit::list_audit(&state.accounts, &caller, &page.parse()?).await?;
+    let page = page.parse()?;
+    let page = state.ctx.read(async |ctx| audit::list_audit(&state.accounts.on(ctx.clone()), &caller, &page).await).await?;
     Ok(HttpResponse::Ok().json(page))
 }

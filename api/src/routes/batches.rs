@@ -56,7 +56,8 @@ fn created(made: &MadeBatch) -> Result<StoredAnswer> {
     security(("bearer" = []), ("api_key" = [])),
     responses((status = 200, description = "One page of batches", body = Page<Batch>)))]
 pub async fn list_batches(state: Data<AppState>, CallerOf(caller): CallerOf, Query(page): Query<IdPageQuery>) -> ApiResult {
-    Ok(HttpResponse::Ok().json(operations::list(&state.ctx, &caller, &page.parse()?).await?))
+    let page = page.parse()?;
+    Ok(HttpResponse::Ok().json(state.ctx.read(async |ctx| operations::list(ctx, &caller, &page).await).await?))
 }
 
 /// One batch, and where its jobs are.

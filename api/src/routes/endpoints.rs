@@ -67,7 +67,8 @@ fn without_secret(made: &Endpoint) -> Result<StoredAnswer> {
     security(("bearer" = []), ("api_key" = [])),
     responses((status = 200, description = "One page of endpoints", body = Page<Endpoint>)))]
 pub async fn list_endpoints(state: Data<AppState>, CallerOf(caller): CallerOf, Query(page): Query<IdPageQuery>) -> ApiResult {
-    Ok(HttpResponse::Ok().json(manage::list(&state.ctx, &caller, &page.parse()?).await?))
+    let page = page.parse()?;
+    Ok(HttpResponse::Ok().json(state.ctx.read(async |ctx| manage::list(ctx, &caller, &page).await).await?))
 }
 
 /// One endpoint, and how its circuit breaker stands. The `ETag` names the settings alone.

@@ -118,7 +118,7 @@ fn stored_answer(file: &File) -> Result<StoredAnswer> {
     security(("bearer" = []), ("api_key" = [])),
     responses((status = 200, description = "One page of files", body = Page<File>)))]
 pub async fn list_files(state: Data<AppState>, CallerOf(caller): CallerOf, Query(query): Query<IdPageQuery>) -> ApiResult {
-    Ok(HttpResponse::Ok().json(manage::list(&state.ctx, &caller, &query).await?))
+    Ok(HttpResponse::Ok().json(state.ctx.read(async |ctx| manage::list(ctx, &caller, &query).await).await?))
 }
 
 /// What is known of a file.

@@ -135,7 +135,7 @@ pub async fn get_job(state: Data<AppState>, CallerOf(caller): CallerOf, Id(id): 
     security(("bearer" = []), ("api_key" = [])),
     responses((status = 200, description = "One page of jobs", body = Page<Job>)))]
 pub async fn list_jobs(state: Data<AppState>, CallerOf(caller): CallerOf, Query(query): Query<ListJobs>) -> ApiResult {
-    Ok(HttpResponse::Ok().json(jobs::list::list(&state.ctx, &caller, &query).await?))
+    Ok(HttpResponse::Ok().json(state.ctx.read(async |ctx| jobs::list::list(ctx, &caller, &query).await).await?))
 }
 
 /// The attempts of a job that did not succeed, the last first.

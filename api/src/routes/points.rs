@@ -188,7 +188,7 @@ pub async fn create_track_points(
     security(("bearer" = []), ("api_key" = [])),
     responses((status = 200, description = "The stats, oldest first", body = Stats)))]
 pub async fn get_point_stats(state: Data<AppState>, CallerOf(caller): CallerOf, Query(query): Query<StatsQuery>) -> ApiResult {
-    Ok(HttpResponse::Ok().json(stats::of_all(&state.ctx, &caller, &query).await?))
+    Ok(HttpResponse::Ok().json(state.ctx.read(async |ctx| stats::of_all(ctx, &caller, &query).await).await?))
 }
 
 /// Points that were accepted and could not be stored, the newest first: those the caller sent; operators see all.
@@ -196,7 +196,7 @@ pub async fn get_point_stats(state: Data<AppState>, CallerOf(caller): CallerOf, 
     security(("bearer" = []), ("api_key" = [])),
     responses((status = 200, description = "One page of dead letters", body = Page<DeadLetter>)))]
 pub async fn list_dead_points(state: Data<AppState>, CallerOf(caller): CallerOf, Query(query): Query<ListDeadPoints>) -> ApiResult {
-    Ok(HttpResponse::Ok().json(dead::list(&state.ctx, &caller, &query).await?))
+    Ok(HttpResponse::Ok().json(state.ctx.read(async |ctx| dead::list(ctx, &caller, &query).await).await?))
 }
 
 /// Sends dead letters again, in the name of who sent them: some, those of one code, or all.

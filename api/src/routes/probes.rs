@@ -20,6 +20,7 @@ use shared::{
     },
 };
 use std::time::Duration;
+use tokio::time::timeout;
 use utoipa::ToSchema;
 
 /// Who may read the metrics at once. They pass by the limit on requests in flight, take milliseconds, and few are to read them.
@@ -88,8 +89,15 @@ pub async fn get_health() -> HttpResponse {
 ))]
 pub async fn get_readiness(state: Data<AppState>) -> HttpResponse {
     let health = &state.health;
-    let (postgres, mut redis, wrong_migrations) =
-        futures_util::join!(check(true, &health.postgres), check(false, &health.redis), health.wrong_migrations());
+    let (mut postgres, mut redis, wrong_migrations, filled) = futures_util::join!(
+        check(true, &health.postgres),
+        check(false, &health.redis),
+        health.wrong_migrations(),
+        timeout(FIRST_PROBE_WITHIN, state.filling.ended())
+    );
+    if filled.is_err() && postgres.ok {
+        (postgres.ok, postgres.detail) = (false, Some("connections are being opened".to_owned()));
+    }
     let migrations = Check { ok: wrong_migrations.is_none(), critical: true, latency_ms: 0, breaker: None, detail: wrong_migrations };
     // Which of several servers is master now is worth knowing although all is well.
     redis.detail = redis.detail.or_else(|| state.ctx.redis.seen());

@@ -21,7 +21,8 @@ use shared::{
     security(("bearer" = []), ("api_key" = [])),
     responses((status = 200, description = "One page of queues", body = Page<Queue>)))]
 pub async fn list_queues(state: Data<AppState>, CallerOf(caller): CallerOf, Query(page): Query<PageQuery>) -> ApiResult {
-    Ok(HttpResponse::Ok().json(queues::list(&state.ctx, &caller, &page.parse()?).await?))
+    let page = page.parse()?;
+    Ok(HttpResponse::Ok().json(state.ctx.read(async |ctx| queues::list(ctx, &caller, &page).await).await?))
 }
 
 /// One queue and how it stands. Its `ETag` names the settings alone, for `If-Match`.
@@ -113,7 +114,7 @@ pub async fn list_dead_jobs(
     Id(name): Id<QueueName>,
     Query(query): Query<ListDead>,
 ) -> ApiResult {
-    Ok(HttpResponse::Ok().json(queues::list_dead(&state.ctx, &caller, &name, &query).await?))
+    Ok(HttpResponse::Ok().json(state.ctx.read(async |ctx| queues::list_dead(ctx, &caller, &name, &query).await).await?))
 }
 
 /// Runs dead jobs again, with the same ids and history: some, those of one error, or all.

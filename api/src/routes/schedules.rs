@@ -57,7 +57,8 @@ fn created(schedule: &Schedule) -> Result<StoredAnswer> {
     security(("bearer" = []), ("api_key" = [])),
     responses((status = 200, description = "One page of schedules", body = Page<Schedule>)))]
 pub async fn list_schedules(state: Data<AppState>, CallerOf(caller): CallerOf, Query(page): Query<IdPageQuery>) -> ApiResult {
-    Ok(HttpResponse::Ok().json(operations::list(&state.ctx, &caller, &page.parse()?).await?))
+    let page = page.parse()?;
+    Ok(HttpResponse::Ok().json(state.ctx.read(async |ctx| operations::list(ctx, &caller, &page).await).await?))
 }
 
 /// One schedule. Its `ETag` names the settings alone, for `If-Match`.

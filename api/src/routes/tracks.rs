@@ -51,7 +51,7 @@ pub async fn create_track(
     security(("bearer" = []), ("api_key" = [])),
     responses((status = 200, description = "One page of tracks", body = Page<ListedTrack>)))]
 pub async fn list_tracks(state: Data<AppState>, CallerOf(caller): CallerOf, Query(query): Query<ListTracks>) -> ApiResult {
-    Ok(HttpResponse::Ok().json(manage::list(&state.ctx, &caller, &query).await?))
+    Ok(HttpResponse::Ok().json(state.ctx.read(async |ctx| manage::list(ctx, &caller, &query).await).await?))
 }
 
 /// One track.
@@ -101,7 +101,7 @@ pub async fn list_points(
     Id(id): Id<TrackId>,
     Query(query): Query<ListPoints>,
 ) -> ApiResult {
-    Ok(HttpResponse::Ok().json(read::list(&state.ctx, &caller, id, &query).await?))
+    Ok(HttpResponse::Ok().json(state.ctx.read(async |ctx| read::list(ctx, &caller, id, &query).await).await?))
 }
 
 /// The latest point of a track; 404 while it has none.
@@ -122,5 +122,5 @@ pub async fn get_track_stats(
     Id(id): Id<TrackId>,
     Query(query): Query<StatsQuery>,
 ) -> ApiResult {
-    Ok(HttpResponse::Ok().json(stats::of_track(&state.ctx, &caller, id, &query).await?))
+    Ok(HttpResponse::Ok().json(state.ctx.read(async |ctx| stats::of_track(ctx, &caller, id, &query).await).await?))
 }

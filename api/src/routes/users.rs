@@ -18,7 +18,8 @@ use shared::{
     security(("bearer" = []), ("api_key" = [])),
     responses((status = 200, description = "Users", body = Page<User>)))]
 pub async fn list_users(state: Data<AppState>, CallerOf(caller): CallerOf, Query(page): Query<IdPageQuery>) -> ApiResult {
-    let page = users::list_users(&state.accounts, &caller, &page.parse()?).await?;
+    let page = page.parse()?;
+    let page = state.ctx.read(async |ctx| users::list_users(&state.accounts.on(ctx.clone()), &caller, &page).await).await?;
     Ok(HttpResponse::Ok().json(page))
 }
 

@@ -109,6 +109,8 @@ async fn the_doctor_finds_what_ails() {
     assert_eq!((code, &findings[0]["verdict"]), (Some(1), &json!("bad")), "{findings:?}");
     let (_, findings) = doctor(&app, &[], &[("DB_POOL_MAX", "900")], "pools").await;
     assert_eq!(findings[0]["verdict"], "doubt", "{findings:?}");
+    let (_, findings) = doctor(&app, &[], &[("DATABASE_READ_URL", "postgres://nobody@127.0.0.1:1/none")], "replica").await;
+    assert_eq!(findings[0]["verdict"], "doubt", "{findings:?}");
     let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = holder.local_addr().unwrap().to_string();
     let (_, findings) = doctor(&app, &[], &[("WORKER_METRICS_ADDR", &taken)], "port").await;

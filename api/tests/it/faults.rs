@@ -11,7 +11,7 @@ use reqwest::RequestBuilder;
 use rstest::rstest;
 use serde_json::{Value, json};
 use shared::testing::{Proxy, RedisServer, TestStores};
-use sqlx::Executor;
+use sqlx::{Connection, Executor, PgConnection};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -201,8 +201,9 @@ async fn with_migrations_behind_it_is_unready_and_says_so() {
 async fn a_pool_that_is_used_up_is_no_absence_and_serves_again_when_it_is_given_back() {
     let app = TestApp::start_with(&[("DB_POOL_MAX", "1"), ("RATE_LIMITS", "off")]).await;
     let session = register_admin(&app).await;
-    // Beside the pool of the threads that serve.
-    let mut lock = app.state.ctx.pg.begin().await.unwrap();
+    // Beside the pool of the process, which has this one connection.
+    let mut lock = PgConnection::connect_with(&app.state.ctx.pg.connect_options()).await.unwrap();
+    let mut lock = lock.begin().await.unwrap();
     lock.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let me = || app.get("/api/v1/auth/me").bearer_auth(token(&session));
     let held = tokio::spawn(me().send());

@@ -21,6 +21,7 @@ use crate::{
 use orders::Orders;
 use shared::{
     Context, Error, Result,
+    capacity::pools::OfWorker,
     config::Settings,
     ids::WorkerId,
     jobs::{
@@ -80,11 +81,21 @@ pub struct Assignment {
     pub duty: Duty,
     /// Jobs after which it is replaced; 0 = never.
     pub max_tasks: u64,
+    /// What the worker's processes may have open to PostgreSQL.
+    pub pools: OfWorker,
     /// What the supervisor corrects its clock by, as it found out from Redis.
     pub clock_correction_ms: i64,
 }
 
 impl Assignment {
+    /// Connections of the child itself, without those of its handlers.
+    pub fn connections(&self) -> u32 {
+        match self.duty {
+            Duty::Ordinary | Duty::Quarantine => self.pools.engine,
+            Duty::Maintenance => self.pools.maintenance,
+        }
+    }
+
     fn prefetch_multiplier(&self, settings: &Settings) -> usize {
         match self.duty {
             Duty::Ordinary | Duty::Maintenance => settings.worker_prefetch_multiplier,
@@ -156,7 +167,11 @@ async fn work(ctx: &Context, assignment: &Assignment, handlers: &Handle, held: &
     };
     let settled = spawn_leaser(Leaser::new(ctx.clone(), wishes, wiring)?);
     let backend = EngineBackend::new(jobs, ended, mode.clone(), settled);
-    let runner = Arc::new(runner(ctx, held, recorder, progress, &slots, handlers)?);
+    let handling = {
+        let _inside = handlers.enter();
+        ctx.for_handlers(assignment.pools.handlers)?
+    };
+    let runner = Arc::new(runner(handling, held, recorder, progress, &slots));
     let pulses = spawn_pulses(ctx, &runner, handlers);
     let worker = worker::spawn(backend, runner, assignment, handlers);
     let is_going = Arc::new(AtomicBool::new(false));
@@ -191,18 +206,12 @@ fn wishes(settings: &Settings, assignment: &Assignment) -> Wishes {
         },
         prefetch: assignment.slots * assignment.prefetch_multiplier(settings),
         settle_batch: settings.worker_settle_batch,
+        writers: assignment.pools.writers as usize,
         poll: Duration::from_millis(settings.worker_poll_ms),
     }
 }
 
-fn runner(
-    ctx: &Context,
-    held: &Arc<Held>,
-    recorder: Arc<Recorder>,
-    progress: Arc<Board>,
-    slots: &Arc<Slots>,
-    handlers: &Handle,
-) -> Result<Runner> {
+fn runner(ctx: Context, held: &Arc<Held>, recorder: Arc<Recorder>, progress: Arc<Board>, slots: &Arc<Slots>) -> Runner {
     let settings = ctx.settings();
     let limit = |seconds: u64| (seconds > 0).then(|| Duration::from_secs(seconds));
     let limits = attempt::Limits {
@@ -211,9 +220,9 @@ fn runner(
         cancel_grace: Duration::from_secs(settings.worker_grace_s),
         result_bytes: settings.max_payload_bytes.0,
     };
-    let _inside = handlers.enter();
-    let (held, slots) = (Arc::clone(held), Arc::clone(slots));
-    Ok(Runner { ctx: ctx.for_handlers()?, registry: Registry::new(settings.profile), held, limits, recorder, progress, slots })
+    let registry = Registry::new(settings.profile);
+    drop(settings);
+    Runner { ctx, registry, held: Arc::clone(held), limits, recorder, progress, slots: Arc::clone(slots) }
 }
 
 /// Returns when a child that is there for suspects has had none for a while; never for others.

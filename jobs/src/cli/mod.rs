@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use shared::{
     Caller, Context, Role,
     caller::Credential,
+    capacity::pools,
     config::{Layers, Settings},
     ids::{SessionId, UserId, WorkerId},
     jobs::engine::Nonce,
@@ -59,6 +60,8 @@ enum Command {
         maintenance: bool,
         #[arg(long)]
         max_tasks: u64,
+        #[arg(long)]
+        connections: u32,
         #[arg(long, allow_hyphen_values = true)]
         clock_correction_ms: i64,
     },
@@ -150,6 +153,7 @@ impl Cli {
                 quarantine,
                 maintenance,
                 max_tasks,
+                connections,
                 clock_correction_ms,
             } => {
                 let duty = match (quarantine, maintenance) {
@@ -158,9 +162,22 @@ impl Cli {
                     (false, false) => Duty::Ordinary,
                 };
                 let nonce = Nonce(nonce);
-                let assignment =
-                    Assignment { worker_id, index, slots, supervisor_pid, nonce, black_box, duty, max_tasks, clock_correction_ms };
-                with_settings(&[], |settings| work::child(settings, assignment))
+                with_settings(&[], |settings| {
+                    let pools = pools::of_worker(connections, settings.children());
+                    let assignment = Assignment {
+                        worker_id,
+                        index,
+                        slots,
+                        supervisor_pid,
+                        nonce,
+                        black_box,
+                        duty,
+                        max_tasks,
+                        pools,
+                        clock_correction_ms,
+                    };
+                    work::child(settings, assignment)
+                })
             }
             Command::Inspect { what, json } => with_context(async move |ctx| inspect::run(&ctx, what, json).await),
             Command::Dead(command) => with_context(async move |ctx| dead::run(&ctx, command).await),

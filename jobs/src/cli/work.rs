@@ -54,7 +54,8 @@ pub(super) fn child(settings: Settings, assignment: Assignment) -> ExitCode {
         .build()
         .expect("a runtime starts");
     let handle = handlers.handle().clone();
-    let code = run(&engine, async { child::run(Context::open_lazily(settings)?, assignment, handle, log_level).await });
+    let most = assignment.connections();
+    let code = run(&engine, async { child::run(Context::open_lazily(settings, most)?, assignment, handle, log_level).await });
     // Everything is settled and said: their threads end with the process, which costs less than stopping them, one by one, before.
     std::mem::forget((engine, handlers));
     code

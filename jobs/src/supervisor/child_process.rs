@@ -90,6 +90,7 @@ impl ChildProcess {
         command.args(["--slots", &plan.slots.to_string(), "--supervisor-pid", &process::id().to_string()]);
         command.args(["--nonce", &nonce.to_string()]).arg("--black-box").arg(black_box.path());
         command.args(["--max-tasks", &plan.max_tasks.to_string()]);
+        command.args(["--connections", &crew.ctx.settings().db_pool_max_of_worker().to_string()]);
         command.args(["--clock-correction-ms", &crew.ctx.clock.correction_ms().to_string()]);
         match plan.duty {
             Duty::Ordinary => {}

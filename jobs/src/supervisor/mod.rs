@@ -16,6 +16,7 @@ use place::Place;
 use pulse::Pulse;
 use shared::{
     Context, Result,
+    capacity::pools,
     config::{Layers, Settings},
     ids::WorkerId,
     jobs::{
@@ -23,6 +24,7 @@ use shared::{
         engine::{QueueRow, discovery, relay::Scribes, timekeeping},
         workers,
     },
+    pg,
     redis::Redis,
     telemetry::{
         logs::LogLevel,
@@ -49,7 +51,7 @@ use tokio::{
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 /// Successors that are started at once, in all places: more would slow each other down, and what runs.
-const STARTS_MAX: usize = 2;
+const STARTS_MAX: usize = pools::SUCCESSORS as usize;
 /// How long the collector may take for the last traces.
 const LAST_TRACES: Duration = Duration::from_secs(1);
 /// How often the children of a worker that starts are looked at.
@@ -127,8 +129,9 @@ impl Crew {
 }
 
 /// Supervises until told to stop and all children have ended.
-pub async fn run(settings: Settings, flags: Vec<(&'static str, String)>, log_level: LogLevel) -> Result<ExitCode> {
+pub async fn run(mut settings: Settings, flags: Vec<(&'static str, String)>, log_level: LogLevel) -> Result<ExitCode> {
     let mut signals = Signals::listen()?;
+    pg::fit_worker_pool(&mut settings).await;
     Redis::open(&settings)?.refuse_eviction(settings.profile.is_development()).await?;
     let order = watch::Sender::new(Order::Run);
     let worker_id = WorkerId::new();
@@ -190,6 +193,7 @@ fn gather(
     log_level: watch::Receiver<String>,
 ) -> Result<(Arc<Crew>, AbortOnDropHandle<()>)> {
     let (rows, queues) = watch::channel(Vec::new());
+    let pools = pools::of_worker(settings.db_pool_max_of_worker(), settings.children());
     let crew = Arc::new(Crew {
         ctx: Context::open_spare(settings.clone())?,
         order,
@@ -199,7 +203,7 @@ fn gather(
         aftermaths: TaskTracker::new(),
         unknown_queue: Notify::new(),
         starts: Arc::new(Semaphore::new(STARTS_MAX)),
-        scribes: Scribes::new(settings.worker_children() + 1),
+        scribes: Scribes::new(usize::try_from(pools.scribes).expect("they are few")),
         past: (AtomicU64::new(0), AtomicU64::new(0)),
     });
     let ours = Arc::clone(&crew);

@@ -26,3 +26,22 @@ async fn the_page_tells_what_the_list_says_and_nothing_else() {
     assert!(told("process_thread_cpu_seconds_total", &[("thread", "jobs-engine"), ("child", "0")]).is_some(), "{text}");
     assert!(told("process_max_fds", &[("child", "supervisor")]) > Some(0.0));
 }
+
+#[tokio::test]
+async fn a_worker_and_its_children_may_open_what_the_worker_may() {
+    // Six that share the server: each worker counts as one, however many children it has.
+    for (name, value) in [("DB_POOL_MAX", "40"), ("DB_PROCESSES", "6")] {
+        let world = World::new().await;
+        let server: String = sqlx::query_scalar("SHOW max_connections").fetch_one(&world.ctx.pg).await.unwrap();
+        let most = if name == "DB_POOL_MAX" { 40 } else { (server.parse::<u32>().unwrap() - 20) / 6 };
+        let addr = free_addr().to_string();
+        let settings = [("WORKER_METRICS_ADDR", addr.as_str()), ("WORKER_CHILDREN", "3"), ("DB_POOL_MAX", "auto"), (name, value)];
+        let _worker = world.worker(&settings);
+        let job = world.echo().await;
+        world.until(job, JobState::Succeeded).await;
+        let answer = until(addr.parse().unwrap(), "/metrics", r#"runtime_lag_seconds_count{thread="jobs-handler"}"#).await;
+        let page = MetricsPage::read(answer.split_once("\r\n\r\n").unwrap().1);
+        let may_open = page.sum("db_pool_max_connections", &[]).unwrap();
+        assert!(may_open > 0.0 && may_open <= f64::from(most), "{may_open} of {most} with {name}={value}");
+    }
+}

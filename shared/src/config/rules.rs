@@ -126,7 +126,8 @@ impl Settings {
             problems.add("REDIS_CA_FILE", self.redis_ca_file.iter().map(|path| path.display().to_string()).collect::<String>(), allowed);
         }
         let direct = self.database_direct_url.as_ref().map(|url| ("DATABASE_DIRECT_URL", url));
-        for (name, url) in [Some(("DATABASE_URL", &self.database_url)), direct].into_iter().flatten() {
+        let read = self.database_read_url.as_ref().map(|url| ("DATABASE_READ_URL", url));
+        for (name, url) in [Some(("DATABASE_URL", &self.database_url)), direct, read].into_iter().flatten() {
             if let Err(allowed) = pg::check_url(url.expose_secret()) {
                 problems.add(name, masked(url.expose_secret()), allowed);
             }
@@ -223,11 +224,27 @@ impl Settings {
         self.db_pool_max.unwrap_or_else(|| pools::most(self.profile, self.workers_u32())).clamp(1, 1_000)
     }
 
-    /// Keeps a `DB_POOL_MAX` of `auto` within this process's share of a server that takes so many connections.
-    pub fn fit_pool(&mut self, server_max_connections: u32) {
-        if self.db_pool_max == Auto::Auto {
-            let share = pools::share(server_max_connections, self.db_processes);
-            self.db_pool_max = Auto::Set(self.db_pool_max().min(share));
+    /// The same of a worker with all its children.
+    pub fn db_pool_max_of_worker(&self) -> u32 {
+        self.db_pool_max.unwrap_or_else(|| pools::most_of_worker(self.profile, self.children())).clamp(1, 1_000)
+    }
+
+    /// The children of a worker that may be there at once.
+    pub fn children(&self) -> pools::Children {
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX >> 4);
+        pools::Children { ordinary: count(self.worker_children()), quarantine: count(self.worker_quarantine_children) }
+    }
+
+    /// Keeps a `DB_POOL_MAX` of `auto` within this process's share of a server that takes so many connections. The same of a worker is
+    /// what this leaves when called with [`Self::db_pool_max_of_worker`] as `wanted`.
+    pub fn fit_pool(&mut self, wanted: u32, server_max_connections: u32) {
+        if self.db_pool_max != Auto::Auto {
+            return;
+        }
+        let most = wanted.min(pools::share(server_max_connections, self.db_processes));
+        self.db_pool_max = Auto::Set(most);
+        if let Auto::Set(least) = self.db_pool_min {
+            self.db_pool_min = Auto::Set(least.min(most));
         }
     }
 

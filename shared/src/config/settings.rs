@@ -75,9 +75,11 @@ settings! {
     DATABASE_URL database_url: SecretString = "";
     /// The same database past any pooler, for migrations and advisory locks; empty = DATABASE_URL.
     DATABASE_DIRECT_URL database_direct_url: Option<SecretString> = "";
-    /// Connections kept open per process; auto = 2 × workers.
+    /// A replica of it for lists and stats, which are a moment old there; the primary answers what it does not; empty = DATABASE_URL.
+    DATABASE_READ_URL database_read_url: Option<SecretString> = "";
+    /// Connections kept open per process, and opened before it is ready; auto = 2 × workers. Those of jobs open theirs when they must.
     DB_POOL_MIN db_pool_min: Auto<u32> = "auto";
-    /// Most connections per process; auto = 10 × workers and at least 24, 20 × in the profile maximum, and at most the process's share of the server's.
+    /// Most connections per process, a worker's children among them; auto = 10 × workers and at least 24, 20 × in the profile maximum, of a worker as many for each child, and at most the process's share of the server's.
     DB_POOL_MAX db_pool_max: Auto<u32> = "auto";
     /// Processes that share the server's max_connections, of which 20 are left to others: APIs and workers, on all machines.
     DB_PROCESSES db_processes: u32 = "3" in 1..=10_000;

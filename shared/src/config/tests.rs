@@ -47,13 +47,24 @@ fn profiles_have_the_values_of_the_table(
 fn a_pool_that_is_left_to_us_is_no_larger_than_the_servers_share() {
     let fitted = |variables: &[(&str, &str)], max_connections| {
         let mut settings = load(variables).unwrap();
-        settings.fit_pool(max_connections);
+        settings.fit_pool(settings.db_pool_max(), max_connections);
         (settings.db_pool_min(), settings.db_pool_max())
     };
     let maximum = ("APP_PROFILE", "maximum");
     assert_eq!([fitted(&[maximum], 1_000), fitted(&[maximum, ("DB_PROCESSES", "2")], 500)], [(24, 240), (24, 240)]);
     assert_eq!([fitted(&[maximum], 200), fitted(&[maximum], 50)], [(24, 60), (10, 10)]);
     assert_eq!(fitted(&[maximum, ("DB_POOL_MAX", "300")], 100), (24, 300), "what somebody chose stays");
+    assert_eq!(fitted(&[maximum, ("DB_POOL_MIN", "20")], 50), (10, 10), "nobody keeps more than there may be");
+}
+
+#[test]
+fn a_worker_counts_its_children() {
+    let most = |variables: &[(&str, &str)]| {
+        let mut variables = variables.to_vec();
+        variables.extend([("WORKER_CHILDREN", "4"), ("WORKER_CONCURRENCY", "8"), ("API_WORKERS", "1")]);
+        load(&variables).unwrap().db_pool_max_of_worker()
+    };
+    assert_eq!([most(&[]), most(&[("APP_PROFILE", "maximum")]), most(&[("DB_POOL_MAX", "30")])], [80, 160, 30]);
 }
 
 #[test]

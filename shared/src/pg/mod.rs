@@ -1,10 +1,12 @@
 //! PostgreSQL: the pool with its deadlines, and the migrations built into the binary.
 
+mod replica;
 mod store;
 
 use crate::{
     Code, Error, Result,
     breaker::Miss,
+    capacity::pools,
     config::{Auto, Settings},
     telemetry::{
         metrics::{
@@ -13,6 +15,8 @@ use crate::{
         page::Page,
     },
 };
+use futures_util::future::try_join_all;
+pub use replica::Replica;
 use secrecy::ExposeSecret;
 use sqlx::{
     Connection, PgConnection, PgPool,
@@ -35,27 +39,44 @@ const BY_INDEX: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];
 /// Parameters of a URL that name files.
 const CERTIFICATE_FILES: [&str; 6] = ["sslrootcert", "ssl-root-cert", "ssl-ca", "sslcert", "ssl-cert", "sslkey"];
 
+/// All that a process may have, in one pool.
 pub fn open_pool(settings: &Settings) -> Result<PgPool> {
-    open_worker_pool(settings, 1)
+    open(settings, settings.db_pool_min(), settings.db_pool_max())
 }
 
-/// One of `n_workers` equal shares of the process's pool.
-pub fn open_worker_pool(settings: &Settings, n_workers: usize) -> Result<PgPool> {
-    let share = |total: u32| total.div_ceil(u32::try_from(n_workers).expect("workers are at most 1024"));
-    open(settings, share(settings.db_pool_min()), share(settings.db_pool_max()))
+/// The part of an API process's connections that is no thread's.
+pub fn open_process_pool(settings: &Settings, n_threads: usize) -> Result<PgPool> {
+    let (min, of_api) = dealt(settings, n_threads);
+    open(settings, min.min(of_api.process), of_api.process)
+}
+
+/// The part of one thread; `None` where the threads share that of the process.
+pub fn open_thread_pool(settings: &Settings, n_threads: usize) -> Result<Option<PgPool>> {
+    let (min, of_api) = dealt(settings, n_threads);
+    of_api.thread.map(|max| open(settings, min.min(max), max)).transpose()
+}
+
+/// What each pool of an API process keeps, and how many each may have.
+fn dealt(settings: &Settings, n_threads: usize) -> (u32, pools::OfApi) {
+    let n_threads = u32::try_from(n_threads).expect("workers are at most 1024");
+    (settings.db_pool_min().div_ceil(n_threads), pools::of_api(settings.db_pool_max(), n_threads))
 }
 
 /// A pool that has no connection until one is needed, and `max` at most.
 pub fn open_spare_pool(settings: &Settings, max: u32) -> Result<PgPool> {
-    open(settings, 0, max.min(settings.db_pool_max()))
+    open(settings, 0, max)
 }
 
 fn open(settings: &Settings, min: u32, max: u32) -> Result<PgPool> {
     let options = connect_options(settings, settings.database_url.expose_secret())?.options(BY_INDEX);
-    Ok(PgPoolOptions::new()
+    let patience = Duration::from_millis(settings.db_acquire_timeout_ms);
+    Ok(pool_options(min, max).acquire_timeout(patience).connect_lazy_with(options))
+}
+
+fn pool_options(min: u32, max: u32) -> PgPoolOptions {
+    PgPoolOptions::new()
         .min_connections(min)
         .max_connections(max)
-        .acquire_timeout(Duration::from_millis(settings.db_acquire_timeout_ms))
         // A fresh connection costs a fork in the server: keep those we have, and trust them.
         .idle_timeout(Duration::from_mins(10))
         .test_before_acquire(false)
@@ -63,7 +84,14 @@ fn open(settings: &Settings, min: u32, max: u32) -> Result<PgPool> {
         .before_acquire(|connection, standing| {
             Box::pin(async move { if standing.idle_for > TRUSTED_FOR { connection.ping().await.map(|()| true) } else { Ok(true) } })
         })
-        .connect_lazy_with(options))
+}
+
+/// Opens what a pool keeps before anybody waits for it, within the time that callers would.
+pub(crate) async fn fill(pool: &PgPool) -> Result<()> {
+    let kept = pool.options().get_min_connections();
+    // Held until all are there, or the first would be taken again and again.
+    drop(try_join_all((0..kept).map(|_| pool.acquire())).await?);
+    Ok(())
 }
 
 /// A connection of its own for statements that take arrays of keys. Each is planned once, for arrays of any length, and looks
@@ -134,8 +162,12 @@ pub struct Probe {
 
 impl Probe {
     pub fn new(settings: &Settings) -> Result<Self> {
+        Self::at(settings, settings.database_url.expose_secret())
+    }
+
+    fn at(settings: &Settings, url: &str) -> Result<Self> {
         // Whoever asks has a deadline of its own: a statement that the server ends would look like a refusal.
-        let options = connect_options(settings, settings.database_url.expose_secret())?.options([("statement_timeout", "0")]);
+        let options = connect_options(settings, url)?.options([("statement_timeout", "0")]);
         Ok(Self { options, connection: Mutex::default() })
     }
 
@@ -201,18 +233,40 @@ pub async fn connections(pg: &PgPool) -> Result<(i32, i64)> {
     store::connections(pg).await
 }
 
-/// Keeps a pool whose size is left to us within this process's share of the server. A server that is away leaves the size as it is.
+/// Keeps the pools of an API process, whose size is left to us, within its share of the server. A server that is away leaves the size as it is.
 pub async fn fit_pool(settings: &mut Settings) {
+    // The probes', and one.
+    fit(settings, settings.db_pool_max(), 3).await;
+}
+
+/// The same of a worker with all its children.
+pub async fn fit_worker_pool(settings: &mut Settings) {
+    fit(settings, settings.db_pool_max_of_worker(), pools::least_of_worker(settings.children())).await;
+}
+
+async fn fit(settings: &mut Settings, wanted: u32, least: u32) {
     if settings.db_pool_max != Auto::Auto {
         return;
     }
     let patience = Duration::from_millis(settings.db_acquire_timeout_ms);
     let Ok(pool) = open_spare_pool(settings, 1) else { return };
     let asked = tokio::time::timeout(patience, store::connections(&pool)).await;
-    if let Ok(Ok((max_connections, _))) = asked {
-        settings.fit_pool(u32::try_from(max_connections).unwrap_or(u32::MAX));
-    }
     pool.close().await;
+    let Ok(Ok((max_connections, _))) = asked else {
+        tracing::warn!(most = wanted, "PostgreSQL does not say how many connections it takes: this process is not held to its share");
+        return;
+    };
+    settings.fit_pool(wanted, u32::try_from(max_connections).unwrap_or(u32::MAX));
+    let (share, n_processes) = (settings.db_pool_max(), settings.db_processes);
+    if share < least {
+        tracing::warn!(
+            share,
+            least,
+            max_connections,
+            n_processes,
+            "this process needs more connections than its share: raise max_connections"
+        );
+    }
 }
 
 /// Tells how busy the server is.

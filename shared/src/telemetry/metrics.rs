@@ -53,8 +53,9 @@ metrics_list! {
     shared always gauge   SESSIONS = "account_sessions" [] "Sessions that can be refreshed; above 50,000 an estimate.";
 
     // Connections to PostgreSQL and Redis.
-    both always gauge     BREAKER_STATE = "breaker_state" [target] "Circuit breakers of postgres and redis: 0 closed, 1 half open, 2 open; of the API alone, workers leave them closed.";
+    both always gauge     BREAKER_STATE = "breaker_state" [target] "Circuit breakers of postgres, redis and the read replica: 0 closed, 1 half open, 2 open; of the API alone, workers leave them closed.";
     both always counter   BREAKER_OPENED = "breaker_opened_total" [target] "Times that a circuit breaker opened.";
+    api  later  counter   DB_REPLICA_FALLBACKS = "db_replica_fallbacks_total" [reason] "Reads for the replica that the primary answered: away; not_found, since it may be behind; failed.";
     both always gauge     DB_POOL_SIZE = "db_pool_connections" [state] "PostgreSQL connections of this process: idle, used.";
     both always gauge     DB_POOL_MAX = "db_pool_max_connections" [] "PostgreSQL connections that this process may have.";
     both always histogram DB_ACQUIRE = "db_acquire_seconds" [] "Wait for a pooled PostgreSQL connection, tried once a second in each pool.";

@@ -1,6 +1,6 @@
 //! PostgreSQL: its version, whether a commit is one, whether all pools fit it, its clock, and the migrations.
 
-use super::{Finding, look_at_clock};
+use super::{Finding, Verdict, look_at_clock};
 use shared::{
     Context,
     capacity::pools::{self, LEFT_TO_OTHERS},
@@ -32,7 +32,20 @@ pub(super) async fn look(ctx: &Context) -> Vec<Finding> {
         Ok(n_pending) => Finding::bad("migrations", format!("{n_pending} pending; run `millrace-api migrate`")),
         Err(error) => Finding::bad("migrations", error.to_string()),
     });
+    findings.extend(look_at_replica(ctx).await);
     findings
+}
+
+/// Nothing stops without it: the primary answers in its place.
+async fn look_at_replica(ctx: &Context) -> Option<Finding> {
+    let replica = ctx.replica.as_ref()?;
+    Some(match replica.pending_migrations().await {
+        Ok(0) => Finding::good("replica", "answers, and has seen all migrations"),
+        Ok(n_pending) => {
+            Finding::doubt("replica", format!("{n_pending} migrations have not come there; the primary answers what it cannot"))
+        }
+        Err(error) => Finding::doubt("replica", format!("{error}; the primary answers in its place")),
+    })
 }
 
 /// Whether the pools of all processes fit: those that are said to be, and those that were heard of.
@@ -43,9 +56,18 @@ async fn look_at_pools(ctx: &Context, max_connections: i32) -> Finding {
     };
     let mut settings = shared::config::Settings::clone(&ctx.settings());
     let max_connections = u32::try_from(max_connections).unwrap_or_default();
-    settings.fit_pool(max_connections);
+    settings.fit_pool(settings.db_pool_max(), max_connections);
     let said = settings.db_processes;
-    judge_pools(said, u32::try_from(heard_of).unwrap_or(u32::MAX), settings.db_pool_max(), max_connections)
+    let finding = judge_pools(said, u32::try_from(heard_of).unwrap_or(u32::MAX), settings.db_pool_max(), max_connections);
+    let (share, least) = (pools::share(max_connections, said), pools::least_of_worker(settings.children()));
+    if finding.verdict == Verdict::Good && share < least {
+        let words = format!(
+            "a worker with its children opens {least} connections at times, and its share of max_connections={max_connections} is {share}: \
+             raise max_connections, or lower WORKER_CHILDREN"
+        );
+        return Finding::doubt("pools", words);
+    }
+    finding
 }
 
 fn judge_pools(said: u32, heard_of: u32, pool_max: u32, max_connections: u32) -> Finding {
@@ -71,7 +93,6 @@ fn judge_pools(said: u32, heard_of: u32, pool_max: u32, max_connections: u32) ->
 
 #[cfg(test)]
 mod tests {
-    use super::super::Verdict;
     use super::*;
 
     #[test]

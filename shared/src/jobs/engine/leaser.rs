@@ -76,6 +76,8 @@ pub struct Wishes {
     /// What [`Allowance`] may come to, at most: outcomes that wait to be marked count, those that are marked do not.
     pub prefetch: usize,
     pub settle_batch: usize,
+    /// Connections that outcomes are written over, at most.
+    pub writers: usize,
     pub poll: Duration,
 }
 
@@ -129,7 +131,7 @@ impl Leaser {
     pub fn new(ctx: Context, wishes: Wishes, wiring: Wiring) -> Result<Self> {
         let connection = ctx.redis.own_connection(&ctx.settings())?;
         let loads_max = wishes.prefetch.max(1);
-        let writers = Writers::new(ctx.clone(), wishes.settle_batch, wiring.relay.clone(), wiring.give_up.clone());
+        let writers = Writers::new(ctx.clone(), wishes.writers, wishes.settle_batch, wiring.relay.clone(), wiring.give_up.clone());
         Ok(Self {
             ctx,
             wishes,

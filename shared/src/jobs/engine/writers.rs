@@ -14,8 +14,6 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// Connections. The second one is for a backlog: as long as one keeps up, sharing its commits costs less than having two.
-const WRITERS: usize = 2;
 /// Batches that may wait. What is marked no longer counts against the prefetch, so that this bounds what a worker holds
 /// beyond it while PostgreSQL is slow or away.
 const WAITING_BATCHES: usize = 4;
@@ -23,6 +21,7 @@ const WAITING_BATCHES: usize = 4;
 /// A connection that is free, and what Redis must hear of the batch it has written; `None` when it was only opened.
 type Freed = (Settler, Option<Vec<Finish>>);
 
+/// Of `n_writers` connections all but the first are for a backlog: as long as one keeps up, sharing its commits costs less than having two.
 pub(super) struct Writers {
     ctx: Context,
     give_up: CancellationToken,
@@ -34,14 +33,14 @@ pub(super) struct Writers {
 }
 
 impl Writers {
-    pub(super) fn new(ctx: Context, batch: usize, relay: Option<Arc<dyn Relay>>, give_up: CancellationToken) -> Self {
-        let freed = mpsc::channel(WRITERS);
+    pub(super) fn new(ctx: Context, n_writers: usize, batch: usize, relay: Option<Arc<dyn Relay>>, give_up: CancellationToken) -> Self {
+        let freed = mpsc::channel(n_writers);
         if let Some(relay) = relay {
-            let idle = (0..WRITERS).map(|_| Settler::relayed(Arc::clone(&relay))).collect();
+            let idle = (0..n_writers).map(|_| Settler::relayed(Arc::clone(&relay))).collect();
             return Self { ctx, give_up, batch, waiting: VecDeque::new(), idle, n_writing: 0, freed };
         }
         // Opened ahead: signing in takes longer than most batches.
-        for _ in 0..WRITERS {
+        for _ in 0..n_writers {
             let (ctx, freed) = (ctx.clone(), freed.0.clone());
             let opening = async move {
                 let settler = Settler::open(&ctx).await;
@@ -49,7 +48,7 @@ impl Writers {
             };
             tokio::spawn(vital("connecting of writers", opening));
         }
-        Self { ctx, give_up, batch, waiting: VecDeque::new(), idle: Vec::with_capacity(WRITERS), n_writing: 0, freed }
+        Self { ctx, give_up, batch, waiting: VecDeque::new(), idle: Vec::with_capacity(n_writers), n_writing: 0, freed }
     }
 
     /// How many more outcomes may be marked.

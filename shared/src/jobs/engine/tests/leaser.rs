@@ -38,8 +38,14 @@ impl Played {
         let (queues, consumed) = watch::channel(vec![fixture.queue.clone()]);
         let mode = watch::Sender::new(Mode::Lease);
         let held = Arc::new(Held::default());
-        let wishes =
-            Wishes { holder: worker(), from: LeaseFrom::Ready, prefetch: PREFETCH, settle_batch: BATCH, poll: Duration::from_millis(10) };
+        let wishes = Wishes {
+            holder: worker(),
+            from: LeaseFrom::Ready,
+            prefetch: PREFETCH,
+            settle_batch: BATCH,
+            writers: 2,
+            poll: Duration::from_millis(10),
+        };
         let wiring = Wiring {
             jobs: Some(jobs_tx),
             ended: ended_rx,

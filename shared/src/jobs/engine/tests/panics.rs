@@ -61,7 +61,7 @@ async fn panicking_over_a_batch() {
     let retry = RetryPolicy::DEFAULT;
     let delivery = Delivery { token, standing: standing(), retry, worker_id: "w".to_owned(), started_at: None, record: None };
     let conclusion = conclude(delivery, done(), ctx.clock.now(), 1.0);
-    let mut writers = Writers::new(ctx, 1, Some(Arc::new(Clumsy)), CancellationToken::new());
+    let mut writers = Writers::new(ctx, 2, 1, Some(Arc::new(Clumsy)), CancellationToken::new());
     writers.write(vec![conclusion]);
     timeout(PATIENCE, writers.written()).await.expect("the process has ended");
 }
@@ -116,6 +116,7 @@ async fn panicking_over_an_end() {
         relay: None,
         give_up: CancellationToken::new(),
     };
-    let wishes = Wishes { holder: worker(), from: LeaseFrom::Ready, prefetch: 1, settle_batch: 1, poll: Duration::from_secs(1) };
+    let wishes =
+        Wishes { holder: worker(), from: LeaseFrom::Ready, prefetch: 1, settle_batch: 1, writers: 2, poll: Duration::from_secs(1) };
     timeout(PATIENCE, Leaser::new(ctx, wishes, wiring).unwrap().run()).await.expect("the process has ended");
 }
