@@ -63,8 +63,8 @@ pub async fn open_state(mut settings: Settings) -> Result<AppState> {
     let ctx = Context::open_beside_workers(settings, n_workers)?;
     let sockets = Sockets::start(&ctx);
     let health = Health::start(&ctx)?;
-    // Those of the threads, and the process's.
-    let filling = Filling::of(n_workers + 1);
+    // Those of the threads, unless they have one together, and the process's.
+    let filling = Filling::of(if ctx.has_pool_of_threads() { 1 } else { n_workers + 1 });
     tokio::spawn(filling.fill(ctx.clone()));
     let limiter = Limiter::new(ctx.settings().rate_limit_callers);
     let accounts = Accounts::open(ctx.clone(), limiter.clone()).await?;
@@ -103,7 +103,9 @@ pub fn bind(state: AppState) -> io::Result<(Server, SocketAddr)> {
         let thread = name_thread(n_started.fetch_add(1, Ordering::Relaxed));
         let data = Data::new(state.for_worker(n_workers).expect("the settings opened once before"));
         let traffic = Traffic::start(&thread);
-        rt::spawn(data.filling.fill(data.ctx.clone()));
+        if !data.ctx.has_pool_of_threads() {
+            rt::spawn(data.filling.fill(data.ctx.clone()));
+        }
         rt::spawn(keep_pulse(data.clone(), thread.clone()));
         let hub = Hub::start(data.clone(), thread);
         takeover::http(site(&data, hub, traffic, &settings.cors_origins.0), &settings, stopping.clone())

@@ -30,6 +30,8 @@ const CONNECTIONS_OF_WORKER: usize = 2;
 pub struct Context {
     settings: Arc<ArcSwap<Settings>>,
     pub pg: PgPool,
+    /// What the threads of a process have together where each would have too few.
+    of_threads: Option<PgPool>,
     /// Open while PostgreSQL is away, in processes that watch it.
     pub pg_breaker: Breaker,
     /// Where reads go that may be a moment old ([`Self::read`]).
@@ -58,13 +60,14 @@ impl Context {
     /// Call it inside the runtime that lives as long as the process.
     pub fn open(settings: Settings) -> Result<Self> {
         let pg = pg::open_pool(&settings)?;
-        Self::with_pool(settings, pg)
+        Self::with_pools(settings, pg, None)
     }
 
     /// The same for a process whose threads are to have connections of their own ([`Self::for_worker`]).
     pub fn open_beside_workers(settings: Settings, n_workers: usize) -> Result<Self> {
         let pg = pg::open_process_pool(&settings, n_workers)?;
-        Self::with_pool(settings, pg)
+        let of_threads = pg::open_pool_of_threads(&settings, n_workers)?;
+        Self::with_pools(settings, pg, of_threads)
     }
 
     /// The same for a process that rarely has anything to ask: no connection until it is needed, and few.
@@ -75,11 +78,11 @@ impl Context {
     /// The same for a process of which there are many and often new ones: no connection until it is needed, and `max` at most.
     pub fn open_lazily(settings: Settings, max: u32) -> Result<Self> {
         let pg = pg::open_spare_pool(&settings, max)?;
-        Self::with_pool(settings, pg)
+        Self::with_pools(settings, pg, None)
     }
 
-    fn with_pool(settings: Settings, pg: PgPool) -> Result<Self> {
-        let replica = Replica::open(&settings, pg.options().get_max_connections())?;
+    fn with_pools(settings: Settings, pg: PgPool, of_threads: Option<PgPool>) -> Result<Self> {
+        let replica = Replica::open(&settings, of_threads.as_ref().unwrap_or(&pg).options().get_max_connections())?;
         let redis = Redis::open(&settings)?;
         let keys = Keys::new(&settings.redis_prefix);
         let namespaces = settings.namespaces.clone();
@@ -89,6 +92,7 @@ impl Context {
         Ok(Self {
             settings: Arc::new(ArcSwap::from_pointee(settings)),
             pg,
+            of_threads,
             pg_breaker: Breaker::new("postgres"),
             replica,
             redis,
@@ -110,8 +114,14 @@ impl Context {
     /// size is dealt out over `n_workers`.
     pub fn for_worker(&self, n_workers: usize) -> Result<Self> {
         let settings = self.settings();
-        let pg = pg::open_thread_pool(&settings, n_workers)?.unwrap_or_else(|| self.for_process().pg);
-        let replica = self.replica.as_ref().map(|replica| replica.beside(&settings, &pg)).transpose()?;
+        let (pg, replica) = match &self.of_threads {
+            Some(of_threads) => (of_threads.clone(), self.replica.clone()),
+            None => {
+                let pg = pg::open_thread_pool(&settings, n_workers)?.unwrap_or_else(|| self.pg.clone());
+                let replica = self.replica.as_ref().map(|replica| replica.beside(&settings, &pg)).transpose()?;
+                (pg, replica)
+            }
+        };
         // Where connections are few, the threads share the process's one.
         let own = settings.redis_max_connections >= CONNECTIONS_OF_WORKER * n_workers + CONNECTIONS_BESIDE;
         let redis = if own { self.redis.with_own_connection(&settings)? } else { self.redis.clone() };
@@ -129,7 +139,7 @@ impl Context {
     /// such a thread polls would hold up everybody who shares it. Call it inside that runtime.
     pub fn for_handlers(&self, max: u32) -> Result<Self> {
         let settings = self.settings();
-        let pg = pg::open_spare_pool(&settings, max)?;
+        let pg = pg::open_pool_of_handlers(&settings, max)?;
         let (redis, storage) = (self.redis.with_own_connection(&settings)?, self.storage.for_runtime());
         Ok(Self { pg, redis, lookups: Arc::default(), storage, ..self.clone() })
     }
@@ -146,8 +156,17 @@ impl Context {
         read(self).await
     }
 
-    /// Opens the connections that the pools keep. Call it on the runtime that will poll them.
+    /// Whether the threads have one pool together: the process fills it.
+    pub fn has_pool_of_threads(&self) -> bool {
+        self.of_threads.is_some()
+    }
+
+    /// Opens the connections that the pools keep. Call it on the runtime that will poll them: for the process, and for each thread that
+    /// has a pool of its own.
     pub async fn fill_pools(&self) -> Result<()> {
+        if let Some(of_threads) = &self.of_threads {
+            pg::fill(of_threads).await?;
+        }
         let of_replica = async {
             if let Some(replica) = &self.replica {
                 // Nobody depends on it.

@@ -1,7 +1,12 @@
 //! Connections to PostgreSQL, as the server counts them: how many a process opens, and when.
 
-use crate::support::{TestApp, send};
+use crate::{
+    auth::{register_admin, token},
+    support::{TestApp, send},
+};
+use futures_util::future::join_all;
 use reqwest::Url;
+use serde_json::json;
 use shared::testing::TestStores;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool, postgres::PgConnectOptions};
 use std::time::Duration;
@@ -74,4 +79,27 @@ async fn a_process_that_begins_without_postgres_does_not_wait_for_it() {
     timeout(Duration::from_secs(10), app.state.filling.ended()).await.expect("nobody waits for what does not come");
     assert_eq!(send(app.get("/readyz")).await.0, 503);
     assert_eq!(send(app.get("/healthz")).await.0, 200);
+}
+
+/// A creation holds a connection of its threads' while it asks over the process's: were they of one pool, as many creations as it has
+/// connections would wait for each other.
+#[tokio::test]
+async fn creations_at_once_get_through_where_the_threads_share_two_connections() {
+    let few = [
+        ("API_WORKERS", "2"),
+        ("DB_POOL_MAX", "6"),
+        ("DB_ACQUIRE_TIMEOUT_MS", "20000"),
+        ("REQUEST_TIMEOUT_MS", "60000"),
+        ("RATE_LIMITS", "off"),
+    ];
+    let app = TestApp::start_with(&few).await;
+    assert!(app.state.ctx.has_pool_of_threads());
+    let session = register_admin(&app).await;
+    let batch = json!({"jobs": [{"kind": "debug.echo"}], "on_complete": {"kind": "debug.echo"}});
+    let create =
+        |n: usize| app.post("/api/v1/batches").bearer_auth(token(&session)).header("Idempotency-Key", format!("creation-{n}")).json(&batch);
+    let answers = join_all((0..24).map(|n| send(create(n)))).await;
+    for (status, answer) in answers {
+        assert_eq!(status, 201, "{answer}");
+    }
 }

@@ -163,7 +163,7 @@ impl Cli {
                 };
                 let nonce = Nonce(nonce);
                 with_settings(&[], |settings| {
-                    let pools = pools::of_worker(connections, settings.children());
+                    let pools = pools::of_worker(connections, settings.n_children());
                     let assignment = Assignment {
                         worker_id,
                         index,

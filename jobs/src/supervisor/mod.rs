@@ -51,7 +51,7 @@ use tokio::{
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 /// Successors that are started at once, in all places: more would slow each other down, and what runs.
-const STARTS_MAX: usize = pools::SUCCESSORS as usize;
+const STARTS_MAX: usize = 2;
 /// How long the collector may take for the last traces.
 const LAST_TRACES: Duration = Duration::from_secs(1);
 /// How often the children of a worker that starts are looked at.
@@ -193,7 +193,7 @@ fn gather(
     log_level: watch::Receiver<String>,
 ) -> Result<(Arc<Crew>, AbortOnDropHandle<()>)> {
     let (rows, queues) = watch::channel(Vec::new());
-    let pools = pools::of_worker(settings.db_pool_max_of_worker(), settings.children());
+    let pools = pools::of_worker(settings.db_pool_max_of_worker(), settings.n_children());
     let crew = Arc::new(Crew {
         ctx: Context::open_spare(settings.clone())?,
         order,

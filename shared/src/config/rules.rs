@@ -226,13 +226,12 @@ impl Settings {
 
     /// The same of a worker with all its children.
     pub fn db_pool_max_of_worker(&self) -> u32 {
-        self.db_pool_max.unwrap_or_else(|| pools::most_of_worker(self.profile, self.children())).clamp(1, 1_000)
+        self.db_pool_max.unwrap_or_else(|| pools::most_of_worker(self.profile, self.n_children())).clamp(1, 1_000)
     }
 
-    /// The children of a worker that may be there at once.
-    pub fn children(&self) -> pools::Children {
-        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX >> 4);
-        pools::Children { ordinary: count(self.worker_children()), quarantine: count(self.worker_quarantine_children) }
+    /// A worker's children for jobs, without those for suspects.
+    pub fn n_children(&self) -> u32 {
+        u32::try_from(self.worker_children()).unwrap_or(u32::MAX >> 4)
     }
 
     /// Keeps a `DB_POOL_MAX` of `auto` within this process's share of a server that takes so many connections. The same of a worker is

@@ -64,7 +64,7 @@ fn a_worker_counts_its_children() {
         variables.extend([("WORKER_CHILDREN", "4"), ("WORKER_CONCURRENCY", "8"), ("API_WORKERS", "1")]);
         load(&variables).unwrap().db_pool_max_of_worker()
     };
-    assert_eq!([most(&[]), most(&[("APP_PROFILE", "maximum")]), most(&[("DB_POOL_MAX", "30")])], [80, 160, 30]);
+    assert_eq!([most(&[]), most(&[("APP_PROFILE", "maximum")]), most(&[("DB_POOL_MAX", "30")])], [60, 120, 30]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod store;
 use crate::{
     Code, Error, Result,
     breaker::Miss,
-    capacity::pools,
+    capacity::pools::{self, OfApi, OfThreads},
     config::{Auto, Settings},
     telemetry::{
         metrics::{
@@ -50,14 +50,24 @@ pub fn open_process_pool(settings: &Settings, n_threads: usize) -> Result<PgPool
     open(settings, min.min(of_api.process), of_api.process)
 }
 
-/// The part of one thread; `None` where the threads share that of the process.
+/// The part of one thread; `None` where the threads have one pool together.
 pub fn open_thread_pool(settings: &Settings, n_threads: usize) -> Result<Option<PgPool>> {
-    let (min, of_api) = dealt(settings, n_threads);
-    of_api.thread.map(|max| open(settings, min.min(max), max)).transpose()
+    match dealt(settings, n_threads) {
+        (min, OfApi { threads: OfThreads::Each(max), .. }) => open(settings, min.min(max), max).map(Some),
+        (_, OfApi { threads: OfThreads::Together(_), .. }) => Ok(None),
+    }
+}
+
+/// What the threads have together; `None` where each has a pool of its own.
+pub fn open_pool_of_threads(settings: &Settings, n_threads: usize) -> Result<Option<PgPool>> {
+    match dealt(settings, n_threads).1.threads {
+        OfThreads::Together(max) => open(settings, settings.db_pool_min().min(max), max).map(Some),
+        OfThreads::Each(_) => Ok(None),
+    }
 }
 
 /// What each pool of an API process keeps, and how many each may have.
-fn dealt(settings: &Settings, n_threads: usize) -> (u32, pools::OfApi) {
+fn dealt(settings: &Settings, n_threads: usize) -> (u32, OfApi) {
     let n_threads = u32::try_from(n_threads).expect("workers are at most 1024");
     (settings.db_pool_min().div_ceil(n_threads), pools::of_api(settings.db_pool_max(), n_threads))
 }
@@ -67,10 +77,18 @@ pub fn open_spare_pool(settings: &Settings, max: u32) -> Result<PgPool> {
     open(settings, 0, max)
 }
 
+/// The same for jobs, which have time: they wait as long as the statement that another of them may have before theirs, instead of failing.
+pub fn open_pool_of_handlers(settings: &Settings, max: u32) -> Result<PgPool> {
+    let patience = settings.db_acquire_timeout_ms.max(settings.db_statement_timeout_ms);
+    open_with(settings, pool_options(0, max).acquire_timeout(Duration::from_millis(patience)))
+}
+
 fn open(settings: &Settings, min: u32, max: u32) -> Result<PgPool> {
-    let options = connect_options(settings, settings.database_url.expose_secret())?.options(BY_INDEX);
-    let patience = Duration::from_millis(settings.db_acquire_timeout_ms);
-    Ok(pool_options(min, max).acquire_timeout(patience).connect_lazy_with(options))
+    open_with(settings, pool_options(min, max).acquire_timeout(Duration::from_millis(settings.db_acquire_timeout_ms)))
+}
+
+fn open_with(settings: &Settings, options: PgPoolOptions) -> Result<PgPool> {
+    Ok(options.connect_lazy_with(connect_options(settings, settings.database_url.expose_secret())?.options(BY_INDEX)))
 }
 
 fn pool_options(min: u32, max: u32) -> PgPoolOptions {
@@ -235,19 +253,30 @@ pub async fn connections(pg: &PgPool) -> Result<(i32, i64)> {
 
 /// Keeps the pools of an API process, whose size is left to us, within its share of the server. A server that is away leaves the size as it is.
 pub async fn fit_pool(settings: &mut Settings) {
-    // The probes', and one.
-    fit(settings, settings.db_pool_max(), 3).await;
+    // The probes', one for the threads, and one for the process.
+    fit(settings, settings.db_pool_max(), 4).await;
 }
 
 /// The same of a worker with all its children.
 pub async fn fit_worker_pool(settings: &mut Settings) {
-    fit(settings, settings.db_pool_max_of_worker(), pools::least_of_worker(settings.children())).await;
+    fit(settings, settings.db_pool_max_of_worker(), pools::least_of_worker(settings.n_children())).await;
 }
 
 async fn fit(settings: &mut Settings, wanted: u32, least: u32) {
-    if settings.db_pool_max != Auto::Auto {
-        return;
+    if settings.db_pool_max == Auto::Auto {
+        fit_share(settings, wanted).await;
     }
+    let Auto::Set(most) = settings.db_pool_max else { return };
+    if most < least {
+        tracing::warn!(
+            most,
+            least,
+            "this process opens more connections than its DB_POOL_MAX, which it cannot do with: raise it, or max_connections"
+        );
+    }
+}
+
+async fn fit_share(settings: &mut Settings, wanted: u32) {
     let patience = Duration::from_millis(settings.db_acquire_timeout_ms);
     let Ok(pool) = open_spare_pool(settings, 1) else { return };
     let asked = tokio::time::timeout(patience, store::connections(&pool)).await;
@@ -257,16 +286,6 @@ async fn fit(settings: &mut Settings, wanted: u32, least: u32) {
         return;
     };
     settings.fit_pool(wanted, u32::try_from(max_connections).unwrap_or(u32::MAX));
-    let (share, n_processes) = (settings.db_pool_max(), settings.db_processes);
-    if share < least {
-        tracing::warn!(
-            share,
-            least,
-            max_connections,
-            n_processes,
-            "this process needs more connections than its share: raise max_connections"
-        );
-    }
 }
 
 /// Tells how busy the server is.

@@ -7,9 +7,6 @@ use secrecy::ExposeSecret;
 use sqlx::PgPool;
 use std::{sync::Arc, time::Duration};
 
-/// How long a read waits for a connection to the replica: the primary is there, and has not been asked yet.
-const PATIENCE_MAX: Duration = Duration::from_millis(250);
-
 /// Clones share their pool.
 #[derive(Debug, Clone)]
 pub struct Replica {
@@ -76,7 +73,8 @@ impl Replica {
 }
 
 fn open(settings: &Settings, url: &str, min: u32, max: u32) -> Result<PgPool> {
-    let patience = PATIENCE_MAX.min(Duration::from_millis(settings.db_acquire_timeout_ms));
+    // Signing in counts too: less patience than for the primary, and one that is far away would never be asked.
+    let patience = Duration::from_millis(settings.db_acquire_timeout_ms);
     let options = connect_options(settings, url)?.options(BY_INDEX);
     Ok(pool_options(min, max).acquire_timeout(patience).connect_lazy_with(options))
 }

@@ -4,6 +4,7 @@ use super::{Finding, Verdict, look_at_clock};
 use shared::{
     Context,
     capacity::pools::{self, LEFT_TO_OTHERS},
+    config::{Auto, Settings},
     jobs::workers,
     nodes, pg,
 };
@@ -50,20 +51,25 @@ async fn look_at_replica(ctx: &Context) -> Option<Finding> {
 
 /// Whether the pools of all processes fit: those that are said to be, and those that were heard of.
 async fn look_at_pools(ctx: &Context, max_connections: i32) -> Finding {
-    let heard_of = match tokio::join!(nodes::list(ctx), workers::instances(ctx)) {
-        (Ok(nodes), Ok(workers)) => nodes.len() + workers.processes,
-        _ => 0,
+    let (n_nodes, n_workers) = match tokio::join!(nodes::list(ctx), workers::instances(ctx)) {
+        (Ok(nodes), Ok(workers)) => (nodes.len(), workers.processes),
+        _ => (0, 0),
     };
-    let mut settings = shared::config::Settings::clone(&ctx.settings());
+    let heard_of = n_nodes + n_workers;
+    let mut settings = Settings::clone(&ctx.settings());
+    // A size that somebody chose may be for the API alone.
+    let may_be_of_worker = n_workers > 0 || settings.db_pool_max == Auto::Auto;
     let max_connections = u32::try_from(max_connections).unwrap_or_default();
+    let mut of_worker = settings.clone();
+    of_worker.fit_pool(of_worker.db_pool_max_of_worker(), max_connections);
     settings.fit_pool(settings.db_pool_max(), max_connections);
     let said = settings.db_processes;
     let finding = judge_pools(said, u32::try_from(heard_of).unwrap_or(u32::MAX), settings.db_pool_max(), max_connections);
-    let (share, least) = (pools::share(max_connections, said), pools::least_of_worker(settings.children()));
-    if finding.verdict == Verdict::Good && share < least {
+    let (most, least) = (of_worker.db_pool_max_of_worker(), pools::least_of_worker(settings.n_children()));
+    if finding.verdict == Verdict::Good && may_be_of_worker && most < least {
         let words = format!(
-            "a worker with its children opens {least} connections at times, and its share of max_connections={max_connections} is {share}: \
-             raise max_connections, or lower WORKER_CHILDREN"
+            "a worker with its children opens {least} connections at times, and it may have {most}: raise max_connections or, where it is set, \
+             DB_POOL_MAX, or lower WORKER_CHILDREN"
         );
         return Finding::doubt("pools", words);
     }
