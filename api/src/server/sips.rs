@@ -16,6 +16,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use std::{
     cell::{Cell, RefCell},
+    fmt,
     io::{self, IoSlice},
     pin::Pin,
     rc::Rc,
@@ -31,6 +32,9 @@ const SMALL_BYTES: usize = 32 << 10;
 
 /// Has the connection of `request` wait with its body, if that is large, until it is asked for.
 pub(super) fn on_demand(request: &mut ServiceRequest) {
+    if let Some(tap) = request.conn_data::<Tap>() {
+        tap.forget();
+    }
     let headers = request.headers();
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     let may_be_large = headers.contains_key(header::TRANSFER_ENCODING) || announced.is_some_and(|length| length > SMALL_BYTES);
@@ -39,23 +43,30 @@ pub(super) fn on_demand(request: &mut ServiceRequest) {
     let n_at_once = if is_form { SIP_BYTES } else { GULP_BYTES };
     tap.close();
     let body = request.take_payload();
-    request.set_payload(Payload::Stream { payload: Box::pin(OnDemand { body, tap, n_at_once }) });
+    request.set_payload(Payload::Stream { payload: Box::pin(OnDemand { body, tap, n_at_once, has_ended: false }) });
 }
 
 /// Whether a connection is read from; shared with the body that comes over it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tap(Rc<TapState>);
 
-#[derive(Debug)]
 struct TapState {
     closed: Cell<bool>,
     n_at_once: Cell<usize>,
     reader: RefCell<Option<Waker>>,
+    /// A body that nobody took to its end.
+    unread: RefCell<Payload>,
 }
 
 impl Default for TapState {
     fn default() -> Self {
-        Self { closed: Cell::new(false), n_at_once: Cell::new(SIP_BYTES), reader: RefCell::default() }
+        Self { closed: Cell::new(false), n_at_once: Cell::new(SIP_BYTES), reader: RefCell::default(), unread: RefCell::new(Payload::None) }
+    }
+}
+
+impl fmt::Debug for TapState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TapState").field("closed", &self.closed).field("n_at_once", &self.n_at_once).finish_non_exhaustive()
     }
 }
 
@@ -72,6 +83,16 @@ impl Tap {
         }
     }
 
+    /// Keeps what is left of a body until the connection has its next request or is gone. The server closes the connection behind an answer to
+    /// a body that is not all there; but one in chunks that nobody has any more it would read for as long as something comes, or might.
+    fn keep(&self, unread: Payload) {
+        self.0.unread.replace(unread);
+    }
+
+    fn forget(&self) {
+        self.0.unread.replace(Payload::None);
+    }
+
     /// Whether the reader may go on; it is woken when it may.
     fn poll_open(&self, cx: &Context<'_>) -> Poll<()> {
         if !self.0.closed.get() {
@@ -82,12 +103,13 @@ impl Tap {
     }
 }
 
-/// A body that opens the tap while it is asked for more, and for good when nobody has it any more: what is left must be read to reach what
-/// comes behind.
+/// A body that opens the tap while it is asked for more, and for good when nobody has it any more: what is left of a short one must be read to
+/// reach what comes behind.
 struct OnDemand {
     body: Payload,
     tap: Tap,
     n_at_once: usize,
+    has_ended: bool,
 }
 
 impl Stream for OnDemand {
@@ -99,12 +121,16 @@ impl Stream for OnDemand {
             Poll::Ready(Some(_)) => self.tap.close(),
             Poll::Ready(None) | Poll::Pending => self.tap.open(self.n_at_once),
         }
+        self.has_ended |= matches!(chunk, Poll::Ready(None | Some(Err(_))));
         chunk
     }
 }
 
 impl Drop for OnDemand {
     fn drop(&mut self) {
+        if !self.has_ended {
+            self.tap.keep(self.body.take());
+        }
         self.tap.open(SIP_BYTES);
     }
 }

@@ -61,15 +61,52 @@ async fn a_compressed_body_is_refused_packed(#[case] path: &str, #[case] content
     }
 }
 
-#[tokio::test]
-async fn a_body_that_never_comes_is_a_408_and_its_connection_goes() {
-    let app = TestApp::start_with(&[("API_CLIENT_TIMEOUT_S", "1")]).await;
+/// Sends a head and what there is of its body, and hears everything that is said until the connection is closed.
+async fn last_words(app: &TestApp, sent: &str) -> String {
     let mut stream = TcpStream::connect(app.address).await.unwrap();
-    let head = "POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{\"email\"";
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = vec![0; 64];
-    let n_read = timeout(Duration::from_secs(20), stream.read(&mut answer)).await.expect("an answer comes").unwrap();
-    assert!(answer[..n_read].starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&answer[..n_read]));
+    stream.write_all(sent.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await.expect("the connection goes").unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+#[rstest]
+#[case::announced("Content-Length: 100\r\n\r\n{\"email\"")]
+#[case::in_chunks("Transfer-Encoding: chunked\r\n\r\n8\r\n{\"email\"\r\n")]
+#[case::in_a_chunk_that_is_never_whole("Transfer-Encoding: chunked\r\n\r\nfffff\r\n{\"email\"")]
+#[tokio::test]
+async fn a_body_that_never_comes_is_a_408_and_its_connection_goes(#[case] rest: &str) {
+    let app = TestApp::start_with(&[("API_CLIENT_TIMEOUT_S", "1")]).await;
+    let head = "POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
+    let answer = last_words(&app, &format!("{head}{rest}")).await;
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("connection: close"), "{answer}");
+}
+
+#[rstest]
+#[case::nowhere("POST /nope", "404")]
+#[case::without_a_sign_in("POST /api/v1/jobs", "401")]
+#[case::where_none_is_read("GET /healthz", "200")]
+#[tokio::test]
+async fn a_body_that_nobody_reads_to_its_end_holds_no_connection(#[case] line: &str, #[case] status: &str) {
+    let app = TestApp::start().await;
+    let head = format!("{line} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let answer = last_words(&app, &format!("{head}1\r\n{{\r\n")).await;
+    assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+    // One that goes on is not read for ever either.
+    let mut endless = TcpStream::connect(app.address).await.unwrap();
+    endless.write_all(head.as_bytes()).await.unwrap();
+    let chunk = format!("{:x}\r\n{}\r\n", 4_096, " ".repeat(4_096));
+    let send = async { while endless.write_all(chunk.as_bytes()).await.is_ok() {} };
+    timeout(Duration::from_secs(20), send).await.expect("it is taken no more");
+}
+
+#[tokio::test]
+async fn a_body_in_chunks_that_is_there_keeps_its_connection_though_nobody_reads_it() {
+    let app = TestApp::start().await;
+    let refused = "POST /nope HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
+    let last = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let answers = last_words(&app, &format!("{refused}{refused}{last}")).await;
+    assert_eq!((answers.matches("HTTP/1.1 404").count(), answers.matches("HTTP/1.1 200").count()), (2, 1), "{answers}");
 }
 
 #[rstest]
