@@ -10,9 +10,15 @@ const NAMELESS: &str = "file";
 pub(super) fn sanitise(sent: &str) -> String {
     let last = sent.rsplit(['/', '\\']).next().unwrap_or_default();
     let kept: String = last.chars().filter(|character| !misleads(*character)).map(plain).collect();
-    let kept = kept.trim().trim_start_matches('.').trim_end_matches(['.', ' ']);
-    let cut = shortened(kept);
-    if cut.is_empty() { NAMELESS.to_owned() } else { cut }
+    let cut = shortened(kept.trim_matches(is_edge));
+    // What is cut may end in what no name ends in.
+    let named = cut.trim_end_matches(is_edge);
+    if named.is_empty() { NAMELESS.to_owned() } else { named.to_owned() }
+}
+
+/// What no name begins or ends with: a dot hides a file or is lost, and a space is not seen.
+fn is_edge(character: char) -> bool {
+    character == '.' || character.is_whitespace()
 }
 
 /// What is not seen, or makes the rest be seen otherwise than it is.
@@ -56,6 +62,8 @@ mod tests {
     #[case::backwards("photo_\u{202e}gpj.exe", "photo_gpj.exe")]
     #[case::another_stream("a.txt:evil", "a.txt_evil")]
     #[case::end("name. . .", "name")]
+    #[case::begin(". .name", "name")]
+    #[case::wide_space("name\u{3000}.", "name")]
     #[case::foreign("Straße 東京.csv", "Straße 東京.csv")]
     fn names(#[case] sent: &str, #[case] kept: &str) {
         assert_eq!(sanitise(sent), kept);
