@@ -122,3 +122,104 @@ async fn others_see_no_schedule_that_is_not_theirs_and_operators_change_it() {
     let (_, log) = send(world.app.get("/api/v1/audit?limit=1").bearer_auth(token(&admin))).await;
     assert_eq!((&log["items"][0]["action"], &log["items"][0]["subject_id"]), (&json!("schedule_deleted"), &schedule["id"]));
 }
+
+fn delivering(target: &Value) -> Value {
+    json!({"target": target})
+}
+
+/// As it is kept, and submitted.
+async fn kept(world: &World) -> Value {
+    sqlx::query_scalar("SELECT job #> '{target,headers}' FROM schedules WHERE kind = 'http.request'")
+        .fetch_one(&world.app.state.ctx.pg)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn secrets_in_headers_of_a_target_are_kept_and_shown_to_nobody() {
+    let world = World::new().await;
+    let headers = json!({"Authorization": "Bearer hunter2", "X-Jwt": "hunter2", "X-Shop": "7"});
+    let target = json!({"type": "http", "url": "https://8.8.8.8/a", "headers": headers});
+    let body = json!({"name": "s", "kind": "http.request", "cron": "0 0 1 1 *", "job": delivering(&target)});
+    let post = || world.post("/schedules").header("idempotency-key", "k1").json(&body);
+    let (_, made) = send(post()).await;
+    assert_eq!(made["job"]["target"]["headers"], json!({"Authorization": "***", "X-Jwt": "***", "X-Shop": "7"}));
+    let admin = register_admin(&world.app).await;
+    let (_, key) = send(world.post("/api-keys").json(&json!({"name": "k", "scopes": ["jobs:read"]}))).await;
+    let path = format!("/api/v1/schedules/{}", made["id"].as_str().unwrap());
+    for who in [token(&world.ada), token(&admin), key["key"].as_str().unwrap()] {
+        for path in [path.as_str(), "/api/v1/schedules"] {
+            let read = world.app.get(path);
+            let read = if who == key["key"] { read.header("x-api-key", who) } else { read.bearer_auth(who) };
+            let (status, answer) = send(read).await;
+            assert!(status == StatusCode::OK && answer.to_string().contains("***") && !answer.to_string().contains("hunter2"), "{answer}");
+        }
+    }
+    let on_it = |method: Method, rest: &str| request(&world, method, &made, rest);
+    let again = [
+        post(),
+        on_it(Method::PATCH, "").json(&json!({"overlap": "skip"})),
+        on_it(Method::POST, "/pause"),
+        on_it(Method::POST, "/resume"),
+        on_it(Method::POST, "/trigger"),
+    ];
+    for request in again {
+        let (status, answer) = send(request).await;
+        assert!(status.is_success() && !answer.to_string().contains("hunter2"), "{answer}");
+    }
+    assert_eq!(kept(&world).await, headers);
+    let sent: Value = sqlx::query_scalar("SELECT target -> 'headers' FROM jobs").fetch_one(&world.app.state.ctx.pg).await.unwrap();
+    assert_eq!(sent, headers, "its jobs are delivered with the values");
+    let (_, jobs) = send(world.get("/jobs")).await;
+    assert!(!jobs.to_string().contains("hunter2"), "{jobs}");
+    assert_eq!(send(on_it(Method::DELETE, "")).await.0, StatusCode::NO_CONTENT);
+    let (_, log) = send(world.app.get("/api/v1/audit").bearer_auth(token(&admin))).await;
+    assert!(log.to_string().contains("schedule_deleted") && !log.to_string().contains("hunter2"), "{log}");
+}
+
+#[tokio::test]
+async fn secrets_in_headers_of_a_target_stay_when_they_are_sent_back_and_go_nowhere_else() {
+    let world = World::new().await;
+    let (_, endpoint) = send(world.post("/endpoints").json(&json!({"name": "here", "url": "https://8.8.8.8/a"}))).await;
+    let (_, other) = send(world.post("/endpoints").json(&json!({"name": "there", "url": "https://8.8.4.4/a"}))).await;
+    let to_url = |url: &str, headers: Value| json!({"type": "http", "url": url, "headers": headers});
+    let to_endpoint = |of: &Value, headers: Value| json!({"type": "http", "endpoint_id": of["id"], "headers": headers});
+    let hidden = || json!({"authorization": "***", "X-Shop": "8"});
+    let refused = async |request: RequestBuilder, pointer: &str| {
+        let (status, problem) = send(request).await;
+        assert_eq!((status, &problem["code"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("validation_failed")), "{problem}");
+        assert_eq!(problem["errors"][0]["pointer"], pointer, "{problem}");
+    };
+    let new = |target: Value| json!({"name": "s", "kind": "http.request", "cron": "0 0 1 1 *", "job": delivering(&target)});
+    let at = |name: &str| format!("/job/target/headers/{name}");
+    refused(world.post("/schedules").json(&new(to_url("https://8.8.8.8/a", hidden()))), &at("authorization")).await;
+    let secrets = json!({"Authorization": "Bearer hunter2", "X-Shop": "7"});
+    let stays = json!({"authorization": "Bearer hunter2", "X-Shop": "8"});
+    for here in [to_url("https://8.8.8.8/a", secrets.clone()), to_endpoint(&endpoint, secrets.clone())] {
+        let schedule = create(&world, &new(here.clone())).await;
+        let patch = |target: Value| request(&world, Method::PATCH, &schedule, "").json(&json!({"job": delivering(&target)}));
+        for elsewhere in [
+            to_url("https://8.8.4.4/a", hidden()),
+            to_url("http://8.8.8.8/a", hidden()),
+            to_url("https://8.8.8.8:444/a", hidden()),
+            to_endpoint(&other, hidden()),
+        ] {
+            refused(patch(elsewhere), &at("authorization")).await;
+        }
+        let other_way = if here["url"].is_null() { to_url("https://8.8.8.8/a", hidden()) } else { to_endpoint(&endpoint, hidden()) };
+        refused(patch(other_way), &at("authorization")).await;
+        let mut beside = here.clone();
+        beside["headers"] = json!({"X-Api-Key": "***"});
+        refused(patch(beside.clone()), &at("X-Api-Key")).await;
+        assert_eq!(kept(&world).await, secrets);
+        beside["headers"] = hidden();
+        beside["method"] = json!("PUT");
+        let (status, shown) = send(patch(beside)).await;
+        assert_eq!((status, &shown["job"]["target"]["headers"]), (StatusCode::OK, &hidden()));
+        assert_eq!(kept(&world).await, stays);
+        let anew = to_url("https://8.8.4.4/a", json!({"Authorization": "Bearer other"}));
+        assert_eq!(send(patch(anew)).await.0, StatusCode::OK);
+        assert_eq!(kept(&world).await, json!({"Authorization": "Bearer other"}));
+        assert_eq!(send(request(&world, Method::DELETE, &schedule, "")).await.0, StatusCode::NO_CONTENT);
+    }
+}

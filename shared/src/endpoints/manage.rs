@@ -21,7 +21,6 @@ use crate::{
 use serde::Serialize;
 use sqlx::PgConnection;
 use std::time::Duration;
-use url::Url;
 use utoipa::ToSchema;
 use validator::Validate;
 
@@ -43,7 +42,7 @@ pub struct Trial {
 pub async fn check(ctx: &Context, caller: &Caller, new: &NewEndpoint) -> Result<EndpointSettings> {
     caller.require(Scope::JobsWrite)?;
     new.validate()?;
-    let headers = masking::unmask(&new.headers.clone().unwrap_or_default(), &Headers::new())?;
+    let headers = masking::unmask(&new.headers.clone().unwrap_or_default(), &Headers::new(), "/headers")?;
     check_headers(&headers, "/headers")?;
     Ok(EndpointSettings {
         id: EndpointId::new(),
@@ -79,12 +78,6 @@ async fn checked_url(ctx: &Context, url: &str) -> Result<String> {
     let target = guard.parse(url).map_err(refused)?;
     guard.resolve(&target).await.map_err(refused)?;
     Ok(target.url().as_str().to_owned())
-}
-
-/// Whether both lead to one scheme, host and port. What is no URL leads nowhere that is known.
-fn is_same_origin(url: &str, before: &str) -> bool {
-    let origin = |url| Url::parse(url).map(|url| url.origin());
-    origin(url).is_ok_and(|new| origin(before) == Ok(new))
 }
 
 pub async fn list(ctx: &Context, caller: &Caller, request: &PageRequest) -> Result<Page<Endpoint>> {
@@ -129,10 +122,10 @@ pub async fn update(
     let mut settings: EndpointSettings = lock(&mut tx, caller, id).await?.into();
     allow(&settings)?;
     let has_moved = url.is_some();
-    if url.as_deref().is_some_and(|url| !is_same_origin(url, &settings.url)) {
-        masking::refuse_to_take_along(patch.headers.as_ref(), &settings.headers)?;
+    if url.as_deref().is_some_and(|url| !masking::is_same_origin(url, &settings.url)) {
+        masking::refuse_to_take_along(patch.headers.as_ref(), &settings.headers, "/headers")?;
     }
-    let headers = patch.headers.as_ref().map(|new| masking::unmask(new, &settings.headers)).transpose()?;
+    let headers = patch.headers.as_ref().map(|new| masking::unmask(new, &settings.headers, "/headers")).transpose()?;
     settings.apply(patch, url, headers);
     store::update(&mut *tx, &settings).await?;
     record(ctx, &mut tx, caller, Action::EndpointChanged, &settings, origin).await?;

@@ -1,9 +1,9 @@
 //! Where a job goes: checked when it is submitted, so that what can be known then is told then.
 
 use super::{
-    EndpointState, KIND,
+    EndpointState, Headers, KIND,
     input::{SubmitTarget, check_headers},
-    store,
+    masking, store,
 };
 use crate::{Caller, Context, Error, Result};
 use serde_json::value::{RawValue, to_raw_value};
@@ -36,4 +36,31 @@ pub async fn check(ctx: &Context, caller: &Caller, kind: &str, target: Option<&S
         }
     }
     to_raw_value(target).map(Some).map_err(Error::internal)
+}
+
+impl SubmitTarget {
+    /// As it is shown: with the headers' values masked that an endpoint's are.
+    pub(crate) fn shown(&self) -> Self {
+        Self { headers: self.headers.as_ref().map(masking::shown), ..self.clone() }
+    }
+
+    /// As it is kept, in the place of `before`: with the values that are to stay as they are. `at` is where the request has its headers.
+    pub(crate) fn unmasked(self, before: Option<&Self>, at: &str) -> Result<Self> {
+        let Some(new) = &self.headers else { return Ok(self) };
+        let none = Headers::new();
+        let known = before.and_then(|before| before.headers.as_ref()).unwrap_or(&none);
+        if before.is_some_and(|before| !self.leads_as(before)) {
+            masking::refuse_to_take_along(Some(new), known, at)?;
+        }
+        Ok(Self { headers: Some(masking::unmask(new, known, at)?), ..self })
+    }
+
+    /// Whether both lead to one endpoint, or to one origin.
+    fn leads_as(&self, before: &Self) -> bool {
+        match (&self.url, &before.url) {
+            (Some(url), Some(before)) => masking::is_same_origin(url, before),
+            (None, None) => self.endpoint_id == before.endpoint_id,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
 }

@@ -11,7 +11,7 @@ use crate::{
     },
     json_fields,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use time::{Duration, OffsetDateTime};
 use utoipa::{IntoParams, ToSchema};
@@ -122,7 +122,8 @@ pub struct PatchSchedule {
     pub queue: Option<String>,
     #[schema(value_type = Option<serde_json::Value>)]
     pub payload: Option<Box<RawValue>>,
-    /// Replaces it whole.
+    /// Replaces it whole. A header of `target` that is shown as `***`, and sent so, keeps its value, unless `target` leads to another
+    /// endpoint, scheme, host or port: then it must be sent again, or left out.
     #[serde(default, deserialize_with = "json_fields::object")]
     #[validate(nested)]
     pub job: Option<ScheduledJob>,
@@ -156,6 +157,23 @@ impl NextQuery {
         let count = self.count.unwrap_or(5);
         let count = usize::try_from(count).ok().filter(|count| (1..=100).contains(count));
         count.ok_or_else(|| Error::new(Code::InvalidQuery, "`count` must be 1 to 100."))
+    }
+}
+
+impl ScheduledJob {
+    /// As callers see it. What `Serialize` writes is what is kept.
+    pub(super) fn shown(&self) -> Self {
+        Self { target: self.target.as_ref().map(SubmitTarget::shown), ..self.clone() }
+    }
+
+    pub(super) fn serialize_shown<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        self.shown().serialize(serializer)
+    }
+
+    /// As it is kept, in the place of `before`: with the headers' values that are to stay.
+    pub(super) fn unmasked(self, before: &Self) -> Result<Self> {
+        let unmask = |target: SubmitTarget| target.unmasked(before.target.as_ref(), "/job/target/headers");
+        Ok(Self { target: self.target.map(unmask).transpose()?, ..self })
     }
 }
 
@@ -194,7 +212,8 @@ impl PatchSchedule {
         replace(&mut schedule.kind, self.kind);
         replace(&mut schedule.queue, self.queue);
         replace(&mut schedule.payload, self.payload);
-        replace(&mut schedule.job, self.job);
+        let job = self.job.map(|job| job.unmasked(&schedule.job)).transpose()?;
+        replace(&mut schedule.job, job);
         replace(&mut schedule.overlap, self.overlap);
         replace(&mut schedule.catch_up, self.catch_up);
         let is_begun = schedule.paused && self.paused == Some(false);

@@ -60,6 +60,8 @@ pub struct Schedule {
     pub queue: String,
     #[schema(value_type = serde_json::Value)]
     pub payload: Box<RawValue>,
+    /// Headers of its `target` are shown as those of endpoints are: `***` for what is a secret by its name.
+    #[serde(serialize_with = "ScheduledJob::serialize_shown")]
     pub job: ScheduledJob,
     #[schema(required)]
     pub cron: Option<String>,
@@ -91,9 +93,10 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// What callers set, and nothing that changes by itself: what `If-Match` names.
+    /// What callers set, as they see it, and nothing that changes by itself: what `If-Match` names. A tag of values that are not shown
+    /// would let them be guessed.
     pub fn settings(&self) -> impl Serialize {
-        let what = (&self.name, &self.kind, &self.queue, &self.payload, &self.job);
+        let what = (&self.name, &self.kind, &self.queue, &self.payload, self.job.shown());
         (what, &self.cron, self.every_ms, &self.timezone, self.overlap, self.catch_up, self.paused)
     }
 

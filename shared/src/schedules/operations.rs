@@ -1,6 +1,6 @@
 //! What callers do to schedules: their own, and operators to all.
 
-use super::{NewSchedule, NextQuery, PatchSchedule, Schedule, fire, input::submit_of, store};
+use super::{NewSchedule, NextQuery, PatchSchedule, Schedule, ScheduledJob, fire, input::submit_of, store};
 use crate::{
     Caller, Code, Context, Error, Result, Scope,
     accounts::{
@@ -43,7 +43,7 @@ pub async fn create(ctx: &Context, tx: &mut PgConnection, caller: &Caller, new: 
         kind: new.kind,
         queue: new.queue.unwrap_or_else(|| "default".to_owned()),
         payload: new.payload.unwrap_or_else(|| RawValue::from_string("{}".to_owned()).expect("an empty object is JSON")),
-        job: new.job.unwrap_or_default(),
+        job: new.job.unwrap_or_default().unmasked(&ScheduledJob::default())?,
         cron: new.cron,
         every_ms: new.every_ms,
         overlap: new.overlap.unwrap_or_default(),
