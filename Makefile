@@ -12,7 +12,7 @@ up: ## build, start everything, run the demo, stay up; Ctrl-C stops it all and k
 start: ## build and start everything in the background, without the demo; run it again to revive whatever died
 	@infra/local/platform start
 
-stop: ## stop what `make start` started; the data stays
+stop: ## stop what `make start` started, the private PostgreSQL and Redis too; the data stays
 	@infra/local/platform stop
 
 status: ## what runs, where, and whether it is ready

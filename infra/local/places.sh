@@ -31,6 +31,8 @@ locate_data() {
   DATA=$(cd "$DATA" && pwd -P)
   LOGS=$DATA/logs
   mkdir -p "$LOGS"
+  # Logs name users. Servers that run as another user are handed their log open. Another user's folder is that user's to close.
+  chmod 700 "$LOGS" 2>/dev/null || true
 }
 
 say() { printf '%s\n' "$*" >&2; }
