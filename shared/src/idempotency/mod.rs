@@ -30,7 +30,7 @@ impl IdempotencyKey {
     }
 }
 
-/// One repeatable request: who sends it, to which route, under which key, with which body.
+/// One repeatable request: who sends it, to which route, under which key, with which body and query.
 #[derive(Debug, Clone)]
 pub struct Attempt {
     pub principal: UserId,
@@ -50,6 +50,12 @@ pub struct StoredAnswer {
 impl Attempt {
     pub fn new(principal: UserId, route: &'static str, key: IdempotencyKey, body: &[u8]) -> Self {
         Self { principal, route, key, body_hash: Sha256::digest(body).into() }
+    }
+
+    /// Of a request whose query makes it another one than its body alone would.
+    pub fn with_query(self, query: &str) -> Self {
+        let body_hash = Sha256::new().chain_update(self.body_hash).chain_update(query).finalize().into();
+        Self { body_hash, ..self }
     }
 
     /// Opens the attempt in the caller's transaction: `Some` is the answer to replay, `None` means do the work and
@@ -102,7 +108,7 @@ impl Earlier {
 }
 
 fn reused() -> Error {
-    Error::new(Code::IdempotencyKeyReused, "This Idempotency-Key came with another body before.")
+    Error::new(Code::IdempotencyKeyReused, "This Idempotency-Key came with another body or query before.")
 }
 
 /// Forgets answers older than [`KEPT`], at most `limit` at once; returns how many.

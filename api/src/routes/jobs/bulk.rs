@@ -108,6 +108,8 @@ pub async fn submit_jobs(
         return Ok(HttpResponse::build(StatusCode::MULTI_STATUS).content_type("application/json").body(body));
     };
     let attempt = Attempt::new(caller.user_id, "POST /jobs/bulk", key, &items.whole().await?);
+    // What says nothing means `false`, and is what a request without a query is.
+    let attempt = if query.atomic { attempt.with_query("atomic=true") } else { attempt };
     let creation = idempotency::create_once(&state.ctx, &attempt, async |tx| {
         let (body, verdicts) = bulk.in_transaction(tx, &mut items, query.atomic).await?;
         Ok((StoredAnswer { status: 207, location: None, body }, verdicts))

@@ -78,6 +78,21 @@ async fn a_repeated_bulk_makes_its_jobs_once() {
 }
 
 #[tokio::test]
+async fn a_repeated_bulk_is_another_one_where_its_query_means_another() {
+    let world = World::new().await;
+    let bulk = |key: &str, query: &str| {
+        let body = json!({"jobs": [{"kind": "debug.echo"}]});
+        world.post(&format!("/jobs/bulk{query}")).header("idempotency-key", key).json(&body)
+    };
+    for (key, first, same, other) in [("k1", "", "?atomic=false", "?atomic=true"), ("k2", "?atomic=true", "?atomic=true", "")] {
+        assert_eq!(send(bulk(key, first)).await.0, StatusCode::MULTI_STATUS);
+        assert_eq!(bulk(key, same).send().await.unwrap().headers()["idempotency-replayed"], "true");
+        assert_eq!(send_for_problem(bulk(key, other)).await, (422, "idempotency_key_reused".to_owned()));
+    }
+    assert_eq!(world.count("jobs").await, 2);
+}
+
+#[tokio::test]
 async fn a_bulk_that_is_none_is_refused_as_a_whole() {
     let world = World::with(&[("MAX_BULK_BYTES", "1048576")]).await;
     let too_many = json!({"jobs": vec![json!({"kind": "debug.echo"}); 1_001]});
