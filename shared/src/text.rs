@@ -6,6 +6,12 @@ use memchr::memchr_iter;
 /// Text without control characters, as a JSON Schema pattern.
 pub const ONE_LINE_PATTERN: &str = r"^[^\u0000-\u001F\u007F-\u009F]*$";
 
+/// What is not seen, or makes the rest be seen otherwise than it is: control characters, and those that change the direction of writing.
+pub fn misleads(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
 /// Refuses the JSON escapes `\u0000` and unpaired `\uD800`–`\uDFFF` anywhere in `json`.
 ///
 /// PostgreSQL cannot hold them, and a parser that keeps payloads raw would let them through; so every body is looked at

@@ -1,6 +1,8 @@
 //! What a file is called: the name that was sent, without anything that would mislead a person or a file system. It names nothing in the
 //! store.
 
+use crate::text::misleads;
+
 /// Longest name, in bytes: what file systems take.
 const NAME_BYTES: usize = 255;
 /// For one that has nothing left.
@@ -19,12 +21,6 @@ pub(super) fn sanitise(sent: &str) -> String {
 /// What no name begins or ends with: a dot hides a file or is lost, and a space is not seen.
 fn is_edge(character: char) -> bool {
     character == '.' || character.is_whitespace()
-}
-
-/// What is not seen, or makes the rest be seen otherwise than it is.
-fn misleads(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// What has a meaning to file systems, shells or headers becomes a line.

@@ -55,6 +55,7 @@ async fn a_settle_that_cannot_be_kept_leaves_its_lease_and_its_neighbours_alone(
         (bad(json!({"result": "x".repeat(10 << 20)})), "payload_too_large"),
         (bad(json!({"result": "nul \u{0}"})), "invalid_text"),
         (bad(json!({"outcome": "fail"})), "validation_failed"),
+        (json!({"lease_token": tokens[1], "outcome": "fail", "error": {"code": "", "message": ""}}), "validation_failed"),
         (bad(json!({"outcome": "win"})), "invalid_json"),
         (bad(json!({"delay_ms": 5})), "validation_failed"),
         (bad(json!({"lease_token": "nonsense"})), "validation_failed"),
@@ -131,6 +132,14 @@ async fn sessions_are_for_who_may_work_on_queues_that_allow_it() {
     assert_eq!(send_for_problem(open(json!(["default"]))).await, (422, "validation_failed".to_owned()));
     assert_eq!(send_for_problem(open(json!([QUEUE, "no-such-queue"]))).await, (422, "validation_failed".to_owned()));
     assert_eq!(send_for_problem(open(json!([]))).await, (422, "validation_failed".to_owned()));
+    for (field, text) in
+        [("name", "w\n"), ("name", "\u{202e}w"), ("version", "\u{202e}\n"), ("version", "1\u{2066}2"), ("version", "1\u{7}")]
+    {
+        let mut body = json!({"name": "w", "queues": [QUEUE], "concurrency": 1});
+        body[field] = json!(text);
+        let (status, problem) = send(world.post("/worker-sessions", &body)).await;
+        assert_eq!((status, &problem["errors"][0]["pointer"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!(format!("/{field}"))), "{text:?}");
+    }
     let unknown = json!({"session_id": Uuid::now_v7(), "max": 1});
     assert_eq!(send_for_problem(world.post("/leases", &unknown)).await, (404, "not_found".to_owned()));
     let bob = register(&world.app, "bob@example.org").await;

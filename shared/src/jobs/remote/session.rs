@@ -13,6 +13,7 @@ use crate::{
         workers::{WorkerInstance, WorkerKind, WorkerState},
     },
     json_fields,
+    text::misleads,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
@@ -34,7 +35,11 @@ const LABEL_MAX: usize = 200;
 pub struct OpenSession {
     /// For people: what the worker is called in `GET /workers`.
     #[validate(length(min = 1, max = 200), custom(function = "one_line"))]
-    #[schema(min_length = 1, max_length = 200, pattern = "^[^\\x00-\\x1f\\x7f]+$")]
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = r"^[^\u0000-\u001F\u007F-\u009F\u200B-\u200F\u2028-\u202E\u2060-\u206F\uFEFF\uFFF9-\uFFFB]*$"
+    )]
     pub name: String,
     /// Queues to lease from; each must have `remote`.
     #[validate(length(min = 1, max = 100))]
@@ -50,8 +55,9 @@ pub struct OpenSession {
     #[validate(range(min = 1, max = 10_000))]
     #[schema(minimum = 1, maximum = 10_000)]
     pub concurrency: i64,
-    #[validate(length(max = 100))]
-    #[schema(max_length = 100)]
+    /// As `name`, without control characters and those that change the direction of writing.
+    #[validate(length(max = 100), custom(function = "one_line"))]
+    #[schema(max_length = 100, pattern = r"^[^\u0000-\u001F\u007F-\u009F\u200B-\u200F\u2028-\u202E\u2060-\u206F\uFEFF\uFFF9-\uFFFB]*$")]
     pub version: Option<String>,
     /// For people; at most 100, of up to 200 characters.
     #[validate(custom(function = "few_labels"))]
@@ -60,8 +66,9 @@ pub struct OpenSession {
 }
 
 fn one_line(text: &str) -> Result<(), ValidationError> {
-    if text.contains(char::is_control) {
-        return Err(ValidationError::new("one_line").with_message("must be one line".into()));
+    if text.contains(misleads) {
+        let message = "must be one line, without characters that are not seen or change the direction of writing";
+        return Err(ValidationError::new("one_line").with_message(message.into()));
     }
     Ok(())
 }

@@ -211,6 +211,9 @@ fn read(settle: &SettleLease, result_max: usize) -> Result<(LeaseToken, End)> {
         }
         SettleOutcome::Fail => {
             let error = settle.error.clone().ok_or_else(|| Error::invalid("/error", "required", "must say what failed"))?;
+            if error.code.trim().is_empty() {
+                return Err(Error::invalid("/error/code", "length", "must name the error: it is what is shown and counted"));
+            }
             End::Outcome(Outcome::Retry { error, after: settle.retry_after_ms.map(milliseconds) })
         }
         SettleOutcome::Discard => {
