@@ -1,6 +1,8 @@
 //! The closed list of things that can go wrong, in words a caller may see.
 //! It knows no HTTP: one table at the API edge maps each [`Code`] to a status, a title and retry advice.
 
+mod told;
+
 use std::{borrow::Cow, fmt, time::Duration};
 use utoipa::{
     PartialSchema, ToSchema,
@@ -187,11 +189,13 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.code, self.detail)?;
-        let mut cause = self.cause.as_deref().map(|cause| cause as &dyn std::error::Error);
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
+        // Those words say no more than the code where a cause follows.
+        match &self.cause {
+            Some(_) if self.code == Code::Internal => write!(f, "{}", self.code)?,
+            Some(_) | None => write!(f, "{}: {}", self.code, self.detail)?,
+        }
+        for cause in told::said_once(self.causes().map(ToString::to_string)) {
+            write!(f, ": {cause}")?;
         }
         Ok(())
     }

@@ -85,7 +85,7 @@ async fn examine(settings: Settings, stop_timeout_s: Option<u64>) -> Vec<Finding
             findings.extend(postgres::look(&ctx).await);
             findings.extend(redis::look(&ctx).await);
         }
-        Err(error) => findings.push(Finding::bad("settings", error.to_string())),
+        Err(error) => findings.push(Finding::bad("settings", error.told())),
     }
     findings
 }

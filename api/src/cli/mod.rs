@@ -168,10 +168,6 @@ fn complain(text: &str) {
 }
 
 fn failed(error: &shared::Error) -> ExitCode {
-    // What an operator needs is the cause; the outside words of an internal error are for clients.
-    match &error.cause {
-        Some(cause) if error.code == shared::Code::Internal => complain(&cause.to_string()),
-        Some(_) | None => complain(&error.to_string()),
-    }
+    complain(&error.told());
     ExitCode::FAILURE
 }

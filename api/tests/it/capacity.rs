@@ -118,3 +118,31 @@ async fn the_doctor_finds_what_ails() {
     let (code, findings) = doctor(&app, &[], &[("REDIS_URL", "redis://127.0.0.1:1")], "redis").await;
     assert_eq!((code, &findings[0]["verdict"]), (Some(1), &json!("bad")));
 }
+
+/// It must not be told.
+const WRONG_PASSWORD: &str = "not-the-password";
+
+#[tokio::test]
+async fn what_keeps_a_server_away_is_told_once_with_its_place_and_what_to_do() {
+    let app = TestApp::start().await;
+    let away = format!("postgres://millrace:{WRONG_PASSWORD}@127.0.0.1:1/none");
+    for (setting, url, subject, advice) in [
+        ("DATABASE_URL", away, "postgres", "host and port in DATABASE_URL"),
+        ("REDIS_URL", format!("redis://:{WRONG_PASSWORD}@127.0.0.1:1"), "redis", "host and port in REDIS_URL"),
+    ] {
+        let (code, findings) = doctor(&app, &[], &[(setting, &url)], subject).await;
+        let words = findings[0]["words"].as_str().unwrap();
+        assert_eq!((code, words.matches("refused").count()), (Some(1), 1), "{words}");
+        assert!(words.starts_with("127.0.0.1:1: ") && words.ends_with(advice), "{words}");
+        assert!(!words.contains("request id") && !words.contains(WRONG_PASSWORD), "{words}");
+    }
+}
+
+#[tokio::test]
+async fn a_command_before_the_migration_says_to_migrate() {
+    let app = TestApp::start().await;
+    sqlx::query("DROP TABLE users CASCADE").execute(&app.state.ctx.pg).await.unwrap();
+    let output = command(&app, &["admin", "create", "--email", "first@example.org"], &[]).await;
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), &*told), (Some(1), "relation \"users\" does not exist; run `millrace-api migrate`\n"));
+}

@@ -212,7 +212,7 @@ fn with_context<F: Future<Output = shared::Result<ExitCode>>>(ask: impl FnOnce(C
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
         let answer = runtime.block_on(async { ask(Context::open(settings)?).await });
         answer.unwrap_or_else(|error| {
-            complain(&error.to_string());
+            complain(&error.told());
             ExitCode::FAILURE
         })
     })

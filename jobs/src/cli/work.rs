@@ -63,7 +63,7 @@ pub(super) fn child(settings: Settings, assignment: Assignment) -> ExitCode {
 
 fn run(runtime: &Runtime, work: impl Future<Output = shared::Result<ExitCode>>) -> ExitCode {
     runtime.block_on(work).unwrap_or_else(|error| {
-        tracing::error!(%error, "the process cannot go on");
+        tracing::error!(error = error.told(), "the process cannot go on");
         ExitCode::FAILURE
     })
 }

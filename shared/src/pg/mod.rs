@@ -165,6 +165,16 @@ pub struct ServerFacts {
     pub clock_ahead_s: f64,
 }
 
+/// Asks on a connection of its own, for whoever wants to know why: a pool only says that it waited. Tells where the server is as well,
+/// without user and password.
+pub async fn ask_directly(settings: &Settings) -> Result<(String, Result<()>)> {
+    let options = connect_options(settings, settings.database_url.expose_secret())?;
+    let place = format!("{}:{}", options.get_host(), options.get_port());
+    let patience = Duration::from_millis(settings.db_acquire_timeout_ms);
+    let connected = tokio::time::timeout(patience, PgConnection::connect_with(&options)).await;
+    Ok((place, connected.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map(drop).map_err(Error::from)))
+}
+
 /// What is answered while the server is away.
 pub fn away() -> Error {
     Error::new(Code::DatabaseUnavailable, "The database cannot be reached at the moment.").retry_after(Duration::from_secs(1))

@@ -105,11 +105,23 @@ impl Redis {
             return Ok(());
         };
         let Some((policy, address)) = facts.evicting() else { return Ok(()) };
+        let address = Some(address).filter(|address| !address.is_empty());
         tracing::warn!(policy, address, "Redis may evict keys; set maxmemory-policy to noeviction");
         if is_development {
             return Ok(());
         }
-        Err(Error::internal(format!("Redis {address} has maxmemory-policy {policy}; outside development it must be noeviction")))
+        let server = address.map_or("Redis".to_owned(), |address| format!("Redis {address}"));
+        Err(Error::internal(format!(
+            "{server} has maxmemory-policy {policy}, which drops work when memory runs out; set maxmemory-policy noeviction, as everywhere outside development"
+        )))
+    }
+
+    /// Where the one server is; `None` where others tell. Without user and password.
+    pub fn address(&self) -> Option<String> {
+        match &self.servers {
+            Servers::One(client, _) => Some(client.get_connection_info().addr().to_string()),
+            Servers::Followed { .. } => None,
+        }
     }
 
     /// Asks every server; fails where nobody tells who there is.

@@ -2,7 +2,7 @@
 
 use super::{Finding, Verdict, look_at_clock};
 use shared::{
-    Context,
+    Context, Error,
     capacity::pools::{self, LEFT_TO_OTHERS},
     config::{Auto, Settings},
     jobs::workers,
@@ -15,7 +15,7 @@ const OLDEST: i32 = 140_000;
 pub(super) async fn look(ctx: &Context) -> Vec<Finding> {
     let facts = match pg::server_facts(&ctx.pg).await {
         Ok(facts) => facts,
-        Err(error) => return vec![Finding::bad("postgres", error.to_string())],
+        Err(error) => return vec![Finding::bad("postgres", why_away(ctx, &error).await)],
     };
     let version = format!("version {}.{}", facts.version / 10_000, facts.version % 10_000);
     let mut findings = vec![if facts.version < OLDEST {
@@ -31,10 +31,19 @@ pub(super) async fn look(ctx: &Context) -> Vec<Finding> {
     findings.push(match pg::pending_migrations(&ctx.pg).await {
         Ok(0) => Finding::good("migrations", "all applied"),
         Ok(n_pending) => Finding::bad("migrations", format!("{n_pending} pending; run `millrace-api migrate`")),
-        Err(error) => Finding::bad("migrations", error.to_string()),
+        Err(error) => Finding::bad("migrations", error.told()),
     });
     findings.extend(look_at_replica(ctx).await);
     findings
+}
+
+/// What a connection of its own finds, which says more than a pool that waits.
+async fn why_away(ctx: &Context, error: &Error) -> String {
+    match pg::ask_directly(&ctx.settings()).await {
+        Ok((place, Err(found))) => format!("{place}: {}", found.told()),
+        Ok((place, Ok(()))) => format!("{place}: {}", error.told()),
+        Err(unasked) => unasked.told(),
+    }
 }
 
 /// Nothing stops without it: the primary answers in its place.
@@ -45,7 +54,7 @@ async fn look_at_replica(ctx: &Context) -> Option<Finding> {
         Ok(n_pending) => {
             Finding::doubt("replica", format!("{n_pending} migrations have not come there; the primary answers what it cannot"))
         }
-        Err(error) => Finding::doubt("replica", format!("{error}; the primary answers in its place")),
+        Err(error) => Finding::doubt("replica", format!("{}; the primary answers in its place", error.told())),
     })
 }
 

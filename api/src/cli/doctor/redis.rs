@@ -12,7 +12,10 @@ const OLDEST_MAJOR: u32 = 7;
 pub(super) async fn look(ctx: &Context) -> Vec<Finding> {
     let facts = match ctx.redis.facts().await {
         Ok(facts) => facts,
-        Err(error) => return vec![Finding::bad("redis", error.to_string())],
+        Err(error) => {
+            let place = ctx.redis.address().map_or_else(String::new, |address| format!("{address}: "));
+            return vec![Finding::bad("redis", format!("{place}{}", error.told()))];
+        }
     };
     let is_development = ctx.settings().profile.is_development();
     let mut findings = vec![Finding::good("redis", ctx.redis.seen().unwrap_or_else(|| facts.topology.to_string()))];
@@ -57,7 +60,7 @@ fn look_at_policy(place: &str, answer: &NodeAnswer, is_development: bool) -> Fin
         _ if is_development => Finding::doubt("redis", format!("{place}set to maxmemory-policy {policy}; set noeviction")),
         _ => Finding::bad(
             "redis",
-            format!("{place}set to maxmemory-policy {policy}; anything but noeviction drops work when memory runs out"),
+            format!("{place}set to maxmemory-policy {policy}; anything but noeviction drops work when memory runs out: set that"),
         ),
     }
 }
