@@ -39,6 +39,7 @@ struct Layout {
 pub fn size(given: &Given<'_>) -> Capacity {
     let layout = lay_out(given);
     let mut advice = threads(given, &layout);
+    advice.extend(keep_alive(&layout));
     advice.extend(connections(given, &layout));
     advice.extend(sockets_and_memory(given, &layout));
     advice.extend(jobs(given, &layout));
@@ -129,6 +130,22 @@ fn threads(given: &Given<'_>, layout: &Layout) -> Vec<Advice> {
             rule: "1,000 for each thread, from 1,000 users 2,000",
         },
     ]
+}
+
+/// Idle connections of nginx, which it closes after 55 s itself. Who closes them first may be sent a request at that moment.
+const KEEP_ALIVE_BEHIND_PROXY_S: u64 = 65;
+
+/// Where the profile closes them sooner than the nginx that its processes are to stand behind.
+fn keep_alive(layout: &Layout) -> Option<Advice> {
+    (layout.profile == Profile::Maximum).then(|| Advice {
+        name: "API_KEEP_ALIVE_S",
+        value: KEEP_ALIVE_BEHIND_PROXY_S,
+        unit: "s that an idle connection is kept",
+        now: None,
+        reason: "behind nginx of infra/nginx, which closes idle connections after 55 s and must be the first, or requests meet a 502 now and then"
+            .to_owned(),
+        rule: "longer than the proxy's own; the profile `maximum` has 5, for clients that come without a proxy",
+    })
 }
 
 const fn concurrency(profile: Profile) -> u64 {

@@ -99,6 +99,13 @@ fn every_line_has_a_reason_and_settings_are_ready_to_paste() {
     assert!(text.contains("Users: 250 (asked about)") && text.contains("\nAPI_WORKERS=2\n"), "{text}");
 }
 
+#[test]
+fn where_the_profile_closes_before_nginx_the_time_is_among_what_to_paste() {
+    let env = |n_users| sized(12, &users(n_users), 500).env;
+    assert!(env(10_000).contains(&"API_KEEP_ALIVE_S=65".to_owned()), "{:?}", env(10_000));
+    assert!(!env(9_999).iter().any(|line| line.starts_with("API_KEEP_ALIVE_S")), "the profile's own is 65");
+}
+
 /// The names of what is raised.
 fn raised(cores: u32, load: Load, memory_percent: f64) -> Vec<&'static str> {
     let machine = Machine { memory_percent: Some(memory_percent), ..machine(cores) };
