@@ -349,7 +349,7 @@ mod tests {
     #[tokio::test]
     async fn who_finds_no_connection_in_time_is_told_so() {
         let stores = TestStores::create().await;
-        let ctx = stores.context(&[("DB_POOL_MAX", "1"), ("DB_ACQUIRE_TIMEOUT_MS", "50")]);
+        let ctx = stores.context(&[("DB_POOL_MAX", "1"), ("DB_ACQUIRE_TIMEOUT_MS", "2000")]);
         let held = ctx.pg.acquire().await.expect("there is one");
         assert_eq!(Error::from(ctx.pg.acquire().await.expect_err("there is no other")).code, Code::DatabaseUnavailable);
         drop(held);
