@@ -1,6 +1,7 @@
 //! The HTTP server: actix wired to the settings, the middleware in its order. [`takeover`]: how connections leave it; [`sips`]: how
-//! much of a body is read ahead, [`pacing`]: when the next request is read.
+//! much of a body is read ahead, [`pacing`]: when the next request is read, [`deadlines`]: how long a client has for a head and to take an answer.
 
+mod deadlines;
 pub(crate) mod pacing;
 mod sips;
 mod takeover;
@@ -165,8 +166,8 @@ fn site(
         .wrap(TracingLogger::<RequestSpans>::new())
         .wrap(Edge::new(data.clone(), traffic))
         .wrap_fn(|mut request, service| {
-            sips::on_demand(&mut request);
-            service.call(request)
+            let begun = sips::begin(&mut request);
+            begun.answer(service.call(request))
         })
 }
 

@@ -120,15 +120,20 @@ pub(crate) async fn read(request: &HttpRequest, mut payload: Payload) -> Result<
         }
         Ok((body.freeze(), reservation))
     };
-    let late = |_| Error::new(Code::RequestTimeout, format!("The body did not arrive within {} s.", patience.as_secs()));
+    let late = |_| Error::new(Code::RequestTimeout, format!("The body did not arrive within {} ms.", patience.as_millis()));
     let read = timeout(patience, collect).await.map_err(late)??;
     RequestScope::from_request(request).begin_work()?;
     Ok(read)
 }
 
-/// How long a body may take. Strangers may send sign-ins, and theirs are short.
+/// How long a body may take: what is done with it, and what went wrong, must still be told before the request's own deadline.
+pub(super) fn patience(settings: &Settings) -> Duration {
+    Duration::from_secs(settings.api_client_timeout_s).min(Duration::from_millis(settings.request_timeout_ms) * 3 / 4)
+}
+
+/// Strangers may send sign-ins, and theirs are short.
 fn patience_for(request: &HttpRequest, settings: &Settings) -> Duration {
-    let patience = Duration::from_secs(settings.api_client_timeout_s);
+    let patience = patience(settings);
     let is_sign_in = gate_of(request).is_some_and(|gate| matches!(gate.class, Some(Class::Login | Class::LoginAddress)));
     if is_sign_in { patience.min(SIGN_IN_WITHIN) } else { patience }
 }

@@ -1,7 +1,7 @@
 //! A large body as it arrives, within its limits of size, time and memory.
 
 use super::{
-    body::{refuse_encoding, too_large},
+    body::{patience, refuse_encoding, too_large},
     budget::Reservation,
 };
 use crate::state::AppState;
@@ -27,8 +27,7 @@ impl Incoming {
     pub(super) fn open(request: &HttpRequest, payload: Payload) -> Result<Self> {
         let state = request.app_data::<Data<AppState>>().expect("the server registers its state");
         let settings = state.ctx.settings();
-        // What has been written must still be told before the request's own deadline.
-        let patience = Duration::from_secs(settings.api_client_timeout_s).min(Duration::from_millis(settings.request_timeout_ms) * 3 / 4);
+        let patience = patience(&settings);
         refuse_encoding(request)?;
         let bytes_max = settings.max_bulk_bytes.0;
         let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());

@@ -3,14 +3,17 @@
 //! 400 KiB. Here it gets a sip at a time, and after the first none until somebody wants more of the body. Forms come in sips to their end: uploads
 //! are long and many, and the buffers of the connection would grow to what it gets at once, and stay. Other bodies are short and read in gulps.
 
-use super::pacing::{Pace, Turn};
+use super::{
+    deadlines::{Heads, Hearing, Telling},
+    pacing::{Pace, Turn},
+};
 use actix_codec::{AsyncRead, AsyncWrite, ReadBuf};
 use actix_web::{
     HttpMessage,
     dev::{Payload, ServiceRequest},
     error::PayloadError,
     http::header,
-    rt::net::TcpStream,
+    rt::{net::TcpStream, task::yield_now},
 };
 use bytes::Bytes;
 use futures_util::Stream;
@@ -21,6 +24,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 /// As much as the server gets at once: its own buffer, which does not have to grow then, and is kept for as long as the connection.
@@ -30,20 +34,43 @@ const GULP_BYTES: usize = 128 << 10;
 /// A body that is not larger is read without being asked for.
 const SMALL_BYTES: usize = 32 << 10;
 
-/// Has the connection of `request` wait with its body, if that is large, until it is asked for.
-pub(super) fn on_demand(request: &mut ServiceRequest) {
-    if let Some(tap) = request.conn_data::<Tap>() {
-        tap.forget();
-    }
+/// The head of `request` is there. Has its connection wait with the body, if that is large, until it is asked for.
+pub(super) fn begin(request: &mut ServiceRequest) -> Begun {
+    let Some(tap) = request.conn_data::<Tap>().cloned() else { return Begun::default() };
+    tap.begin_request();
     let headers = request.headers();
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    let may_be_large = headers.contains_key(header::TRANSFER_ENCODING) || announced.is_some_and(|length| length > SMALL_BYTES);
-    let Some(tap) = request.conn_data::<Tap>().filter(|_| may_be_large).cloned() else { return };
-    let is_form = headers.get(header::CONTENT_TYPE).is_some_and(|content_type| content_type.as_bytes().starts_with(b"multipart/"));
-    let n_at_once = if is_form { SIP_BYTES } else { GULP_BYTES };
-    tap.close();
-    let body = request.take_payload();
-    request.set_payload(Payload::Stream { payload: Box::pin(OnDemand { body, tap, n_at_once, has_ended: false }) });
+    let is_in_chunks = headers.contains_key(header::TRANSFER_ENCODING);
+    if is_in_chunks || announced.is_some_and(|length| length > SMALL_BYTES) {
+        let is_form = headers.get(header::CONTENT_TYPE).is_some_and(|content_type| content_type.as_bytes().starts_with(b"multipart/"));
+        let n_at_once = if is_form { SIP_BYTES } else { GULP_BYTES };
+        tap.close();
+        let body = request.take_payload();
+        request.set_payload(Payload::Stream { payload: Box::pin(OnDemand { body, tap: tap.clone(), n_at_once, has_ended: false }) });
+    }
+    Begun { tap: Some(tap), has_body: is_in_chunks || announced.is_some_and(|length| length > 0) }
+}
+
+/// A request whose head was read.
+#[derive(Debug, Default)]
+pub(super) struct Begun {
+    tap: Option<Tap>,
+    has_body: bool,
+}
+
+impl Begun {
+    /// Answers it. The server looks for a body in what it has read only when a request has to wait, and closes the connection behind the answer to
+    /// one whose body it has not seen: each that is refused by its head, or shed, would cost its client the connection.
+    pub(super) async fn answer<T>(self, answering: impl Future<Output = T>) -> T {
+        if self.has_body {
+            yield_now().await;
+        }
+        let answer = answering.await;
+        if let Some(tap) = self.tap {
+            tap.0.heads.answered();
+        }
+        answer
+    }
 }
 
 /// Whether a connection is read from; shared with the body that comes over it.
@@ -56,11 +83,18 @@ struct TapState {
     reader: RefCell<Option<Waker>>,
     /// A body that nobody took to its end.
     unread: RefCell<Payload>,
+    heads: Heads,
 }
 
 impl Default for TapState {
     fn default() -> Self {
-        Self { closed: Cell::new(false), n_at_once: Cell::new(SIP_BYTES), reader: RefCell::default(), unread: RefCell::new(Payload::None) }
+        Self {
+            closed: Cell::new(false),
+            n_at_once: Cell::new(SIP_BYTES),
+            reader: RefCell::default(),
+            unread: RefCell::new(Payload::None),
+            heads: Heads::default(),
+        }
     }
 }
 
@@ -89,8 +123,9 @@ impl Tap {
         self.0.unread.replace(unread);
     }
 
-    fn forget(&self) {
+    fn begin_request(&self) {
         self.0.unread.replace(Payload::None);
+        self.0.heads.came();
     }
 
     /// Whether the reader may go on; it is woken when it may.
@@ -140,11 +175,15 @@ pub(super) struct Sips {
     tap: Tap,
     pace: Pace,
     n_left: usize,
+    hearing: Hearing,
+    telling: Telling,
 }
 
 impl Sips {
-    pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, tap: Tap::default(), pace: Pace::default(), n_left: SIP_BYTES }
+    /// The client has `head_within` for the head of a request, and may take nothing of an answer for `taken_within`.
+    pub(super) fn new(stream: TcpStream, head_within: Duration, taken_within: Duration) -> Self {
+        let (hearing, telling) = (Hearing::new(head_within), Telling::new(taken_within));
+        Self { stream, tap: Tap::default(), pace: Pace::default(), n_left: SIP_BYTES, hearing, telling }
     }
 
     pub(super) fn stream(&self) -> &TcpStream {
@@ -167,6 +206,10 @@ impl Sips {
 impl AsyncRead for Sips {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.hearing.is_over(&this.tap.0.heads, cx) {
+            // As if the client had said its last: what is whole is answered, and the connection ends.
+            return Poll::Ready(Ok(()));
+        }
         if this.tap.poll_open(cx).is_pending() || this.pace.poll_turn(cx).is_pending() {
             this.n_left = this.tap.0.n_at_once.get();
             return Poll::Pending;
@@ -184,18 +227,26 @@ impl AsyncRead for Sips {
             this.n_left = this.tap.0.n_at_once.get();
             return Poll::Pending;
         };
-        this.n_left = this.n_left.saturating_sub(buffer.filled().len() - n_before);
+        let n_read = buffer.filled().len() - n_before;
+        if n_read > 0 {
+            this.tap.0.heads.has_read();
+        }
+        this.n_left = this.n_left.saturating_sub(n_read);
         Poll::Ready(read)
     }
 }
 
 impl AsyncWrite for Sips {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        this.telling.wrote(written, cx)
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bytes)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bytes);
+        this.telling.wrote(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -215,15 +266,13 @@ impl AsyncWrite for Sips {
 mod tests {
     use super::*;
     use actix_web::rt::net::TcpListener;
-    use std::{
-        future::poll_fn,
-        pin::pin,
-        time::{Duration, Instant},
-    };
+    use std::{future::poll_fn, pin::pin, time::Instant};
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         time::timeout,
     };
+
+    const A_WHILE: Duration = Duration::from_secs(10);
 
     /// A connection over which `sent` came, and nothing more will.
     async fn connection(sent: &[u8]) -> Sips {
@@ -231,7 +280,7 @@ mod tests {
         let mut sender = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
         sender.write_all(sent).await.unwrap();
-        Sips::new(stream)
+        Sips::new(stream, A_WHILE, A_WHILE)
     }
 
     async fn has_more_to_say(sips: &mut Sips) -> bool {
@@ -271,7 +320,7 @@ mod tests {
     async fn what_comes_after_the_turn_was_not_kept_waiting() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut sender = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let mut sips = Sips::new(listener.accept().await.unwrap().0);
+        let mut sips = Sips::new(listener.accept().await.unwrap().0, A_WHILE, A_WHILE);
         sips.turn().put_off(Instant::now() + Duration::from_millis(20));
         let mut got = [0; 1];
         let mut reading = pin!(sips.read(&mut got));

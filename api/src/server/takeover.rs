@@ -80,12 +80,14 @@ where
         })
         .upgrade(takeovers)
         .finish(made_once);
-    let opened = fn_service(|stream: TcpStream| async move {
+    let (head_within, taken_within) =
+        (Duration::from_secs(settings.api_client_timeout_s), Duration::from_secs(settings.api_send_timeout_s));
+    let opened = fn_service(move |stream: TcpStream| async move {
         // A socket's second answer would wait for the client to acknowledge the first, which takes clients 40 ms. A client that is gone again is
         // found out by reading.
         drop(stream.set_nodelay(true));
         let peer = stream.peer_addr().ok();
-        Ok((Sips::new(stream), Protocol::Http1, peer))
+        Ok((Sips::new(stream, head_within, taken_within), Protocol::Http1, peer))
     });
     opened.and_then(http)
 }

@@ -35,8 +35,10 @@ settings! {
     API_BACKLOG api_backlog: u32 = "2048" in 1..=65_535;
     /// Seconds an idle connection is kept.
     API_KEEP_ALIVE_S api_keep_alive_s: u64 = "65" in 1..=3_600;
-    /// Seconds a client has to send its request head.
+    /// Seconds a client has to send the head of a request, and its body (which also has three quarters of REQUEST_TIMEOUT_MS at most).
     API_CLIENT_TIMEOUT_S api_client_timeout_s: u64 = "10" in 1..=600;
+    /// Seconds a client may take nothing of its answer before its connection is ended.
+    API_SEND_TIMEOUT_S api_send_timeout_s: u64 = "60" in 1..=3_600;
     /// Requests in flight per worker; more get 503 at once.
     API_CONCURRENCY_LIMIT api_concurrency_limit: usize = "1000" in 1..=100_000;
     /// Whether that limit is fixed, or lowered while requests take long: fixed or adaptive.

@@ -5,11 +5,12 @@ use crate::{
     auth::{register, token},
     support::{TestApp, problem_of, send},
 };
+use rstest::rstest;
 use serde_json::json;
 use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
@@ -26,6 +27,22 @@ async fn heard(stream: &mut TcpStream) -> String {
     let mut answer = vec![0; 64];
     let n_read = timeout(Duration::from_secs(20), stream.read(&mut answer)).await.expect("it answers").unwrap();
     String::from_utf8_lossy(&answer[..n_read]).into_owned()
+}
+
+/// The head of an answer, when all of the answer is there.
+async fn whole_answer(stream: &mut TcpStream) -> String {
+    let mut answer = String::new();
+    loop {
+        let part = heard(stream).await;
+        assert!(!part.is_empty(), "the connection is gone: {answer}");
+        answer += &part;
+        let Some((head, body)) = answer.split_once("\r\n\r\n") else { continue };
+        let length =
+            head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok()).expect("answers say their length");
+        if body.len() >= length {
+            return head.to_owned();
+        }
+    }
 }
 
 #[tokio::test]
@@ -45,6 +62,15 @@ async fn sign_ins_whose_bodies_do_not_come_end_soon_and_keep_nobody_from_signing
 }
 
 #[tokio::test]
+async fn a_body_that_comes_too_slowly_is_told_so_before_the_request_itself_is_late() {
+    let app = TestApp::start_with(&[("REQUEST_TIMEOUT_MS", "1000")]).await;
+    let session = register(&app, "ada@example.org").await;
+    let mut slow = begin(&app, "/api/v1/jobs", &format!("Authorization: Bearer {}\r\n", token(&session))).await;
+    let answer = whole_answer(&mut slow).await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+}
+
+#[tokio::test]
 async fn who_would_wait_for_a_job_keeps_the_place_in_flight_until_there_is_a_job() {
     let app = TestApp::start_with(&[("API_CONCURRENCY_LIMIT", "1")]).await;
     let session = register(&app, "ada@example.org").await;
@@ -52,6 +78,35 @@ async fn who_would_wait_for_a_job_keeps_the_place_in_flight_until_there_is_a_job
     let slow = begin(&app, "/api/v1/jobs", &headers).await;
     let other = app.get("/api/v1/auth/me").bearer_auth(token(&session)).send().await.unwrap();
     assert_eq!(problem_of(other).await, (503, "overloaded".to_owned()));
+    drop(slow);
+}
+
+#[rstest]
+#[case::unknown("POST /nope", "404")]
+#[case::uninvited("POST /api/v1/jobs", "401")]
+#[case::not_asked_for("GET /healthz", "200")]
+#[tokio::test]
+async fn an_answer_to_the_head_alone_costs_no_connection_when_the_body_is_there(#[case] request: &str, #[case] status: &str) {
+    let app = TestApp::start().await;
+    let mut stream = TcpStream::connect(app.address).await.unwrap();
+    for body in ["Content-Length: 2\r\n\r\n{}", "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"] {
+        stream.write_all(format!("{request} HTTP/1.1\r\nHost: x\r\n{body}").as_bytes()).await.unwrap();
+        let head = whole_answer(&mut stream).await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {status}")) && !head.to_lowercase().contains("connection: close"), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_shed_with_a_short_body_keeps_the_connection() {
+    let app = TestApp::start_with(&[("API_CONCURRENCY_LIMIT", "1")]).await;
+    let session = register(&app, "ada@example.org").await;
+    let slow = begin(&app, "/api/v1/jobs", &format!("Authorization: Bearer {}\r\nPrefer: wait=30\r\n", token(&session))).await;
+    let mut stream = TcpStream::connect(app.address).await.unwrap();
+    for _ in 0..2 {
+        stream.write_all(b"POST /api/v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}").await.unwrap();
+        let head = whole_answer(&mut stream).await;
+        assert!(head.starts_with("HTTP/1.1 503") && !head.to_lowercase().contains("connection: close"), "{head}");
+    }
     drop(slow);
 }
 
@@ -92,4 +147,62 @@ async fn past_the_limit_of_connections_the_next_waits_until_one_goes() {
     assert!(next.try_read(&mut [0; 1]).is_err(), "it is not answered while two are open");
     held.pop();
     assert!(heard(&mut next).await.starts_with("HTTP/1.1 200"));
+}
+
+#[rstest]
+#[case::of_a_head("", "GET /healthz HTTP/1.1\r\nHost: x\r\nX-A: ", "a")]
+#[case::in_front_of_one("", "", "\r\n")]
+#[case::begun_together_with_a_request("GET /healthz HTTP/1.1\r\nHost: x\r\nX-A: ", "", "a")]
+#[case::and_left_there("GET /healthz HTTP/1.1\r\nHost: x\r\nX-A: ", "", "")]
+#[tokio::test]
+async fn a_head_that_never_ends_holds_no_connection_after_an_answered_request_either(
+    #[case] together: &str,
+    #[case] begun: &str,
+    #[case] dripping: &str,
+) {
+    let app = TestApp::start_with(&[("API_CLIENT_TIMEOUT_S", "1"), ("API_KEEP_ALIVE_S", "2")]).await;
+    let mut stream = TcpStream::connect(app.address).await.unwrap();
+    stream.write_all(format!("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n{together}").as_bytes()).await.unwrap();
+    assert!(heard(&mut stream).await.starts_with("HTTP/1.1 200"));
+    let (mut from, mut to) = stream.into_split();
+    to.write_all(begun.as_bytes()).await.unwrap();
+    let drip = async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(50));
+        while to.write_all(dripping.as_bytes()).await.is_ok() {
+            ticks.tick().await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let mut rest = Vec::new();
+    let either = async {
+        tokio::select! { _ = from.read_to_end(&mut rest) => {} () = drip => {} }
+    };
+    timeout(Duration::from_secs(20), either).await.expect("the connection goes");
+}
+
+#[tokio::test]
+async fn who_takes_longer_between_requests_than_a_head_may_keeps_the_connection() {
+    let app = TestApp::start_with(&[("API_CLIENT_TIMEOUT_S", "1")]).await;
+    let mut stream = TcpStream::connect(app.address).await.unwrap();
+    let mut ticks = tokio::time::interval(Duration::from_millis(1_200));
+    for _ in 0..3 {
+        ticks.tick().await;
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        assert!(whole_answer(&mut stream).await.starts_with("HTTP/1.1 200"));
+    }
+}
+
+#[tokio::test]
+async fn who_reads_no_answer_is_left() {
+    let app = TestApp::start_with(&[("API_SEND_TIMEOUT_S", "1"), ("API_MAX_CONNECTIONS", "1")]).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4 << 10).unwrap();
+    let mut deaf = socket.connect(app.address).await.unwrap();
+    // More than the buffers of the kernel take.
+    deaf.write_all("GET /api-docs/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n".repeat(16).as_bytes()).await.unwrap();
+    assert!(heard(&mut deaf).await.starts_with("HTTP/1.1 200"));
+    let mut next = TcpStream::connect(app.address).await.unwrap();
+    next.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    assert!(whole_answer(&mut next).await.starts_with("HTTP/1.1 200"), "its place is free");
+    drop(deaf);
 }
