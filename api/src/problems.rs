@@ -72,6 +72,7 @@ pub const fn row(code: Code) -> Row {
         Code::LeaseLost => row(S::CONFLICT, "The lease is lost", Look),
         Code::DuplicateJob => row(S::CONFLICT, "A job with this unique key exists", Look),
         Code::BatchClosed => row(S::CONFLICT, "The batch takes no more jobs", Look),
+        Code::EndpointMoved => row(S::CONFLICT, "The endpoint has moved away from what headers were given for", Look),
         Code::QuotaExceeded => row(S::CONFLICT, "The quota is used up", Look),
         Code::PreconditionFailed => row(S::PRECONDITION_FAILED, "The object has changed", Look),
         Code::RequestTimeout => row(S::REQUEST_TIMEOUT, "The request took too long to arrive", Retry),

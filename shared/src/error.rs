@@ -63,6 +63,7 @@ codes! {
     LeaseLost = "lease_lost",
     DuplicateJob = "duplicate_job",
     BatchClosed = "batch_closed",
+    EndpointMoved = "endpoint_moved",
     QuotaExceeded = "quota_exceeded",
     PreconditionFailed = "precondition_failed",
     // The body's envelope.

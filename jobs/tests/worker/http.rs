@@ -1,6 +1,7 @@
 //! `http.request` by a real worker, against receivers that are not always what they should be.
 
 mod callbacks;
+mod moved;
 mod receiver;
 
 use crate::world::World;

@@ -185,11 +185,14 @@ async fn destination(ctx: &Context, job: &LeasedJob) -> Result<Result<Destinatio
     };
     let target: SubmitTarget = serde_json::from_str(target.get()).map_err(Error::internal)?;
     let method = target.method.unwrap_or(TargetMethod::Post);
-    let mut destination = match (target.endpoint_id, target.url) {
+    let mut destination = match (target.endpoint_id, &target.url) {
         (Some(id), _) => match store::find(&ctx.pg, id, None).await? {
             None => return Ok(Err(dead("endpoint_deleted", "its endpoint has been deleted".to_owned()))),
             Some(row) => match row.state {
-                EndpointState::Active => Destination::of_endpoint(ctx, row, method),
+                EndpointState::Active => match target.refuse_to_follow(&row) {
+                    Ok(()) => Destination::of_endpoint(ctx, row, method),
+                    Err(moved) => return Ok(Err(dead(moved.code.as_str(), moved.detail.into_owned()))),
+                },
                 EndpointState::Paused => return Ok(Err(Outcome::Postpone(PAUSED_FOR))),
                 EndpointState::Disabled => return Ok(Err(dead("endpoint_disabled", "its endpoint said that it is gone".to_owned()))),
             },
@@ -197,6 +200,7 @@ async fn destination(ctx: &Context, job: &LeasedJob) -> Result<Result<Destinatio
         (None, Some(url)) => {
             let timeout = Duration::from_millis(u64::from(TIMEOUT_MS.unsigned_abs()));
             let (max_rate, callback_ttl) = (None, None);
+            let url = url.clone();
             Destination { endpoint_id: None, url, method, headers: Headers::new(), timeout, max_rate, callback_ttl, secrets: Vec::new() }
         }
         (None, None) => return Ok(Err(dead("no_target", "its target names nothing".to_owned()))),

@@ -107,7 +107,8 @@ pub struct SubmitTarget {
     /// POST when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<TargetMethod>,
-    /// Up to 20, in place of the endpoint's of the same name.
+    /// Up to 20, in place of the endpoint's of the same name. Those that are secrets by their names are for the origin (scheme, host and
+    /// port) that the endpoint has now: if it has left that when the job is to be delivered, the job is dead with `endpoint_moved`.
     #[schema(value_type = Option<BTreeMap<String, String>>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub headers: Option<Headers>,

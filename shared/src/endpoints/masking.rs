@@ -30,10 +30,25 @@ pub(super) fn serialize<S: Serializer>(headers: &Headers, serializer: S) -> std:
     serializer.collect_map(shown(headers))
 }
 
+/// The names of those whose values are not shown.
+pub(super) fn hidden(headers: &Headers) -> Vec<&str> {
+    headers.keys().map(String::as_str).filter(|name| is_masked(name)).collect()
+}
+
+/// Scheme, host and port that a URL leads to.
+pub(super) fn origin(url: &str) -> Option<String> {
+    Url::parse(url).ok().map(|url| url.origin().ascii_serialization())
+}
+
 /// Whether both lead to one scheme, host and port. What is no URL leads nowhere that is known.
 pub(super) fn is_same_origin(url: &str, before: &str) -> bool {
     let origin = |url| Url::parse(url).map(|url| url.origin());
     origin(url).is_ok_and(|new| origin(before) == Ok(new))
+}
+
+/// Whether a value is to stay as it is.
+pub(super) fn keeps_any(headers: &Headers) -> bool {
+    headers.iter().any(|(name, value)| stays(name, value))
 }
 
 fn stays(name: &str, value: &str) -> bool {

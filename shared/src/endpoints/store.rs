@@ -22,6 +22,8 @@ pub(super) struct EndpointRow {
     pub(super) secret: Vec<u8>,
     pub(super) previous_secret: Option<Vec<u8>>,
     pub(super) previous_until: Option<OffsetDateTime>,
+    /// To another origin, since that is noted.
+    pub(super) has_moved: bool,
     pub(super) created_at: OffsetDateTime,
 }
 
@@ -62,7 +64,7 @@ pub(super) async fn find(db: impl PgExecutor<'_>, id: EndpointId, owner_id: Opti
     sqlx::query_as!(
         EndpointRow,
         r#"SELECT id AS "id: EndpointId", name, url, headers AS "headers: Json<Headers>", timeout_ms, max_rate,
-               state AS "state: EndpointState", secret, previous_secret, previous_until, created_at
+               state AS "state: EndpointState", secret, previous_secret, previous_until, has_moved, created_at
         FROM endpoints
         WHERE id = $1
             AND ($2::uuid IS NULL OR owner_id = $2)"#,
@@ -78,7 +80,7 @@ pub(super) async fn lock(tx: &mut PgConnection, id: EndpointId, owner_id: Option
     sqlx::query_as!(
         EndpointRow,
         r#"SELECT id AS "id: EndpointId", name, url, headers AS "headers: Json<Headers>", timeout_ms, max_rate,
-               state AS "state: EndpointState", secret, previous_secret, previous_until, created_at
+               state AS "state: EndpointState", secret, previous_secret, previous_until, has_moved, created_at
         FROM endpoints
         WHERE id = $1
             AND ($2::uuid IS NULL OR owner_id = $2)
@@ -94,7 +96,7 @@ pub(super) async fn page(db: impl PgExecutor<'_>, owner_id: Option<UserId>, page
     sqlx::query_as!(
         EndpointRow,
         r#"SELECT id AS "id: EndpointId", name, url, headers AS "headers: Json<Headers>", timeout_ms, max_rate,
-               state AS "state: EndpointState", secret, previous_secret, previous_until, created_at
+               state AS "state: EndpointState", secret, previous_secret, previous_until, has_moved, created_at
         FROM endpoints
         WHERE ($1::uuid IS NULL OR owner_id = $1)
             AND ($2::uuid IS NULL OR id < $2)

@@ -19,6 +19,7 @@ pub async fn ensure(ctx: &Context) -> Result<()> {
         queue: queue.to_owned(),
         payload: RawValue::from_string("{}".to_owned()).expect("an empty object is JSON"),
         job: ScheduledJob::default(),
+        target_origin: None,
         cron: None,
         every_ms: i64::try_from(every.whole_milliseconds()).ok(),
         timezone: "UTC".to_owned(),

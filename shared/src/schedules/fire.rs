@@ -7,6 +7,7 @@ use super::{Overlap, Schedule, input::submit_of, rule::CatchUp, store};
 use crate::{
     Caller, Code, Context, Error, Result, Role, Scope,
     caller::Credential,
+    endpoints::target,
     ids::{JobId, ScheduleId, UserId},
     jobs::{Job, JobError, NewJob, Origin, QueueName, cancel, kinds, queues::Durability, submit},
     telemetry::metrics,
@@ -145,7 +146,8 @@ async fn make(ctx: &Context, tx: &mut PgConnection, schedule: &Schedule, fire_at
     }
     let caller = owner(tx, schedule).await?;
     let job = Box::pin(submit::prepare(&ctx.for_process(), &caller, submit_of(schedule), Origin::default())).await?;
-    let (job, new_job) = Box::pin(submit::submit_in(ctx, tx, NewJob { durability: Durability::Postgres, ..job })).await?;
+    let target = target::given_earlier(job.target, schedule.target_origin.as_deref())?;
+    let (job, new_job) = Box::pin(submit::submit_in(ctx, tx, NewJob { durability: Durability::Postgres, target, ..job })).await?;
     // Where `unique` found the job that is there already, that one is the occurrence's own.
     live.retain(|(id, _)| *id != job.id);
     cancel::request(tx, &live, ctx.clock.now()).await?;

@@ -60,9 +60,13 @@ pub struct Schedule {
     pub queue: String,
     #[schema(value_type = serde_json::Value)]
     pub payload: Box<RawValue>,
-    /// Headers of its `target` are shown as those of endpoints are: `***` for what is a secret by its name.
+    /// Headers of its `target` are shown as those of endpoints are: `***` for what is a secret by its name. These are for
+    /// the origin that the endpoint had when they were given: once it has left that, `last_error` says `endpoint_moved`, and no job is made.
     #[serde(serialize_with = "ScheduledJob::serialize_shown")]
     pub job: ScheduledJob,
+    /// Where the endpoint of its `target` led when headers of that were given which are not shown, and go to no other origin.
+    #[serde(skip)]
+    pub target_origin: Option<String>,
     #[schema(required)]
     pub cron: Option<String>,
     #[schema(required)]

@@ -7,6 +7,7 @@ use crate::{
         Origin,
         audit::{self, Action, Deed, Subject},
     },
+    endpoints::target,
     ids::ScheduleId,
     jobs::{kinds, new_job, submit},
     page::{Page, PageRequest},
@@ -36,7 +37,7 @@ pub async fn create(ctx: &Context, tx: &mut PgConnection, caller: &Caller, new: 
     let now = ctx.clock.now();
     let rule = new.check(now)?;
     let paused = new.paused.unwrap_or(false);
-    let schedule = Schedule {
+    let mut schedule = Schedule {
         id: ScheduleId::new(),
         timezone: new.canonical_timezone()?,
         name: new.name,
@@ -44,6 +45,7 @@ pub async fn create(ctx: &Context, tx: &mut PgConnection, caller: &Caller, new: 
         queue: new.queue.unwrap_or_else(|| "default".to_owned()),
         payload: new.payload.unwrap_or_else(|| RawValue::from_string("{}".to_owned()).expect("an empty object is JSON")),
         job: new.job.unwrap_or_default().unmasked(&ScheduledJob::default())?,
+        target_origin: None,
         cron: new.cron,
         every_ms: new.every_ms,
         overlap: new.overlap.unwrap_or_default(),
@@ -56,7 +58,7 @@ pub async fn create(ctx: &Context, tx: &mut PgConnection, caller: &Caller, new: 
         owner_id: Some(caller.user_id),
         created_at: now,
     };
-    check_job(ctx, caller, &schedule).await?;
+    schedule.target_origin = check_job(ctx, caller, &schedule).await?;
     refuse_too_many(ctx, tx, caller).await?;
     if store::insert(tx, &schedule).await? { Ok(schedule) } else { Err(name_taken()) }
 }
@@ -87,6 +89,7 @@ pub async fn update(
     let mut schedule = store::lock(&mut tx, id, caller.owner_filter()).await?.ok_or_else(not_found)?;
     allow(&schedule)?;
     let changes_job = patch.kind.is_some() || patch.queue.is_some() || patch.payload.is_some() || patch.job.is_some();
+    let target = patch.job.as_ref().map(|job| job.target.clone());
     if let Some(rule) = patch.apply(&mut schedule, now)? {
         schedule.next_run_at = rule.after(now, now);
     }
@@ -94,7 +97,12 @@ pub async fn update(
         schedule.next_run_at = None;
     }
     if changes_job {
-        check_job(&ctx.for_process(), caller, &schedule).await?;
+        let origin = check_job(&ctx.for_process(), caller, &schedule).await?;
+        schedule.target_origin = match target {
+            None => schedule.target_origin,
+            Some(None) => None,
+            Some(Some(target)) => target.origin_after(origin, schedule.target_origin, "/job/target/headers")?,
+        };
     } else if !schedule.paused {
         // What it submits it may be brought to submit sooner, or again.
         kinds::admit_again(&schedule.kind, caller, ctx.settings().profile, Some(&schedule.payload))?;
@@ -144,11 +152,11 @@ pub async fn ring(ctx: &Context) {
     fire::ring(ctx).await;
 }
 
-/// Refuses now what the schedule could not submit later.
-async fn check_job(ctx: &Context, caller: &Caller, schedule: &Schedule) -> Result<()> {
+/// Refuses now what the schedule could not submit later; returns which origin alone the headers of its target are for.
+async fn check_job(ctx: &Context, caller: &Caller, schedule: &Schedule) -> Result<Option<String>> {
     let submit = submit_of(schedule);
-    Box::pin(submit::prepare_unbounded(&ctx.for_process(), caller, submit, new_job::Origin::default())).await.map_err(in_job)?;
-    Ok(())
+    let job = Box::pin(submit::prepare_unbounded(&ctx.for_process(), caller, submit, new_job::Origin::default())).await.map_err(in_job)?;
+    target::origin_of(job.target.as_deref())
 }
 
 /// Fields that a schedule has in `job` are pointed at there.

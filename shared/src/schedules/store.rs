@@ -19,6 +19,7 @@ pub(super) struct ScheduleRow {
     queue: String,
     payload: Json<Box<RawValue>>,
     job: Json<ScheduledJob>,
+    target_origin: Option<String>,
     cron: Option<String>,
     every_ms: Option<i64>,
     timezone: String,
@@ -42,6 +43,7 @@ impl From<ScheduleRow> for Schedule {
             queue: row.queue,
             payload: row.payload.0,
             job: row.job.0,
+            target_origin: row.target_origin,
             cron: row.cron,
             every_ms: row.every_ms,
             timezone: row.timezone,
@@ -63,8 +65,8 @@ pub(super) async fn by_id(db: impl PgExecutor<'_>, id: ScheduleId, owner: Option
     let row = sqlx::query_as!(
         ScheduleRow,
         r#"SELECT id AS "id: ScheduleId", owner_id AS "owner_id: UserId", name, kind, queue, payload AS "payload: Json<Box<RawValue>>",
-            job AS "job: Json<ScheduledJob>", cron, every_ms, timezone, overlap AS "overlap: Overlap", catch_up, paused, next_run_at,
-            last_run_at, last_job_id AS "last_job_id: JobId", error_code, error_message, created_at
+            job AS "job: Json<ScheduledJob>", target_origin, cron, every_ms, timezone, overlap AS "overlap: Overlap", catch_up, paused,
+            next_run_at, last_run_at, last_job_id AS "last_job_id: JobId", error_code, error_message, created_at
         FROM schedules
         WHERE id = $1 AND ($2::uuid IS NULL OR owner_id = $2)"#,
         id.0,
@@ -78,8 +80,8 @@ pub(super) async fn lock(tx: &mut PgConnection, id: ScheduleId, owner: Option<Us
     let row = sqlx::query_as!(
         ScheduleRow,
         r#"SELECT id AS "id: ScheduleId", owner_id AS "owner_id: UserId", name, kind, queue, payload AS "payload: Json<Box<RawValue>>",
-            job AS "job: Json<ScheduledJob>", cron, every_ms, timezone, overlap AS "overlap: Overlap", catch_up, paused, next_run_at,
-            last_run_at, last_job_id AS "last_job_id: JobId", error_code, error_message, created_at
+            job AS "job: Json<ScheduledJob>", target_origin, cron, every_ms, timezone, overlap AS "overlap: Overlap", catch_up, paused,
+            next_run_at, last_run_at, last_job_id AS "last_job_id: JobId", error_code, error_message, created_at
         FROM schedules
         WHERE id = $1 AND ($2::uuid IS NULL OR owner_id = $2)
         FOR UPDATE"#,
@@ -94,8 +96,8 @@ pub(super) async fn page(db: impl PgExecutor<'_>, owner: Option<UserId>, request
     let rows = sqlx::query_as!(
         ScheduleRow,
         r#"SELECT id AS "id: ScheduleId", owner_id AS "owner_id: UserId", name, kind, queue, payload AS "payload: Json<Box<RawValue>>",
-            job AS "job: Json<ScheduledJob>", cron, every_ms, timezone, overlap AS "overlap: Overlap", catch_up, paused, next_run_at,
-            last_run_at, last_job_id AS "last_job_id: JobId", error_code, error_message, created_at
+            job AS "job: Json<ScheduledJob>", target_origin, cron, every_ms, timezone, overlap AS "overlap: Overlap", catch_up, paused,
+            next_run_at, last_run_at, last_job_id AS "last_job_id: JobId", error_code, error_message, created_at
         FROM schedules
         WHERE ($1::uuid IS NULL OR owner_id = $1) AND ($2::uuid IS NULL OR id < $2)
         ORDER BY id DESC
@@ -130,9 +132,9 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, schedule: &Schedule) -> Resu
     let done = sqlx::query!(
         "INSERT INTO schedules (
             id, owner_id, name, kind, queue, payload, job, cron, every_ms, timezone, overlap, catch_up, paused, next_run_at, created_at,
-            updated_at
+            updated_at, target_origin
         )
-        VALUES ($1, $2, $3, $4, $5, $6::text::json, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15)
+        VALUES ($1, $2, $3, $4, $5, $6::text::json, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15, $16)
         ON CONFLICT DO NOTHING",
         schedule.id.0,
         schedule.owner_id.map(|owner| owner.0),
@@ -149,6 +151,7 @@ pub(super) async fn insert(db: impl PgExecutor<'_>, schedule: &Schedule) -> Resu
         schedule.paused,
         schedule.next_run_at,
         schedule.created_at,
+        schedule.target_origin,
     );
     Ok(done.execute(db).await?.rows_affected() == 1)
 }
@@ -158,7 +161,7 @@ pub(super) async fn update(tx: &mut PgConnection, schedule: &Schedule, now: Offs
     let done = sqlx::query!(
         "UPDATE schedules
         SET name = $2, kind = $3, queue = $4, payload = $5::text::json, job = $6, cron = $7, every_ms = $8, timezone = $9, overlap = $10,
-            catch_up = $11, paused = $12, next_run_at = $13, updated_at = $14
+            catch_up = $11, paused = $12, next_run_at = $13, updated_at = $14, target_origin = $15
         WHERE id = $1
           AND NOT EXISTS (
             SELECT
@@ -179,6 +182,7 @@ pub(super) async fn update(tx: &mut PgConnection, schedule: &Schedule, now: Offs
         schedule.paused,
         schedule.next_run_at,
         now,
+        schedule.target_origin,
     );
     Ok(done.execute(tx).await?.rows_affected() == 1)
 }

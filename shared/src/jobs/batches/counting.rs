@@ -1,13 +1,16 @@
 //! What the ends of its jobs come to for a batch: its counts, and once its completion.
 
-use super::{Batch, completion_of, store};
+use super::{
+    Batch, completion_of,
+    store::{self, Completion},
+};
 use crate::{
     Caller, Code, Context, Error, Result,
     caller::Credential,
+    endpoints::target,
     ids::BatchId,
     jobs::{Job, JobError, NewJob, Origin, SubmitJob, queues::Durability, submit},
 };
-use serde_json::value::RawValue;
 use sqlx::PgConnection;
 
 /// Adds what changed to the counts of a batch, and completes it if all its jobs have ended: in one transaction with the job that comes
@@ -19,9 +22,9 @@ pub(in crate::jobs) async fn count(ctx: &Context, id: BatchId) -> Result<()> {
         store::forget_changes(&mut tx, id).await?;
         return Ok(tx.commit().await?);
     }
-    let (batch, on_complete) = store::count(&mut tx, id).await?;
+    let (batch, completion) = store::count(&mut tx, id).await?;
     let is_over = batch.is_over() && batch.completed_at.is_none();
-    let made = if is_over { complete(ctx, &mut tx, &batch, on_complete).await? } else { None };
+    let made = if is_over { complete(ctx, &mut tx, &batch, completion).await? } else { None };
     tx.commit().await?;
     if let Some(job) = made {
         submit::announce(ctx, &[&job]).await;
@@ -34,13 +37,13 @@ pub(in crate::jobs) async fn left(ctx: &Context, limit: i64) -> Result<Vec<Batch
     Ok(store::changed(&ctx.pg, limit).await?)
 }
 
-async fn complete(ctx: &Context, tx: &mut PgConnection, batch: &Batch, on_complete: Option<Box<RawValue>>) -> Result<Option<NewJob>> {
+async fn complete(ctx: &Context, tx: &mut PgConnection, batch: &Batch, completion: Option<Completion>) -> Result<Option<NewJob>> {
     let now = ctx.clock.now();
-    let Some(on_complete) = on_complete else {
+    let Some(completion) = completion else {
         store::complete(tx, batch.id, now, None, None).await?;
         return Ok(None);
     };
-    match submit_completion(ctx, tx, batch, &on_complete).await {
+    match submit_completion(ctx, tx, batch, &completion).await {
         Ok((job, made)) => {
             store::complete(tx, batch.id, now, Some(job.id), None).await?;
             Ok(made)
@@ -56,14 +59,15 @@ async fn complete(ctx: &Context, tx: &mut PgConnection, batch: &Batch, on_comple
 }
 
 /// However full its queue is, and durable whatever the queue's durability is: Redis could not hold it to this transaction.
-async fn submit_completion(ctx: &Context, tx: &mut PgConnection, batch: &Batch, on_complete: &RawValue) -> Result<(Job, Option<NewJob>)> {
+async fn submit_completion(ctx: &Context, tx: &mut PgConnection, batch: &Batch, completion: &Completion) -> Result<(Job, Option<NewJob>)> {
     // Of another release, it may say what this one does not know.
-    let on_complete: SubmitJob = serde_json::from_str(on_complete.get())
+    let on_complete: SubmitJob = serde_json::from_str(completion.submit.get())
         .map_err(|error| Error::new(Code::InvalidJson, "`on_complete` cannot be read by this release.").caused_by(error))?;
     let caller = owner(tx, batch).await?;
     let submit = completion_of(&on_complete, batch.id);
     let job = Box::pin(submit::prepare_unbounded(&ctx.for_process(), &caller, submit, Origin::default())).await?;
-    Box::pin(submit::submit_in(ctx, tx, NewJob { durability: Durability::Postgres, ..job })).await
+    let target = target::given_earlier(job.target, completion.origin.as_deref())?;
+    Box::pin(submit::submit_in(ctx, tx, NewJob { durability: Durability::Postgres, target, ..job })).await
 }
 
 /// In whose name a batch submits, with what they may now.

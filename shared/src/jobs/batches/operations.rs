@@ -7,6 +7,7 @@ use crate::{
         self,
         audit::{self, Action, Deed, Subject},
     },
+    endpoints::target,
     ids::{BatchId, JobId},
     jobs::{Origin, QueueName, SubmitJob, aftermath, bulk, cancel, dependencies, race, submit, unique::Accepted},
     page::{Page, PageRequest},
@@ -36,11 +37,12 @@ pub async fn create(ctx: &Context, tx: &mut PgConnection, caller: &Caller, new: 
     new.check()?;
     refuse_too_many(ctx, caller).await?;
     let id = BatchId::new();
-    check_completion(ctx, caller, &new, id, origin).await?;
+    let completion_origin = check_completion(ctx, caller, &new, id, origin).await?;
     let jobs_max = i32::try_from(ctx.settings().batch_jobs_max).unwrap_or(i32::MAX);
     let on_complete = new.on_complete.as_ref().map(to_raw_value).transpose().map_err(Error::internal)?;
     let now = ctx.clock.now();
-    let row = store::NewRow { id, owner_id: caller.user_id, name: new.name.as_deref(), on_complete: on_complete.as_deref(), jobs_max };
+    let (on_complete, completion_origin) = (on_complete.as_deref(), completion_origin.as_deref());
+    let row = store::NewRow { id, owner_id: caller.user_id, name: new.name.as_deref(), on_complete, completion_origin, jobs_max };
     store::insert(tx, &row, now).await?;
     let has_jobs = new.jobs.is_some();
     let jobs = new.jobs.unwrap_or_default().into_iter().map(|job| Ok(SubmitJob { batch_id: Some(id), ..job })).collect();
@@ -83,14 +85,16 @@ pub async fn announce(ctx: &Context, made: &Made) {
     aftermath::note(ctx, made.answer.batch.is_over().then_some((false, Some(made.answer.batch.id))));
 }
 
-async fn check_completion(ctx: &Context, caller: &Caller, new: &NewBatch, id: BatchId, origin: &Origin) -> Result<()> {
-    let Some(on_complete) = &new.on_complete else { return Ok(()) };
+/// Returns which origin alone the headers of its target are for.
+async fn check_completion(ctx: &Context, caller: &Caller, new: &NewBatch, id: BatchId, origin: &Origin) -> Result<Option<String>> {
+    let Some(on_complete) = &new.on_complete else { return Ok(None) };
     let submit = completion_of(on_complete, id);
     let checked = Box::pin(submit::prepare_unbounded(&ctx.for_process(), caller, submit, origin.clone())).await;
-    checked.map(drop).map_err(|mut error| {
+    let job = checked.map_err(|mut error| {
         error.fields.iter_mut().for_each(|field| field.pointer.insert_str(0, "/on_complete"));
         error
-    })
+    })?;
+    target::origin_of(job.target.as_deref())
 }
 
 async fn refuse_too_many(ctx: &Context, caller: &Caller) -> Result<()> {

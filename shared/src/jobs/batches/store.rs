@@ -61,23 +61,32 @@ impl From<BatchRow> for Batch {
     }
 }
 
+/// What a batch submits when it is complete.
+pub(super) struct Completion {
+    pub(super) submit: Box<RawValue>,
+    /// Where the endpoint of its target led when the target's headers were given, if they are for that alone.
+    pub(super) origin: Option<String>,
+}
+
 /// What is known of a new batch.
 pub(super) struct NewRow<'a> {
     pub(super) id: BatchId,
     pub(super) owner_id: UserId,
     pub(super) name: Option<&'a str>,
     pub(super) on_complete: Option<&'a RawValue>,
+    pub(super) completion_origin: Option<&'a str>,
     pub(super) jobs_max: i32,
 }
 
 pub(super) async fn insert(tx: &mut PgConnection, new: &NewRow<'_>, now: OffsetDateTime) -> sqlx::Result<()> {
     sqlx::query!(
-        "INSERT INTO batches (id, owner_id, name, closed, on_complete, jobs_max, created_at)
-        VALUES ($1, $2, $3, false, $4, $5, $6)",
+        "INSERT INTO batches (id, owner_id, name, closed, on_complete, completion_origin, jobs_max, created_at)
+        VALUES ($1, $2, $3, false, $4, $5, $6, $7)",
         new.id.0,
         new.owner_id.0,
         new.name,
         new.on_complete.map(Json) as _,
+        new.completion_origin,
         new.jobs_max,
         now,
     )
@@ -229,7 +238,7 @@ pub(super) async fn lock(tx: &mut PgConnection, id: BatchId) -> sqlx::Result<boo
 }
 
 /// Adds what changed to a batch that is locked; returns how it stands, and what it submits when it is complete.
-pub(super) async fn count(tx: &mut PgConnection, id: BatchId) -> sqlx::Result<(Batch, Option<Box<RawValue>>)> {
+pub(super) async fn count(tx: &mut PgConnection, id: BatchId) -> sqlx::Result<(Batch, Option<Completion>)> {
     // A statement of its own, whose sight begins after the lock was had: it sees all that was told before the batch was closed.
     let row = sqlx::query!(
         r#"WITH changes AS (
@@ -252,12 +261,13 @@ pub(super) async fn count(tx: &mut PgConnection, id: BatchId) -> sqlx::Result<(B
             expired = batches.expired + changed.expired
         FROM changed
         WHERE id = $1
-        RETURNING on_complete AS "on_complete: Json<Box<RawValue>>""#,
+        RETURNING on_complete AS "on_complete: Json<Box<RawValue>>", completion_origin"#,
         id.0,
     );
-    let on_complete = row.fetch_one(&mut *tx).await?.on_complete.map(|json| json.0);
+    let row = row.fetch_one(&mut *tx).await?;
+    let completion = row.on_complete.map(|Json(submit)| Completion { submit, origin: row.completion_origin });
     let batch = by_id(tx, id, None).await?.ok_or(sqlx::Error::RowNotFound)?;
-    Ok((batch, on_complete))
+    Ok((batch, completion))
 }
 
 pub(super) async fn complete(
