@@ -222,8 +222,16 @@ async fn every_callback_that_is_not_one_is_the_same_404() {
     }
     assert_eq!(answers[0].0, StatusCode::NOT_FOUND);
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
-    for body in [json!({"outcome": "fail"}), json!({"outcome": "ok", "error": {"code": "x", "message": "y"}})] {
-        assert_eq!(send_for_problem(call("x", body)).await, (422, "validation_failed".to_owned()));
+    let unfit = [
+        (json!({"outcome": "fail"}), "/error"),
+        (json!({"outcome": "fail", "error": {"code": "", "message": "y"}}), "/error/code"),
+        (json!({"outcome": "fail", "error": {"code": " \t", "message": "y"}}), "/error/code"),
+        (json!({"outcome": "ok", "error": {"code": "x", "message": "y"}}), "/error"),
+    ];
+    for (body, pointer) in unfit {
+        let (status, problem) = send(call("x", body)).await;
+        assert_eq!((status, &problem["code"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("validation_failed")), "{problem}");
+        assert_eq!(problem["errors"][0]["pointer"], pointer);
     }
     assert_eq!(send_for_problem(call("x", json!({"outcome": "maybe"}))).await.0, 400);
 }

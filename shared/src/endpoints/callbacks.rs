@@ -37,7 +37,7 @@ pub struct Callback {
     /// Of `ok`.
     #[schema(value_type = Option<serde_json::Value>)]
     pub result: Option<Box<RawValue>>,
-    /// Of `fail`: the job is tried again by its retry policy.
+    /// Of `fail`: the job is tried again by its retry policy. Its `code` may not be empty.
     #[serde(default, deserialize_with = "json_fields::object")]
     pub error: Option<JobError>,
 }
@@ -57,7 +57,10 @@ impl Callback {
                 raw_json::check(result.get(), "result", result_bytes_max)?;
                 Ok(Outcome::Done(result))
             }
-            (CallbackOutcome::Fail, None, Some(error)) => Ok(Outcome::Retry { error, after: None }),
+            (CallbackOutcome::Fail, None, Some(error)) => {
+                error.check("/error")?;
+                Ok(Outcome::Retry { error, after: None })
+            }
             (CallbackOutcome::Fail, None, None) => Err(Error::invalid("/error", "required", "must say what failed")),
             (CallbackOutcome::Ok, _, Some(_)) => Err(Error::invalid("/error", "misplaced", "does not belong to `ok`")),
             (CallbackOutcome::Fail, Some(_), _) => Err(Error::invalid("/result", "misplaced", "does not belong to `fail`")),

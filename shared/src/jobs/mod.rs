@@ -54,7 +54,7 @@ pub use new_job::{NewJob, Origin, SubmitJob, Unique};
 pub use queues::QueueStats;
 
 use crate::{
-    Code, Error,
+    Code, Error, Result,
     ids::{JobId, UserId},
 };
 use serde::{Deserialize, Serialize};
@@ -151,6 +151,16 @@ pub struct JobError {
     pub code: String,
     #[schema(example = "the mail server refused the recipient")]
     pub message: String,
+}
+
+impl JobError {
+    /// Refuses one from outside, which the request has at the pointer `at`, that has no code.
+    pub(crate) fn check(&self, at: &str) -> Result<()> {
+        if self.code.trim().is_empty() {
+            return Err(Error::invalid(format!("{at}/code"), "length", "must name the error: it is what is shown and counted"));
+        }
+        Ok(())
+    }
 }
 
 /// How far a running attempt says it is.

@@ -46,6 +46,7 @@ pub struct SettleLease {
     pub outcome: SettleOutcome,
     #[schema(value_type = Option<serde_json::Value>)]
     pub result: Option<Box<RawValue>>,
+    /// Of `fail`; its `code` may not be empty.
     #[serde(default, deserialize_with = "json_fields::object")]
     pub error: Option<JobError>,
     #[serde(default, deserialize_with = "json_fields::whole")]
@@ -211,9 +212,7 @@ fn read(settle: &SettleLease, result_max: usize) -> Result<(LeaseToken, End)> {
         }
         SettleOutcome::Fail => {
             let error = settle.error.clone().ok_or_else(|| Error::invalid("/error", "required", "must say what failed"))?;
-            if error.code.trim().is_empty() {
-                return Err(Error::invalid("/error/code", "length", "must name the error: it is what is shown and counted"));
-            }
+            error.check("/error")?;
             End::Outcome(Outcome::Retry { error, after: settle.retry_after_ms.map(milliseconds) })
         }
         SettleOutcome::Discard => {
