@@ -79,8 +79,10 @@ pub async fn list_channels(state: Data<AppState>, CallerOf(caller): CallerOf, Qu
 #[utoipa::path(get, path = "/api/v1/channels/{channel}/presence", tag = "channels", operation_id = "get_presence",
     params(("channel" = String, Path, example = "chat:lobby")), security(("bearer" = []), ("api_key" = [])),
     responses(
-        (status = 200, description = "The connections", body = Presence),
-        (status = 409, description = "The channel keeps no presence", body = Problem<'static>, content_type = "application/problem+json")))]
+        (status = 200, description = "The connections: up to 5000, and 4 MiB of their ids and infos", body = Presence),
+        (status = 409, description = "The channel keeps no presence", body = Problem<'static>, content_type = "application/problem+json"),
+        (status = 422, description = "More are present than can be listed; `presence-stats` counts them", body = Problem<'static>,
+            content_type = "application/problem+json")))]
 pub async fn get_presence(state: Data<AppState>, CallerOf(caller): CallerOf, ChannelOf(channel): ChannelOf) -> ApiResult {
     let presence = requests::presence_for(&state.ctx, Requester::Account(&caller), &channel).await.map_err(Error::from)?;
     Ok(HttpResponse::Ok().json(Presence { presence: presence.into_iter().map(|present| (present.client, present.info)).collect() }))

@@ -206,6 +206,21 @@ async fn who_is_subscribed_is_listed_and_counted() {
     assert_eq!(listed["presence"]["c2"], json!({"user": "7", "client": "c2", "chan_info": {"n": "c2"}}));
     let (_, stats) = send(world.get(&world.ada, "/channels/chat:lobby/presence-stats")).await;
     assert_eq!(stats, json!({"num_clients": 3, "num_users": 2}));
+
+    fill_presence(ctx, "chat:lobby").await;
+    let refused = send_for_problem(world.get(&world.ada, "/channels/chat:lobby/presence")).await;
+    assert_eq!(refused, (422, "validation_failed".to_owned()));
+    let (_, stats) = send(world.get(&world.ada, "/channels/chat:lobby/presence-stats")).await;
+    assert_eq!(stats, json!({"num_clients": 67, "num_users": 3}));
+}
+
+/// With 64 clients whose infos are more than a list may have.
+pub(crate) async fn fill_presence(ctx: &shared::Context, channel: &str) {
+    let channel = ctx.namespaces.resolve(channel).unwrap();
+    for n in 0..64 {
+        let info = json!({"user": "8", "client": format!("full{n}"), "conn_info": "x".repeat(presence::PRESENCE_LIST_BYTES_MAX / 64)});
+        presence::join(ctx, &channel, &serde_json::from_value(info).unwrap()).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -16,8 +16,10 @@ use std::{sync::Arc, time::Duration};
 /// fails takes nobody out.
 pub const PRESENCE_TTL: Duration = Duration::from_secs(60);
 
-/// Longest list that is told: it has to fit into one frame. Stats are told of any number.
+/// Longest list that is told, in clients and in bytes of their ids and infos: it goes out in one frame, and tokens may bring infos of any
+/// size. Stats are told of any number.
 pub const PRESENCE_LIST_MAX: usize = 5_000;
+pub const PRESENCE_LIST_BYTES_MAX: usize = 4 << 20;
 /// Clients in one call, and channels whose calls are on the way at once.
 const CLIENTS_MAX: usize = 500;
 const CHANNELS_AT_ONCE: usize = 64;
@@ -71,15 +73,17 @@ pub async fn refresh(ctx: &Context, present: &[(Channel, Vec<Arc<str>>)]) -> Res
     forgotten.try_collect().await
 }
 
-/// Everybody who is present, as the JSON of their infos. `LimitExceeded` above [`PRESENCE_LIST_MAX`].
+/// Everybody who is present, as the JSON of their infos. `LimitExceeded` above [`PRESENCE_LIST_MAX`] and [`PRESENCE_LIST_BYTES_MAX`].
 pub async fn list(ctx: &Context, channel: &Channel) -> Result<Vec<PresentClient>, ChannelError> {
     offered(channel)?;
-    let (n, infos): (usize, Vec<String>) = call(ctx, &PRESENCE_LIST, channel, |cmd| {
-        cmd.arg(PRESENCE_LIST_MAX);
+    let (fits, infos): (bool, Vec<String>) = call(ctx, &PRESENCE_LIST, channel, |cmd| {
+        cmd.arg(PRESENCE_LIST_MAX).arg(PRESENCE_LIST_BYTES_MAX);
     })
     .await?;
-    if n > PRESENCE_LIST_MAX {
-        return Err(ChannelError::LimitExceeded("More clients are present than can be listed: ask for their number."));
+    if !fits {
+        return Err(ChannelError::LimitExceeded(
+            "More clients, or more of their infos, are present than can be listed: ask for their number.",
+        ));
     }
     infos.into_iter().map(PresentClient::read).collect()
 }

@@ -3,11 +3,12 @@
 use super::client::Socket;
 use crate::{
     auth::{register, token},
+    channels::fill_presence,
     support::TestApp,
 };
 use serde_json::{Value, json};
 use shared::{
-    channels::{Addressee, ChannelName, sessions},
+    channels::{Addressee, ChannelName, presence, sessions},
     redis::Connection,
     testing::RedisServer,
 };
@@ -194,4 +195,18 @@ async fn presence_of_a_channel_without_it_is_not_available_and_of_another_not_pe
     assert_eq!(socket.ask("presence", json!({"channel": "chat:1"})).await.unwrap_err()["code"], 103);
     let ours = format!("user:#{}", session["user"]["id"].as_str().unwrap());
     assert_eq!(socket.ask("presence", json!({"channel": ours})).await.unwrap_err()["code"], 108);
+}
+
+#[tokio::test]
+async fn a_list_that_is_too_large_is_refused_and_the_socket_goes_on() {
+    let app = TestApp::start().await;
+    let session = register(&app, "ada@example.org").await;
+    let (mut socket, _) = client_in_chat(&app, token(&session)).await;
+    fill_presence(&app.state.ctx, "chat:1").await;
+    assert_eq!(socket.ask("presence", json!({"channel": "chat:1"})).await.unwrap_err()["code"], 106);
+    until_present(&mut socket, 65).await;
+    let full = app.state.ctx.namespaces.resolve("chat:1").unwrap();
+    presence::leave(&app.state.ctx, &full, "full0").await.unwrap();
+    let list = socket.ask("presence", json!({"channel": "chat:1"})).await.unwrap();
+    assert_eq!(list["presence"].as_object().unwrap().len(), 64);
 }

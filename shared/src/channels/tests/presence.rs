@@ -126,6 +126,25 @@ async fn many_clients_are_counted_and_refused_as_a_list() {
     assert_eq!(channels.counted(&live).await, (0, 0));
 }
 
+#[tokio::test]
+async fn large_infos_are_counted_and_refused_as_a_list() {
+    let channels = Channels::open().await;
+    let live = channels.channel("live:1");
+    let info = |n: usize, bytes: usize| ClientInfo {
+        conn_info: Some(json(&format!("{:?}", "x".repeat(bytes))).into()),
+        ..client("7", &format!("{n:03}"))
+    };
+    let around = info(0, 0).to_json().len() + 3;
+    let clients: Vec<_> = (0..64).map(|n| info(n, PRESENCE_LIST_BYTES_MAX / 64 - around)).collect();
+    join_all(&channels.ctx, &live, &clients).await.unwrap();
+    assert_eq!(channels.listed(&live).await.len(), 64);
+    join(&channels.ctx, &live, &info(63, PRESENCE_LIST_BYTES_MAX / 64 - around + 1)).await.unwrap();
+    assert!(matches!(list(&channels.ctx, &live).await, Err(ChannelError::LimitExceeded(_))));
+    assert_eq!(channels.counted(&live).await, (64, 1));
+    leave(&channels.ctx, &live, "000").await.unwrap();
+    assert_eq!(channels.listed(&live).await.len(), 63);
+}
+
 /// Whatever comes and goes, in whichever order and at once, the counts are those of the list.
 #[tokio::test]
 async fn counts_and_list_agree_after_any_life() {
