@@ -121,9 +121,13 @@ impl Cli {
 }
 
 fn check_config() -> ExitCode {
-    let loaded = Layers::from_process(&[]).and_then(|layers| Settings::load(&layers).map(|settings| (layers, settings)));
-    match loaded {
-        Ok((layers, settings)) => check_config::run(&layers, &settings),
+    let layers = match Layers::from_process(&[]) {
+        Ok(layers) => layers,
+        Err(problems) => return misused(&problems),
+    };
+    complain_of(&layers.notices);
+    match Settings::load(&layers) {
+        Ok(settings) => check_config::run(&layers, &settings),
         Err(problems) => misused(&problems),
     }
 }
@@ -143,7 +147,9 @@ fn misused(problems: &Problems) -> ExitCode {
 
 fn load(flags: &[(&str, String)]) -> Result<(Settings, Vec<String>), Problems> {
     let layers = Layers::from_process(flags)?;
-    Ok((Settings::load(&layers)?, layers.notices))
+    // A name that is misspelt is often the reason for what is wrong.
+    let settings = Settings::load(&layers).inspect_err(|_| complain_of(&layers.notices))?;
+    Ok((settings, layers.notices))
 }
 
 /// Accounts for a command, without what serves requests.
@@ -165,6 +171,10 @@ fn print(text: impl AsRef<str>) -> ExitCode {
 
 fn complain(text: &str) {
     drop(writeln!(io::stderr(), "{}", text.trim_end()));
+}
+
+fn complain_of(notices: &[String]) {
+    notices.iter().for_each(|notice| complain(notice));
 }
 
 fn failed(error: &shared::Error) -> ExitCode {

@@ -8,6 +8,7 @@ mod auth;
 mod batches;
 mod capacity;
 mod channels;
+mod command_line;
 mod edge;
 mod endpoints;
 mod examples;

@@ -39,32 +39,7 @@ enum Command {
     Work(WorkFlags),
     /// One child of a worker; only `work` starts it.
     #[command(hide = true)]
-    Child {
-        #[arg(long)]
-        worker_id: WorkerId,
-        #[arg(long)]
-        index: usize,
-        #[arg(long)]
-        slots: usize,
-        #[arg(long)]
-        supervisor_pid: u32,
-        #[arg(long)]
-        nonce: Uuid,
-        #[arg(long)]
-        black_box: PathBuf,
-        /// Run suspects of a crash, one at a time.
-        #[arg(long)]
-        quarantine: bool,
-        /// Run no jobs, and maintain the queues.
-        #[arg(long, conflicts_with = "quarantine")]
-        maintenance: bool,
-        #[arg(long)]
-        max_tasks: u64,
-        #[arg(long)]
-        connections: u32,
-        #[arg(long, allow_hyphen_values = true)]
-        clock_correction_ms: i64,
-    },
+    Child(ChildFlags),
     /// Ask the running workers, over Redis.
     Inspect {
         what: Inspected,
@@ -95,6 +70,57 @@ enum Command {
     /// Tell a running worker what to do, wherever it runs; it hears within two seconds.
     #[command(subcommand)]
     Worker(worker::Tell),
+}
+
+/// What a child is told by its supervisor.
+#[derive(Debug, Args)]
+struct ChildFlags {
+    #[arg(long)]
+    worker_id: WorkerId,
+    #[arg(long)]
+    index: usize,
+    #[arg(long)]
+    slots: usize,
+    #[arg(long)]
+    supervisor_pid: u32,
+    #[arg(long)]
+    nonce: Uuid,
+    #[arg(long)]
+    black_box: PathBuf,
+    /// Run suspects of a crash, one at a time.
+    #[arg(long)]
+    quarantine: bool,
+    /// Run no jobs, and maintain the queues.
+    #[arg(long, conflicts_with = "quarantine")]
+    maintenance: bool,
+    #[arg(long)]
+    max_tasks: u64,
+    #[arg(long)]
+    connections: u32,
+    #[arg(long, allow_hyphen_values = true)]
+    clock_correction_ms: i64,
+}
+
+impl ChildFlags {
+    fn assignment(self, settings: &Settings) -> Assignment {
+        let duty = match (self.quarantine, self.maintenance) {
+            (true, _) => Duty::Quarantine,
+            (false, true) => Duty::Maintenance,
+            (false, false) => Duty::Ordinary,
+        };
+        Assignment {
+            worker_id: self.worker_id,
+            index: self.index,
+            slots: self.slots,
+            supervisor_pid: self.supervisor_pid,
+            nonce: Nonce(self.nonce),
+            black_box: self.black_box,
+            duty,
+            max_tasks: self.max_tasks,
+            pools: pools::of_worker(self.connections, settings.n_children()),
+            clock_correction_ms: self.clock_correction_ms,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -141,44 +167,13 @@ impl Cli {
         match self.command {
             Command::Work(flags) => {
                 let flags = flags.settings();
-                with_settings(&flags, |settings| work::supervise(settings, &flags))
+                with_settings(&flags, |settings, notices| work::supervise(settings, &notices, &flags))
             }
-            Command::Child {
-                worker_id,
-                index,
-                slots,
-                supervisor_pid,
-                nonce,
-                black_box,
-                quarantine,
-                maintenance,
-                max_tasks,
-                connections,
-                clock_correction_ms,
-            } => {
-                let duty = match (quarantine, maintenance) {
-                    (true, _) => Duty::Quarantine,
-                    (false, true) => Duty::Maintenance,
-                    (false, false) => Duty::Ordinary,
-                };
-                let nonce = Nonce(nonce);
-                with_settings(&[], |settings| {
-                    let pools = pools::of_worker(connections, settings.n_children());
-                    let assignment = Assignment {
-                        worker_id,
-                        index,
-                        slots,
-                        supervisor_pid,
-                        nonce,
-                        black_box,
-                        duty,
-                        max_tasks,
-                        pools,
-                        clock_correction_ms,
-                    };
-                    work::child(settings, assignment)
-                })
-            }
+            // Its supervisor has told the notices.
+            Command::Child(flags) => with_settings(&[], |settings, _| {
+                let assignment = flags.assignment(&settings);
+                work::child(settings, assignment)
+            }),
             Command::Inspect { what, json } => with_context(async move |ctx| inspect::run(&ctx, what, json).await),
             Command::Dead(command) => with_context(async move |ctx| dead::run(&ctx, command).await),
             Command::Purge { queue, state, json } => with_context(async move |ctx| dead::purge(&ctx, &queue, state.as_deref(), json).await),
@@ -189,16 +184,15 @@ impl Cli {
     }
 }
 
-/// Reads the settings, or lists all that is wrong with them.
-fn with_settings(flags: &[(&str, String)], run: impl FnOnce(Settings) -> ExitCode) -> ExitCode {
-    let loaded = Layers::from_process(flags).and_then(|layers| Ok((Settings::load(&layers)?, layers.notices)));
+/// Reads the settings and runs with them and the notices of their reading, or lists all that is wrong with them.
+fn with_settings(flags: &[(&str, String)], run: impl FnOnce(Settings, Vec<String>) -> ExitCode) -> ExitCode {
+    let loaded = Layers::from_process(flags).and_then(|layers| {
+        // A name that is misspelt is often the reason for what is wrong.
+        let settings = Settings::load(&layers).inspect_err(|_| complain_of(&layers.notices))?;
+        Ok((settings, layers.notices))
+    });
     match loaded {
-        Ok((settings, notices)) => {
-            for notice in notices {
-                complain(&notice);
-            }
-            run(settings)
-        }
+        Ok((settings, notices)) => run(settings, notices),
         Err(problems) => {
             complain(&problems.to_string());
             ExitCode::from(MISUSE)
@@ -208,7 +202,8 @@ fn with_settings(flags: &[(&str, String)], run: impl FnOnce(Settings) -> ExitCod
 
 /// For commands that only ask something.
 fn with_context<F: Future<Output = shared::Result<ExitCode>>>(ask: impl FnOnce(Context) -> F) -> ExitCode {
-    with_settings(&[], |settings| {
+    with_settings(&[], |settings, notices| {
+        complain_of(&notices);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
         let answer = runtime.block_on(async { ask(Context::open(settings)?).await });
         answer.unwrap_or_else(|error| {
@@ -226,6 +221,10 @@ fn operator() -> Caller {
 fn complain(text: &str) {
     // Nobody is left to tell when standard error is closed.
     drop(writeln!(io::stderr(), "{}", text.trim_end()));
+}
+
+fn complain_of(notices: &[String]) {
+    notices.iter().for_each(|notice| complain(notice));
 }
 
 /// Prints a table whose columns are as wide as they need to be.

@@ -19,8 +19,11 @@ const ENGINE_THREADS: usize = 2;
 /// Threads of a supervisor: it writes the outcomes of all its children.
 const SUPERVISOR_THREADS: usize = 2;
 
-pub(super) fn supervise(settings: Settings, flags: &[(&'static str, String)]) -> ExitCode {
+pub(super) fn supervise(settings: Settings, notices: &[String], flags: &[(&'static str, String)]) -> ExitCode {
     let log_level = telemetry::logs::init(&settings);
+    for notice in notices {
+        tracing::warn!(notice, "the environment has a name that is no setting's");
+    }
     drop(telemetry::metrics::install(Teller::Worker));
     telemetry::traces::install(&settings);
     vital::log_panics();

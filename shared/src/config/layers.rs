@@ -1,6 +1,6 @@
 //! The layers a setting is read from, and the list of what was wrong with them.
 
-use super::{profile::Profile, values::Value};
+use super::{names, placeholders, profile::Profile, values::Value};
 use crate::channels::{NamespaceTable, Namespaces};
 use config::{Config, File, FileFormat, Map, Value as ConfigValue};
 use std::{collections::BTreeMap, env, fmt, fs, path::Path, time::Duration};
@@ -48,7 +48,7 @@ const ALIASES: &[(&str, &str)] = &[("UVICORN_WORKERS", "API_WORKERS"), ("WORKERS
 #[derive(Debug)]
 pub struct Layers {
     merged: Config,
-    /// Deprecation notices to log once logging is up.
+    /// What is worth a warning and no reason to refuse: old names, and names that are probably misspelt. To log once logging is up.
     pub notices: Vec<String>,
 }
 
@@ -62,7 +62,7 @@ impl Layers {
     pub fn new(environment: impl IntoIterator<Item = (String, String)>, flags: &[(&str, String)]) -> Result<Self, Problems> {
         let mut variables: Map<String, String> = environment.into_iter().collect();
         variables.extend(flags.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-        let notices = rename_aliases(&mut variables);
+        let mut notices = rename_aliases(&mut variables);
         let mut problems = Problems::default();
         let profile =
             match variables.get("APP_PROFILE").filter(|name| !name.is_empty()).map_or(Ok(Profile::Development), |name| name.parse()) {
@@ -78,8 +78,11 @@ impl Layers {
         for (name, value) in variables {
             if super::SETTINGS.iter().any(|setting| setting.answers_to(&name)) {
                 builder = builder.set_override(name.to_lowercase(), value).expect("a flat name is a valid key");
+            } else if let Some(meant) = names::meant_by(&name) {
+                notices.push(format!("{name} is no setting and is not read: is {meant} meant?"));
             }
         }
+        notices.sort_unstable();
         let merged = builder.build().map_err(|error| {
             Problems(vec![Problem { name: "APP_PROFILE".into(), value: profile.to_string(), allowed: error.to_string() }])
         })?;
@@ -101,20 +104,13 @@ impl Layers {
 
     /// Reads one setting; a problem is noted and gives `None`. A set but empty variable counts as absent.
     pub(super) fn read<T: Value>(&self, name: &str, default: &str, problems: &mut Problems) -> Option<T> {
-        let mut text = self.text(name).filter(|text| !text.is_empty());
-        if T::SECRET
-            && text.is_none()
-            && let Some(path) = self.text(&format!("{name}_FILE")).filter(|path| !path.is_empty())
-        {
-            match fs::read_to_string(&path) {
-                Ok(secret) => text = Some(secret.trim_end_matches(['\r', '\n']).to_owned()),
-                Err(error) => {
-                    problems.add(&format!("{name}_FILE"), path, format!("a readable file ({error})"));
-                    return None;
-                }
+        let text = match self.given(name, T::SECRET) {
+            Ok(text) => text.unwrap_or_else(|| default.to_owned()),
+            Err(unreadable) => {
+                problems.0.push(unreadable);
+                return None;
             }
-        }
-        let text = text.unwrap_or_else(|| default.to_owned());
+        };
         match T::parse(&text) {
             Ok(value) => Some(value),
             Err(allowed) => {
@@ -123,9 +119,31 @@ impl Layers {
             }
         }
     }
-}
 
-impl Layers {
+    /// What was given for a setting, in the layers or in the file of a secret.
+    fn given(&self, name: &str, is_secret: bool) -> Result<Option<String>, Problem> {
+        let text = self.text(name).filter(|text| !text.is_empty());
+        if text.is_some() || !is_secret {
+            return Ok(text);
+        }
+        let name = format!("{name}_FILE");
+        let Some(path) = self.text(&name).filter(|path| !path.is_empty()) else { return Ok(None) };
+        match fs::read_to_string(&path) {
+            Ok(secret) => Ok(Some(secret.trim_end_matches(['\r', '\n']).to_owned())),
+            Err(error) => Err(Problem { name, value: path, allowed: format!("a readable file ({error})") }),
+        }
+    }
+
+    /// Settings that still say what the templates do.
+    pub(super) fn check_placeholders(&self, problems: &mut Problems) {
+        for setting in super::SETTINGS {
+            let given = self.given(setting.name, setting.secret).ok().flatten();
+            if let Some(placeholder) = given.as_deref().and_then(placeholders::left_in) {
+                problems.add(setting.name, "***", format!("your own outside development; it still has the template's `{placeholder}`"));
+            }
+        }
+    }
+
     /// The rules of channels; `None` when a table is not as it must be.
     pub(super) fn namespaces(&self, history_ttl_max: Duration, problems: &mut Problems) -> Option<Namespaces> {
         let before = problems.0.len();
@@ -157,7 +175,8 @@ fn read_file(variables: &Map<String, String>) -> Result<Config, Problems> {
             let table: Map<String, ConfigValue> = file.clone().try_deserialize().unwrap_or_default();
             let is_known = |name: &str| name == CHANNELS || super::SETTINGS.iter().any(|setting| setting.answers_to(&name.to_uppercase()));
             for name in table.keys().filter(|name| !is_known(name)) {
-                problems.add("CONFIG_FILE", path.clone(), format!("a file of settings; `{name}` is none"));
+                let meant = names::meant_by(name).map_or(String::new(), |meant| format!(", is `{}` meant?", meant.to_lowercase()));
+                problems.add("CONFIG_FILE", path.clone(), format!("a file of settings; `{name}` is none{meant}"));
             }
             if problems.0.is_empty() { Ok(file) } else { Err(problems) }
         }

@@ -5,6 +5,8 @@
 //! its use. Nothing else in the platform reads the environment.
 
 mod layers;
+mod names;
+mod placeholders;
 mod profile;
 mod rules;
 mod setting;

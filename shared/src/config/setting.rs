@@ -73,6 +73,9 @@ impl Settings {
         if let (Some(settings), Some(namespaces)) = (&mut settings, namespaces) {
             settings.namespaces = namespaces;
             settings.check(&mut problems);
+            if !settings.profile.is_development() {
+                layers.check_placeholders(&mut problems);
+            }
         }
         settings.filter(|_| problems.0.is_empty()).ok_or(problems)
     }

@@ -2,6 +2,7 @@
 
 use super::{Layers, LogFormat, Profile, Settings};
 use crate::capacity::tiers;
+use std::path::Path;
 
 fn load(variables: &[(&str, &str)]) -> Result<Settings, super::Problems> {
     let servers = [("DATABASE_URL", "postgres://u@h/d"), ("REDIS_URL", "redis://h")];
@@ -101,6 +102,57 @@ fn all_problems_are_listed_and_secrets_masked() {
     assert!(!text.contains("hunter2"), "{text}");
 }
 
+/// The settings of an `.env` file that is in the repository, for `profile`.
+fn template(path: &str, profile: &str) -> Vec<(String, String)> {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap();
+    let settings = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='));
+    // What these name is on the host that they are for.
+    let here = settings.filter(|(name, _)| *name != "CONFIG_FILE").map(|(name, value)| (name.to_owned(), value.to_owned()));
+    here.chain([("APP_PROFILE".to_owned(), profile.to_owned())]).collect()
+}
+
+fn refused(environment: impl IntoIterator<Item = (String, String)>) -> Vec<String> {
+    let layers = Layers::new(environment, &[]).unwrap();
+    Settings::load(&layers).map_or_else(|problems| problems.0.into_iter().map(|problem| problem.name).collect(), |_| Vec::new())
+}
+
+#[rstest::rstest]
+#[case::example(".env.example", &["DATABASE_URL"])]
+#[case::systemd("infra/systemd/millrace.env", &["DATABASE_URL", "REDIS_URL", "PUBLIC_URL"])]
+fn an_untouched_template_is_for_development_alone(#[case] path: &str, #[case] names: &[&str]) {
+    for profile in Profile::ALL {
+        let names = if profile.is_development() { &[] } else { names };
+        assert_eq!(refused(template(path, profile.as_str())), names, "{profile}");
+    }
+}
+
+#[test]
+fn placeholders_in_files_of_secrets_are_told_all_at_once_without_what_is_beside_them() {
+    let mut environment = template("infra/k8s/base/settings.env", "production");
+    for (name, value) in &mut environment {
+        if let Some(secret) = value.strip_prefix("/run/secrets/millrace/").filter(|_| name.ends_with("_FILE")) {
+            *value = format!("{}/../infra/k8s/components/secrets/{secret}", env!("CARGO_MANIFEST_DIR"));
+        }
+    }
+    let names =
+        ["DATABASE_URL", "REDIS_URL", "STORAGE_S3_ENDPOINT", "STORAGE_S3_ACCESS_KEY_ID", "STORAGE_S3_SECRET_ACCESS_KEY", "PUBLIC_URL"];
+    assert_eq!(refused(environment), names);
+    let production =
+        [("APP_PROFILE", "production"), ("DATABASE_URL", "postgres://hunter2:change-me@h/d"), ("PUBLIC_URL", "https://a.example.org/in")];
+    let told = load(&production).unwrap_err().to_string();
+    assert!(told.contains("DATABASE_URL=***: must be your own outside development; it still has the template's `change-me`"), "{told}");
+    assert!(told.contains("PUBLIC_URL=***") && !told.contains("hunter2") && !told.contains("/in"), "{told}");
+}
+
+#[test]
+fn a_name_that_is_probably_misspelt_is_noted_without_its_value() {
+    let environment = [("API_PROT", "hunter2"), ("DB_POOL_MAXX", "hunter2"), ("DB_HOST", "hunter2"), ("PATH", "/bin"), ("API_PORT", "1")];
+    let layers = Layers::new(environment.map(|(n, v)| (n.to_owned(), v.to_owned())), &[]).unwrap();
+    let notices =
+        ["API_PROT is no setting and is not read: is API_PORT meant?", "DB_POOL_MAXX is no setting and is not read: is DB_POOL_MAX meant?"];
+    assert_eq!(layers.notices, notices);
+}
+
 #[test]
 fn rules_across_settings_are_checked() {
     let problems = load(&[("WORKER_LEASE_MS", "1000"), ("WORKER_HEARTBEAT_MS", "900")]).unwrap_err();
@@ -145,7 +197,7 @@ fn a_file_overrides_the_profile_and_the_environment_the_file() {
 #[test]
 fn a_file_with_an_unknown_name_or_none_at_all_is_told() {
     let problems = load_with_file("api_workerz = 5\n", &[]).unwrap_err().to_string();
-    assert!(problems.contains("api_workerz"), "{problems}");
+    assert!(problems.contains("`api_workerz` is none, is `api_workers` meant?"), "{problems}");
     assert!(load(&[("CONFIG_FILE", "/nowhere/at/all.toml")]).unwrap_err().to_string().contains("CONFIG_FILE"));
 }
 
