@@ -53,8 +53,16 @@ struct Report {
     findings: Vec<Finding>,
 }
 
-pub(super) fn run(settings: Settings, is_json: bool, stop_timeout_s: Option<u64>) -> ExitCode {
-    let findings = super::block_on(examine(settings, stop_timeout_s));
+/// What the machine does not tell.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub stop_timeout_s: Option<u64>,
+    /// Of the API processes here; none: that of the settings.
+    pub ports: Vec<u16>,
+}
+
+pub(super) fn run(settings: Settings, is_json: bool, asked: &Asked) -> ExitCode {
+    let findings = super::block_on(examine(settings, asked));
     let report = Report { ok: findings.iter().all(|finding| finding.verdict != Verdict::Bad), findings };
     super::print(if is_json { serde_json::to_string_pretty(&report).expect("findings are text") + "\n" } else { report.text() });
     if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -75,10 +83,10 @@ impl Report {
     }
 }
 
-async fn examine(settings: Settings, stop_timeout_s: Option<u64>) -> Vec<Finding> {
-    let mut findings = look_at_ports(&settings);
+async fn examine(settings: Settings, asked: &Asked) -> Vec<Finding> {
+    let mut findings = look_at_ports(&settings, &asked.ports);
     findings.push(look_at_files(&settings));
-    findings.extend(stopping::look(&settings, stop_timeout_s));
+    findings.extend(stopping::look(&settings, asked.stop_timeout_s));
     // Of a server that is away one attempt tells enough.
     match Context::open_spare(settings) {
         Ok(ctx) => {
@@ -91,12 +99,12 @@ async fn examine(settings: Settings, stop_timeout_s: Option<u64>) -> Vec<Finding
 }
 
 /// Those of the API, and the worker's own of this machine.
-fn look_at_ports(settings: &Settings) -> Vec<Finding> {
-    let api = SocketAddr::new(settings.api_host, settings.api_port);
-    let addresses =
-        [("API_PORT", Some(api)), ("METRICS_ADDR", settings.metrics_addr), ("WORKER_METRICS_ADDR", settings.worker_metrics_addr)];
-    let looked = addresses.into_iter().filter_map(|(setting, address)| Some((setting, address?)));
-    looked
+fn look_at_ports(settings: &Settings, told: &[u16]) -> Vec<Finding> {
+    let own = [("API_PORT", settings.api_port)];
+    let of_apis = if told.is_empty() { own.to_vec() } else { told.iter().map(|port| ("--port", *port)).collect() };
+    let apis = of_apis.into_iter().map(|(source, port)| (source, SocketAddr::new(settings.api_host, port)));
+    let others = [("METRICS_ADDR", settings.metrics_addr), ("WORKER_METRICS_ADDR", settings.worker_metrics_addr)];
+    apis.chain(others.into_iter().filter_map(|(setting, address)| Some((setting, address?))))
         .map(|(setting, address)| match TcpListener::bind(address) {
             Ok(_) => Finding::good("port", format!("{address} is free ({setting})")),
             Err(error) => {

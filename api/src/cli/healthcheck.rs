@@ -10,10 +10,11 @@ use std::{
 
 const PATIENCE: Duration = Duration::from_secs(2);
 
-pub(super) fn run(url: Option<String>) -> ExitCode {
+pub(super) fn run(url: Option<String>, port: Option<u16>) -> ExitCode {
+    let port: Vec<_> = port.map(|port| ("API_PORT", port.to_string())).into_iter().collect();
     let authority = match url {
         Some(url) => url.trim_start_matches("http://").split('/').next().unwrap_or_default().to_owned(),
-        None => match Layers::from_process(&[]) {
+        None => match Layers::from_process(&port) {
             Ok(layers) => own_address(&layers),
             Err(problems) => return super::misused(&problems),
         },

@@ -9,6 +9,7 @@ mod migrate;
 mod serve;
 mod token;
 
+use self::doctor::Asked;
 use crate::{openapi, problems};
 use clap::{Parser, Subcommand};
 use shared::{
@@ -53,6 +54,9 @@ enum Command {
         /// Seconds that the service manager waits before it kills, where no systemd unit tells: stop_grace_period, terminationGracePeriodSeconds.
         #[arg(long, value_name = "SECONDS")]
         stop_timeout: Option<u64>,
+        /// The port of an API process of this host; again for each, in place of API_PORT.
+        #[arg(long = "port", value_name = "PORT")]
+        ports: Vec<u16>,
     },
     /// Say what to set for this machine, and why: threads, pools, memory, job slots, nodes.
     Capacity {
@@ -76,6 +80,9 @@ enum Command {
         /// The server's address; API_HOST and API_PORT by default.
         #[arg(long)]
         url: Option<String>,
+        /// Overrides API_PORT, as in `serve`.
+        #[arg(long, conflicts_with = "url")]
+        port: Option<u16>,
     },
     /// Print the OpenAPI document.
     Openapi {
@@ -104,12 +111,14 @@ impl Cli {
                 with_settings(&flags, serve::run)
             }
             Command::CheckConfig => check_config(),
-            Command::Doctor { json, stop_timeout } => with_settings(&[], |settings, _| doctor::run(settings, json, stop_timeout)),
+            Command::Doctor { json, stop_timeout, ports } => {
+                with_settings(&[], |settings, _| doctor::run(settings, json, &Asked { stop_timeout_s: stop_timeout, ports }))
+            }
             Command::Capacity { users, json } => with_settings(&[], |settings, _| capacity::run(settings, users, json)),
             Command::Migrate => with_settings(&[], |settings, _| migrate::run(&settings)),
             Command::Admin(command) => with_settings(&[], |settings, _| admin::run(&command, settings)),
             Command::Token(command) => token::run(command),
-            Command::Healthcheck { url } => healthcheck::run(url),
+            Command::Healthcheck { url, port } => healthcheck::run(url, port),
             Command::Openapi { metrics: true, .. } => print(metric::markdown()),
             Command::Openapi { v3_0, problems, .. } => print(match (v3_0, problems) {
                 (_, true) => problems::markdown(),

@@ -47,3 +47,49 @@ async fn a_server_that_starts_logs_the_misspelt_name() {
     let line = log.lines().find(|line| line.contains("API_PROT is no setting and is not read: is API_PORT meant?")).expect("it is logged");
     assert!(line.contains(r#""level":"WARN""#) && !log.contains("hunter2"), "{log}");
 }
+
+#[test]
+fn a_port_that_is_told_goes_before_that_of_the_settings() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let (code, words) = told(&command(&["healthcheck", "--port", &free], &[("API_PORT", "8000")]));
+    assert_eq!(code, Some(1));
+    assert!(words.starts_with(&format!("127.0.0.1:{free} does not answer")), "{words}");
+
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().port().to_string();
+    let output = command(&["doctor", "--port", &free, "--port", &taken], &[("WORKER_METRICS_ADDR", "none")]);
+    let findings = String::from_utf8(output.stdout).unwrap();
+    let ports: Vec<&str> = findings.lines().filter(|line| line.contains("  port: ")).collect();
+    assert_eq!(ports.len(), 2, "{findings}");
+    assert!(
+        ports[0] == format!("ok    port: 127.0.0.1:{free} is free (--port)")
+            && ports[1].contains(&format!(":{taken} cannot be bound (--port"))
+    );
+}
+
+/// As a systemd unit gives an instance its port and its own settings (`infra/systemd`).
+#[test]
+fn millrace_run_is_an_instance_with_the_settings_of_its_own() {
+    let folder = std::env::temp_dir().join(format!("millrace-run-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir(&folder).unwrap();
+    let file = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+    file("millrace.env", "# of all\nDATABASE_URL=postgres://u@h/d\nREDIS_URL=redis://h\nMETRICS_ADDR=127.0.0.1:1\nLOG_LEVEL=warn\n");
+    file("api-8001.env", "METRICS_ADDR=\"127.0.0.1:9201\"\n");
+    let run = |arguments: &[&str]| {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/systemd/millrace-run");
+        let programs = std::path::Path::new(env!("CARGO_BIN_EXE_millrace-api")).parent().unwrap();
+        let mut command = Command::new(script);
+        command.args(arguments).env_clear().env("PATH", "/usr/bin:/bin").env("MILLRACE_BIN", programs);
+        command.env("MILLRACE_ENV", folder.join("millrace.env")).output().expect("a shell runs it")
+    };
+    let in_force = |instance: &[&str]| String::from_utf8(run(&[instance, &["millrace-api", "check-config"]].concat()).stdout).unwrap();
+    let has = |text: &str, line: &str| text.lines().any(|one| one == line);
+    let (one, other, all) = (in_force(&["@8001"]), in_force(&["@8002"]), in_force(&[]));
+    assert!(has(&one, "API_PORT=8001") && has(&one, "METRICS_ADDR=127.0.0.1:9201") && has(&one, "LOG_LEVEL=warn"), "{one}");
+    assert!(has(&other, "API_PORT=8002") && has(&other, "METRICS_ADDR=127.0.0.1:1"), "{other}");
+    assert!(has(&all, "API_PORT=8000") && has(&all, "METRICS_ADDR=127.0.0.1:1"), "{all}");
+    for misused in [&[][..], &["@8001"], &["@api", "millrace-api"]] {
+        assert_eq!(run(misused).status.code(), Some(2), "{misused:?}");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}
