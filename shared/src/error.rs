@@ -113,6 +113,9 @@ impl fmt::Display for Code {
     }
 }
 
+/// What a refusal with `fields` says besides. Its words are for clients: a command line has no body.
+pub(crate) const BROKEN_RULE: &str = "The body breaks a rule.";
+
 /// One broken rule, and where: `pointer` is an RFC 6901 pointer into the body (`""` is the whole body).
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct FieldError {
@@ -150,7 +153,7 @@ impl Error {
     }
 
     pub fn invalid(pointer: impl Into<String>, code: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self::new(Code::ValidationFailed, "The body breaks a rule.").with_field(pointer, code, detail)
+        Self::new(Code::ValidationFailed, BROKEN_RULE).with_field(pointer, code, detail)
     }
 
     #[must_use]

@@ -1,11 +1,11 @@
 //! Broken field rules, as `validator` reports them, in our own words: one pointer, code and sentence per field.
 
-use crate::{Code, Error};
+use crate::{Code, Error, error::BROKEN_RULE};
 use validator::{ValidationError, ValidationErrors, ValidationErrorsKind};
 
 impl From<ValidationErrors> for Error {
     fn from(errors: ValidationErrors) -> Self {
-        let mut error = Self::new(Code::ValidationFailed, "The body breaks a rule.");
+        let mut error = Self::new(Code::ValidationFailed, BROKEN_RULE);
         collect("", &errors, &mut error);
         error.fields.sort_by(|a, b| a.pointer.cmp(&b.pointer));
         error

@@ -1,6 +1,8 @@
 //! What operators meet on the command line of `millrace-api`: words on standard error, and exit codes.
 
 use crate::{programs::Program, support::TestApp};
+use shared::pg::MIGRATIONS;
+use sqlx::Executor;
 use std::process::{Command, Output};
 
 /// The program with these settings, and nothing else of our environment.
@@ -46,6 +48,29 @@ async fn a_server_that_starts_logs_the_misspelt_name() {
     let log = program.log();
     let line = log.lines().find(|line| line.contains("API_PROT is no setting and is not read: is API_PORT meant?")).expect("it is logged");
     assert!(line.contains(r#""level":"WARN""#) && !log.contains("hunter2"), "{log}");
+}
+
+#[tokio::test]
+async fn migrate_names_what_it_applied() {
+    let app = TestApp::start().await;
+    let migrate = || {
+        let variables: Vec<(&str, &str)> = app.stores.variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let output = command(&["migrate"], &variables);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(migrate(), "The database is up to date: nothing to do.\n");
+
+    // As the release before left it.
+    let last = MIGRATIONS.iter().rfind(|migration| migration.migration_type.is_up_migration()).unwrap();
+    let down = MIGRATIONS.iter().find(|down| down.migration_type.is_down_migration() && down.version == last.version).unwrap();
+    app.state.ctx.pg.execute(down.sql.clone()).await.unwrap();
+    sqlx::query("DELETE FROM _sqlx_migrations WHERE version = $1").bind(last.version).execute(&app.state.ctx.pg).await.unwrap();
+    let told = migrate();
+    let lines: Vec<&str> = told.lines().collect();
+    let named = format!("applied {:04} {} (", last.version, last.description);
+    assert!(lines.len() == 2 && lines[0].starts_with(&named) && lines[0].ends_with(" s)"), "{told}");
+    assert_eq!(lines[1], "The database is up to date: 1 applied.");
 }
 
 #[test]

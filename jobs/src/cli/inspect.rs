@@ -61,6 +61,7 @@ fn stats(workers: &[WorkerDetail]) -> ExitCode {
             worker.id.to_string(),
             worker.name.clone(),
             state(worker.state).to_owned(),
+            queues(&worker.queues),
             worker.children.len().to_string(),
             worker.concurrency.to_string(),
             worker.counts.active.to_string(),
@@ -69,8 +70,13 @@ fn stats(workers: &[WorkerDetail]) -> ExitCode {
             worker.counts.failed.to_string(),
         ]
     });
-    let header = ["ID", "NAME", "STATE", "CHILDREN", "CONCURRENCY", "ACTIVE", "RESERVED", "DONE", "FAILED"];
+    let header = ["ID", "NAME", "STATE", "QUEUES", "CHILDREN", "CONCURRENCY", "ACTIVE", "RESERVED", "DONE", "FAILED"];
     print_table(&header, &rows.collect::<Vec<_>>())
+}
+
+/// No queue is called `*`: it is all that are not remote.
+fn queues(names: &[String]) -> String {
+    if names.is_empty() { "*".to_owned() } else { names.join(",") }
 }
 
 fn ping(workers: &[WorkerDetail]) -> ExitCode {

@@ -37,6 +37,8 @@ pub(super) async fn change(ctx: &Context, change: &Change, json: bool) -> Result
 struct Line {
     name: QueueName,
     paused: bool,
+    /// Whether remote workers lease from it, and ours leave it alone unless they name it.
+    remote: bool,
     queued: u64,
     scheduled: u64,
     running: u64,
@@ -49,6 +51,7 @@ pub(super) async fn run(ctx: &Context, json: bool) -> Result<ExitCode> {
         lines.push(Line {
             name: row.name,
             paused: row.is_paused,
+            remote: row.is_remote,
             queued: depths.queued,
             scheduled: depths.scheduled,
             running: depths.running,
@@ -59,7 +62,15 @@ pub(super) async fn run(ctx: &Context, json: bool) -> Result<ExitCode> {
     }
     let rows = lines.iter().map(|line| {
         let state = if line.paused { "paused" } else { "open" };
-        vec![line.name.to_string(), state.to_owned(), line.queued.to_string(), line.scheduled.to_string(), line.running.to_string()]
+        let remote = if line.remote { "yes" } else { "no" };
+        vec![
+            line.name.to_string(),
+            state.to_owned(),
+            remote.to_owned(),
+            line.queued.to_string(),
+            line.scheduled.to_string(),
+            line.running.to_string(),
+        ]
     });
-    Ok(print_table(&["QUEUE", "STATE", "QUEUED", "SCHEDULED", "RUNNING"], &rows.collect::<Vec<_>>()))
+    Ok(print_table(&["QUEUE", "STATE", "REMOTE", "QUEUED", "SCHEDULED", "RUNNING"], &rows.collect::<Vec<_>>()))
 }

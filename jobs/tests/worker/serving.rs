@@ -2,7 +2,10 @@
 
 use crate::world::World;
 use serde_json::json;
-use shared::jobs::JobState;
+use shared::{
+    accounts::Origin,
+    jobs::{JobState, queues},
+};
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -68,7 +71,15 @@ async fn the_command_line_shows_workers_and_queues() {
     assert!(stats.contains(r#""state": "running""#), "{stats}");
     let (_, queues) = ask(&["queues"]);
     let line: Vec<&str> = queues.lines().find(|line| line.starts_with("default")).unwrap().split_whitespace().collect();
-    assert_eq!(line, ["default", "open", "0", "0", "1"]);
+    assert_eq!(line, ["default", "open", "no", "0", "0", "1"]);
+    let remote = serde_json::from_value(json!({"remote": true})).unwrap();
+    let name = "elsewhere".parse().unwrap();
+    queues::update(&world.ctx, &world.caller, &name, &remote, &Origin::default(), |_| Ok(())).await.unwrap();
+    let (_, queues) = ask(&["queues"]);
+    assert!(queues.lines().any(|line| line.split_whitespace().take(3).eq(["elsewhere", "open", "yes"])), "{queues}");
+    let (_, stats) = ask(&["inspect", "stats"]);
+    let columns = stats.lines().map(|line| line.split_whitespace().nth(3).unwrap()).collect::<Vec<_>>();
+    assert_eq!(columns, ["QUEUES", "*"], "{stats}");
     assert_eq!(ask(&["queues", "pause", "default"]), (Some(0), "default is paused\n".to_owned()));
     assert!(ask(&["queues", "--json"]).1.contains(r#""paused": true"#));
     let resumed: serde_json::Value = serde_json::from_str(&ask(&["queues", "resume", "default", "--json"]).1).unwrap();

@@ -8,8 +8,14 @@ impl Error {
     pub fn told(&self) -> String {
         let mut parts = Vec::new();
         if self.is_refusal() || self.cause.is_none() {
-            parts.push(self.detail.to_string());
-            parts.extend(self.fields.iter().map(|field| format!("{} {}", field.pointer.trim_start_matches('/'), field.detail)));
+            // What was given here was no body; its fields say it all.
+            let is_for_clients = self.detail == super::BROKEN_RULE && !self.fields.is_empty();
+            parts.extend(Some(self.detail.to_string()).filter(|_| !is_for_clients));
+            parts.extend(
+                self.fields
+                    .iter()
+                    .map(|field| format!("{} {}", field.pointer.trim_start_matches('/'), field.detail).trim_start().to_owned()),
+            );
         }
         parts.extend(said_once(self.causes().map(words)));
         let told = parts.iter().map(|part| part.trim_end_matches('.')).collect::<Vec<_>>().join(": ");
@@ -104,6 +110,8 @@ mod tests {
     fn a_refusal_is_told_with_the_fields_that_break_a_rule() {
         assert_eq!(Error::new(Code::EmailTaken, "There is already one.").told(), "There is already one");
         let broken = Error::invalid("/password", "too_short", "has 3 characters, at least 8 are needed");
-        assert_eq!(broken.told(), "The body breaks a rule: password has 3 characters, at least 8 are needed");
+        assert_eq!(broken.told(), "password has 3 characters, at least 8 are needed");
+        let whole = Error::invalid("", "exclusive", "must hold exactly one of `ids` and `all`");
+        assert_eq!(whole.told(), "must hold exactly one of `ids` and `all`");
     }
 }

@@ -202,7 +202,7 @@ impl SubmitJob {
     /// The rules of single fields, then those between fields; the error names all that are broken.
     pub fn check(&self, now: OffsetDateTime, max_payload_bytes: usize) -> Result<()> {
         self.validate()?;
-        let mut error = Error::new(crate::Code::ValidationFailed, "The body breaks a rule.");
+        let mut error = Error::new(crate::Code::ValidationFailed, crate::error::BROKEN_RULE);
         if self.run_at.is_some() && self.delay_ms.is_some() {
             error = error.with_field("/delay_ms", "exclusive", "excludes `run_at`");
         }

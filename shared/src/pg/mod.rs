@@ -1,5 +1,6 @@
 //! PostgreSQL: the pool with its deadlines, and the migrations built into the binary.
 
+mod migrate;
 mod replica;
 mod store;
 
@@ -16,18 +17,16 @@ use crate::{
     },
 };
 use futures_util::future::try_join_all;
+pub use migrate::{Applied, MIGRATIONS, migrate, pending_migrations};
 pub use replica::Replica;
 use secrecy::ExposeSecret;
 use sqlx::{
     Connection, PgConnection, PgPool,
-    migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use std::{fs, str::FromStr, time::Duration};
 use tokio::sync::Mutex;
 use url::Url;
-
-pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
 /// A pooled connection that was used so lately is handed out untested.
 pub(crate) const TRUSTED_FOR: Duration = Duration::from_secs(1);
@@ -213,7 +212,7 @@ impl Probe {
     /// How many migrations this binary knows and the database has not seen.
     pub async fn pending_migrations(&self) -> Result<usize> {
         let mut connection = PgConnection::connect_with(&self.options).await?;
-        pending(store::applied_versions(&mut connection).await)
+        Ok(migrate::pending(store::applied_versions(&mut connection).await)?.len())
     }
 }
 
@@ -221,32 +220,6 @@ impl Probe {
 fn miss(error: sqlx::Error) -> Miss {
     let is_full = error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "53300");
     if is_full { Miss::Busy(error.into()) } else { Miss::Refusal(error.into()) }
-}
-
-/// Applies what is missing, outside the pool and without its statement timeout. Safe to run from several processes at once, and on a
-/// database that a later release has seen: the one before must start again after a step back, and every migration is safe for it.
-pub async fn migrate(settings: &Settings) -> Result<()> {
-    let options = direct_options(settings)?.options([("statement_timeout", "0"), ("lock_timeout", "0")]);
-    let mut connection = PgConnection::connect_with(&options).await?;
-    let mut migrator = Migrator::with_migrations(MIGRATIONS.iter().cloned().collect());
-    migrator.set_ignore_missing(true).run(&mut connection).await.map_err(Error::internal)?;
-    connection.close().await?;
-    Ok(())
-}
-
-/// How many migrations this binary knows and the database has not seen.
-pub async fn pending_migrations(pg: &PgPool) -> Result<usize> {
-    pending(store::applied_versions(pg).await)
-}
-
-fn pending(applied: Result<Vec<i64>>) -> Result<usize> {
-    let applied = match applied {
-        Ok(applied) => applied,
-        // An empty database has no table to ask yet.
-        Err(error) if error.code == Code::Internal => Vec::new(),
-        Err(error) => return Err(error),
-    };
-    Ok(MIGRATIONS.iter().filter(|m| m.migration_type.is_up_migration() && !applied.contains(&m.version)).count())
 }
 
 pub async fn server_facts(pg: &PgPool) -> Result<ServerFacts> {
