@@ -11,8 +11,8 @@ pub const PG_BASE: u32 = 24;
 const PROBES: u32 = 2;
 /// Threads that would have fewer than this share one pool: their requests would wait for each other beside idle connections.
 const LEAST_OF_THREAD: u32 = 2;
-/// Connections of a supervisor's pool. Here, and wherever else it is not one: who completes a batch or fires a schedule holds one for its
-/// transaction while it asks over a second.
+/// Connections of a supervisor's pool. More than one, as in every pool where batches are completed or schedules fired: both ask over a
+/// second connection while the first one holds their transaction.
 pub const OF_SUPERVISOR: u32 = 3;
 /// That of a worker's candidate for leader.
 const OF_CANDIDATE: u32 = 1;

@@ -4,7 +4,7 @@ use super::{
     Advice, Capacity, Given,
     pools::{self, LEFT_TO_OTHERS},
     signals,
-    tiers::{Band, Tier, USERS_OF_ONE_NODE, threads_by_users},
+    tiers::{Band, Tier, USERS_OF_ONE_NODE, USERS_OF_THREAD, threads_by_users},
 };
 use crate::config::Profile;
 
@@ -14,12 +14,19 @@ const PROCESS_BYTES: u64 = 28 << 20;
 const SOCKET_BYTES: u64 = 2_400;
 /// An open HTTP connection with a request now and then; measured.
 const CONNECTION_BYTES: u64 = 17_000;
+/// A user has both.
+const USER_BYTES: u64 = SOCKET_BYTES + CONNECTION_BYTES;
+/// Limits of memory are multiples of this, and no less than that.
+const MEMORY_STEP_MIB: u64 = 256;
+const MEMORY_LEAST_MIB: u64 = 512;
 /// One password hash while it is computed.
 const HASH_BYTES: u64 = 19 << 20;
 /// A worker's processes: its supervisor and a child for each of four slots at most, and one for maintenance.
 const WORKER_PROCESS_BYTES: u64 = 20 << 20;
 /// Files of a process beside sockets and pools.
 const FILES_BESIDE: u64 = 500;
+/// Beyond so many a server has more to do with its connections than with their statements.
+const CONNECTIONS_OF_SERVER: u32 = 2_000;
 /// Sockets of one process, as `WS_MAX_CONNECTIONS` has it by default.
 const SOCKETS_PER_PROCESS: u64 = 20_000;
 
@@ -31,9 +38,28 @@ struct Layout {
     /// Over all nodes.
     threads: u32,
     nodes: u32,
+    /// Why there are no fewer nodes.
+    bound: Bound,
     processes_per_node: u32,
     threads_per_process: u32,
     band: Band,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bound {
+    Users,
+    Cores,
+    Memory,
+}
+
+impl Bound {
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Users => "the rule for so many users decides",
+            Self::Cores => "the cores decide",
+            Self::Memory => "the memory decides",
+        }
+    }
 }
 
 pub fn size(given: &Given<'_>) -> Capacity {
@@ -65,12 +91,13 @@ fn lay_out(given: &Given<'_>) -> Layout {
     let wanted = cores.clamp(*by_users.start(), *by_users.end());
     let threads = match tier {
         Tier::Low => wanted,
-        Tier::Medium | Tier::High | Tier::Extreme => tier.api_threads(),
+        Tier::Medium | Tier::High | Tier::Extreme => tier.api_threads().max(small(users.div_ceil(USERS_OF_THREAD))),
     };
-    let most_here = Band::Aggressive.threads(cores);
-    let by_cores = threads.div_ceil(most_here);
-    let by_rule = if users >= USERS_OF_ONE_NODE { tier.nodes().max(2) } else { 1 };
-    let nodes = by_cores.max(by_rule);
+    let by_rule = (if users >= USERS_OF_ONE_NODE { tier.nodes().max(2) } else { 1 }, Bound::Users);
+    let by_cores = (threads.div_ceil(Band::Aggressive.threads(cores)), Bound::Cores);
+    let by_memory = (users_of_node(given).map_or(1, |most| small(users.div_ceil(most))), Bound::Memory);
+    let more = |one: (u32, Bound), other: (u32, Bound)| if other.0 > one.0 { other } else { one };
+    let (nodes, bound) = more(more(by_rule, by_cores), by_memory);
     let threads_per_node = threads.div_ceil(nodes);
     let processes_per_node = threads_per_node.min(2);
     Layout {
@@ -78,15 +105,35 @@ fn lay_out(given: &Given<'_>) -> Layout {
         profile: tier.profile(),
         threads,
         nodes,
+        bound,
         processes_per_node,
         threads_per_process: threads_per_node.div_ceil(processes_per_node),
         band: Band::of(threads_per_node, cores),
     }
 }
 
+fn small(n: u64) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+/// Users whose sockets and connections find room in a machine like this one, in two API processes beside a worker. `None` where its memory
+/// is unknown, or too little for processes that serve nobody: then more of them would not help.
+fn users_of_node(given: &Given<'_>) -> Option<u64> {
+    let for_processes = (given.machine.memory_bytes? >> 20).checked_sub(worker_mib(given.load.tier()))?;
+    let limit = for_processes / 2 / MEMORY_STEP_MIB * MEMORY_STEP_MIB;
+    let expected = ((limit << 20) * 2 / 3).checked_sub(PROCESS_BYTES + bounded_bytes(given))?;
+    Some(2 * (expected / USER_BYTES)).filter(|users| *users > 0 && limit >= MEMORY_LEAST_MIB)
+}
+
+/// What bodies and password hashes may take in one process, at their limits.
+fn bounded_bytes(given: &Given<'_>) -> u64 {
+    given.standing.bodies_max_bytes + u64::from(given.standing.password_hashes_max) * HASH_BYTES
+}
+
 fn threads(given: &Given<'_>, layout: &Layout) -> Vec<Advice> {
     let (users, cores) = (given.load.users, given.machine.cores);
     let old_ceiling = 2 * cores + 1;
+    let memory = users_of_node(given).map_or(String::new(), |most| format!(", its memory holds {most} users"));
     vec![
         Advice {
             name: "nodes",
@@ -94,11 +141,12 @@ fn threads(given: &Given<'_>, layout: &Layout) -> Vec<Advice> {
             unit: "machines like this one",
             now: None,
             reason: format!(
-                "{users} users ask for {} threads of the API in all; {cores} cores take {} at most",
+                "{users} users ask for {} threads of the API in all; {cores} cores take {} at most{memory}: {}",
                 layout.threads,
-                Band::Aggressive.threads(cores)
+                Band::Aggressive.threads(cores),
+                layout.bound.words()
             ),
-            rule: "up to 2,000 users one node, beyond more nodes; from 10,000 two, from 50,000 four behind a balancer",
+            rule: "up to 2,000 users one node, beyond more nodes; from 10,000 two, from 50,000 four behind a balancer; a thread for each 10,000, and no node with more memory than this one",
         },
         Advice {
             name: "api_processes",
@@ -166,6 +214,7 @@ fn connections(given: &Given<'_>, layout: &Layout) -> Vec<Advice> {
     let pool_max = share.map_or(wanted, |share| wanted.min(share));
     let needed = processes * wanted + LEFT_TO_OTHERS;
     let server = if needed <= 200 { 200 } else { needed.max(500) };
+    let pooler = if needed > CONNECTIONS_OF_SERVER { ": put a pooler before it, and DATABASE_DIRECT_URL past that" } else { "" };
     let why_pool = match share {
         Some(share) if share < wanted => {
             format!("{wanted} by the rule, of which this server has {share} for each of {processes} processes")
@@ -200,7 +249,7 @@ fn connections(given: &Given<'_>, layout: &Layout) -> Vec<Advice> {
             server,
             "connections",
             given.postgres.map(|room| room.max_connections.into()),
-            format!("{processes} processes with {wanted} each, and {LEFT_TO_OTHERS} left to others, make {needed}"),
+            format!("{processes} processes with {wanted} each, and {LEFT_TO_OTHERS} left to others, make {needed}{pooler}"),
             "200 (moderate) or 500 (maximum)",
         ),
         advice(
@@ -229,10 +278,10 @@ fn sockets_and_memory(given: &Given<'_>, layout: &Layout) -> Vec<Advice> {
     let beside = u64::from(pools::most(layout.profile, layout.threads_per_process))
         + u64::from(pools::redis(layout.profile, layout.threads_per_process));
     let files = sockets + concurrency(layout.profile) * u64::from(layout.threads_per_process) + beside + FILES_BESIDE;
-    let bounded = given.standing.bodies_max_bytes + u64::from(given.standing.password_hashes_max) * HASH_BYTES;
-    let memory = PROCESS_BYTES + share * (SOCKET_BYTES + CONNECTION_BYTES) + bounded;
+    let bounded = bounded_bytes(given);
+    let memory = PROCESS_BYTES + share * USER_BYTES + bounded;
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-    let limit = mib(memory * 3 / 2).next_multiple_of(256).max(512);
+    let limit = mib(memory * 3 / 2).next_multiple_of(MEMORY_STEP_MIB).max(MEMORY_LEAST_MIB);
     let here = given.machine.memory_bytes.map_or(0, mib);
     vec![
         Advice {
@@ -265,7 +314,7 @@ fn sockets_and_memory(given: &Given<'_>, layout: &Layout) -> Vec<Advice> {
         },
         Advice {
             name: "node memory",
-            value: limit * u64::from(layout.processes_per_node) + worker_mib(layout),
+            value: limit * u64::from(layout.processes_per_node) + worker_mib(layout.tier),
             unit: "MiB of each node, without PostgreSQL and Redis",
             now: Some(here).filter(|mib| *mib > 0),
             reason: "its API processes and a worker".to_owned(),
@@ -274,9 +323,9 @@ fn sockets_and_memory(given: &Given<'_>, layout: &Layout) -> Vec<Advice> {
     ]
 }
 
-fn worker_mib(layout: &Layout) -> u64 {
-    let n_processes = u64::from(layout.tier.job_slots().min(4)) + 2;
-    (n_processes * WORKER_PROCESS_BYTES).div_ceil(1 << 20).next_multiple_of(256)
+fn worker_mib(tier: Tier) -> u64 {
+    let n_processes = u64::from(tier.job_slots().min(4)) + 2;
+    (n_processes * WORKER_PROCESS_BYTES).div_ceil(1 << 20).next_multiple_of(MEMORY_STEP_MIB)
 }
 
 fn jobs(given: &Given<'_>, layout: &Layout) -> Vec<Advice> {

@@ -68,6 +68,34 @@ fn beyond_what_one_node_carries_there_are_more() {
 }
 
 #[test]
+fn no_node_has_more_memory_or_more_users_on_a_thread_than_it_can_hold() {
+    for (cores, n_users) in [(4, 10_000_000), (64, 10_000_000), (4, 600_000), (12, 50_000)] {
+        let capacity = sized(cores, &users(n_users), 500);
+        let (threads, n_processes) = (figure(&capacity, "API_WORKERS"), figure(&capacity, "api_processes"));
+        assert!(figure(&capacity, "node memory") <= 16 << 10, "{n_users} users on {cores} cores: {capacity}");
+        assert!(threads * n_processes * 10_000 >= n_users, "{n_users} users on {cores} cores: {capacity}");
+        assert_eq!(n_processes, 2 * u64::from(capacity.nodes));
+    }
+}
+
+#[test]
+fn the_nodes_say_which_limit_decides() {
+    let why = |cores: u32, memory_bytes: Option<u64>, n_users: u64| {
+        let machine = Machine { memory_bytes, ..machine(cores) };
+        let load = users(n_users);
+        let capacity = size(&Given { machine: &machine, postgres: None, redis: None, load: &load, standing: STANDING });
+        let line = capacity.advice.into_iter().find(|advice| advice.name == "nodes").unwrap();
+        (line.value, line.reason.rsplit_once(": ").unwrap().1.to_owned())
+    };
+    let is = |nodes, words: &str| (nodes, words.to_owned());
+    assert_eq!(why(12, Some(16 << 30), 50_000), is(4, "the rule for so many users decides"));
+    assert_eq!(why(4, Some(16 << 30), 10_000_000), is(167, "the cores decide"));
+    assert_eq!(why(64, Some(16 << 30), 10_000_000), is(18, "the memory decides"));
+    assert_eq!(why(64, None, 10_000_000), is(11, "the cores decide"));
+    assert_eq!(why(4, Some(1 << 30), 999), is(1, "the rule for so many users decides"), "more nodes without room help nothing");
+}
+
+#[test]
 fn slots_workers_and_profile_are_those_of_the_tier() {
     let rows = [(999, 4, 1, "production"), (1_000, 8, 1, "high-traffic"), (10_000, 12, 2, "maximum"), (50_000, 12, 4, "maximum")];
     for (n_users, slots, workers, profile) in rows {
