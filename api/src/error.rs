@@ -81,7 +81,7 @@ impl<'a> Problem<'a> {
     pub fn new(error: &'a Error, request_id: &'a str) -> Self {
         let Row { status, title, .. } = problems::row(error.code);
         Self {
-            kind: format!("/problems/{}", error.code),
+            kind: problems::type_of(error.code),
             title,
             status: status.as_u16(),
             detail: &error.detail,

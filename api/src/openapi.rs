@@ -7,8 +7,8 @@ mod problems;
 
 use crate::{
     routes::{
-        self, api_keys, audit, auth, batches, callbacks, channels, endpoints, files, jobs, jwks, leases, points, probes, queues, schedules,
-        server_api, system, tracks, users, workers,
+        self, about, api_keys, audit, auth, batches, callbacks, channels, endpoints, files, jobs, jwks, leases, points, probes, queues,
+        schedules, server_api, system, tracks, users, workers,
     },
     socket::upgrade,
 };
@@ -27,8 +27,8 @@ use utoipa::{
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Millrace", description = "REST, realtime channels and background jobs over PostgreSQL and Redis. Every error is `application/problem+json` (RFC 9457); the list is in docs/PROBLEMS.md. Every request may carry `X-Request-Id` (kept if it is well-formed) and `traceparent`; HEAD works wherever GET does."),
-    paths(probes::get_health, probes::get_readiness, probes::get_metrics, system::get_system_info, system::get_system_capacity,
+    info(title = "Millrace", description = "REST, realtime channels and background jobs over PostgreSQL and Redis. Every error is `application/problem+json` (RFC 9457); the list is in docs/PROBLEMS.md, and `GET` of a problem's `type` explains it. Every request may carry `X-Request-Id` (kept if it is well-formed) and `traceparent`; HEAD works wherever GET does."),
+    paths(about::get_index, about::get_problem_type, probes::get_health, probes::get_readiness, probes::get_metrics, system::get_system_info, system::get_system_capacity,
         auth::register_user, auth::create_session, auth::refresh_session, auth::end_session, auth::get_me, auth::delete_me,
         auth::change_password, auth::forgot_password, auth::reset_password, auth::list_sessions, auth::revoke_session,
         api_keys::list_api_keys, api_keys::create_api_key, api_keys::revoke_api_key,

@@ -18,7 +18,7 @@ pub enum Advice {
 }
 
 impl Advice {
-    const fn text(self) -> &'static str {
+    pub const fn text(self) -> &'static str {
         match self {
             Self::Change => "Change the request; repeating it as it is fails again.",
             Self::SignIn => "Sign in or refresh the token, then repeat.",
@@ -99,6 +99,11 @@ pub const fn row(code: Code) -> Row {
     }
 }
 
+/// The `type` of its problems: where [`get_problem_type`](crate::routes::about::get_problem_type) explains it.
+pub fn type_of(code: Code) -> String {
+    format!("/problems/{code}")
+}
+
 /// The code for a status that a layer below us answered with, without a problem of its own.
 pub fn code_for(status: StatusCode) -> Code {
     match status.as_u16() {
@@ -121,7 +126,8 @@ pub fn code_for(status: StatusCode) -> Code {
 /// `docs/PROBLEMS.md`.
 pub fn markdown() -> String {
     let mut text = String::from(
-        "# Problems\n\nEvery 4xx and 5xx answer to a request is `application/problem+json` (RFC 9457); what is no HTTP request gets a 400, 408 or 431 without a body. `type` is `/problems/<code>`.\n\
+        "# Problems\n\nEvery 4xx and 5xx answer to a request is `application/problem+json` (RFC 9457); what is no HTTP request gets a 400, 408 or 431 without a body. `type` is `/problems/<code>`, a path\n\
+         of the API itself: `GET` it for the row below as JSON. Go by `code`.\n\
          This page is made from the table in `api/src/problems.rs` by `millrace-api openapi --problems`.\n\n\
          | code | status | title | what to do |\n|---|---|---|---|\n",
     );

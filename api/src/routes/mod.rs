@@ -3,6 +3,7 @@
 //! To add an endpoint: a handler with its `#[utoipa::path]` in the noun's file, one line here, one in `openapi.rs`; a
 //! test holds the two lists together.
 
+pub mod about;
 pub mod api_keys;
 pub mod audit;
 pub mod auth;
@@ -184,6 +185,8 @@ pub fn root() -> Vec<Entry> {
         POST "/api/{method}" Write Backend => server_api::call_server_api;
         POST "/system/send" Write Scoped(Scope::Admin) => system::send_system_message;
         GET "/metrics" NoLimit Public => probes::get_metrics;
+        GET "/" NoLimit Public => about::get_index;
+        GET "/problems/{code}" NoLimit Public => about::get_problem_type;
         GET "/api-docs/openapi.json" NoLimit Public => docs::get_openapi;
         GET "/api-docs/openapi-3.0.json" NoLimit Public => docs::get_openapi_3_0;
         GET "/docs" NoLimit Public => docs::get_docs;

@@ -1,7 +1,9 @@
 //! Probes and metrics: true with both servers, and without either.
 
-use crate::support::{TestApp, send};
+use crate::support::{TestApp, send, send_for_problem};
+use api::problems::type_of;
 use serde_json::json;
+use shared::Code;
 
 #[tokio::test]
 async fn liveness_answers_under_all_its_names() {
@@ -9,6 +11,37 @@ async fn liveness_answers_under_all_its_names() {
     for path in ["/healthz", "/health", "/api/health"] {
         assert_eq!(send(app.get(path)).await, (200.try_into().unwrap(), json!({"status": "ok"})), "{path}");
     }
+}
+
+#[tokio::test]
+async fn the_root_leads_on_to_what_is_there() {
+    let app = TestApp::start_with(&[("DOCS", "public")]).await;
+    let (status, index) = send(app.get("/")).await;
+    assert_eq!((status.as_u16(), &index["name"]), (200, &json!("Millrace")));
+    for member in ["docs", "openapi", "health"] {
+        let path = index[member].as_str().unwrap();
+        let status = app.get(path).send().await.unwrap().status();
+        assert!(status.is_success() || status.is_redirection(), "{member}: {path} is {status}");
+    }
+    let closed = app.sibling(&[("DOCS", "off")]).await;
+    assert_eq!(send(closed.get("/")).await.1, json!({"name": "Millrace", "health": "/healthz"}));
+}
+
+#[tokio::test]
+async fn the_type_of_a_problem_leads_to_what_explains_it() {
+    let app = TestApp::start().await;
+    let (_, problem) = send(app.get("/nope")).await;
+    let (status, explained) = send(app.get(problem["type"].as_str().unwrap())).await;
+    assert_eq!(status, 200);
+    for member in ["type", "code", "title", "status"] {
+        assert_eq!(explained[member], problem[member], "{member}");
+    }
+    for code in Code::ALL {
+        let (status, explained) = send(app.get(&type_of(*code))).await;
+        assert_eq!((status.as_u16(), &explained["code"]), (200, &json!(code.as_str())));
+        assert!(explained["advice"].as_str().is_some_and(|advice| advice.ends_with('.')), "{explained}");
+    }
+    assert_eq!(send_for_problem(app.get("/problems/no_such")).await, (404, "not_found".to_owned()));
 }
 
 #[tokio::test]
