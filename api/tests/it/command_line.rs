@@ -98,7 +98,10 @@ fn millrace_run_is_an_instance_with_the_settings_of_its_own() {
     let folder = std::env::temp_dir().join(format!("millrace-run-{}", uuid::Uuid::new_v4()));
     std::fs::create_dir(&folder).unwrap();
     let file = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
-    file("millrace.env", "# of all\nDATABASE_URL=postgres://u@h/d\nREDIS_URL=redis://h\nMETRICS_ADDR=127.0.0.1:1\nLOG_LEVEL=warn\n");
+    file(
+        "millrace.env",
+        "# of all\nDATABASE_URL=postgres://u@h/d\nREDIS_URL=redis://h\nMETRICS_ADDR=127.0.0.1:1\nLOG_LEVEL=info\nLOG_LEVEL=warn\n",
+    );
     file("api-8001.env", "METRICS_ADDR=\"127.0.0.1:9201\"\n");
     let run = |arguments: &[&str]| {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/systemd/millrace-run");
@@ -112,6 +115,7 @@ fn millrace_run_is_an_instance_with_the_settings_of_its_own() {
     let (one, other, all) = (in_force(&["@8001"]), in_force(&["@8002"]), in_force(&[]));
     assert!(has(&one, "API_PORT=8001") && has(&one, "METRICS_ADDR=127.0.0.1:9201") && has(&one, "LOG_LEVEL=warn"), "{one}");
     assert!(has(&other, "API_PORT=8002") && has(&other, "METRICS_ADDR=127.0.0.1:1"), "{other}");
+    assert!(has(&all, "LOG_LEVEL=warn"), "the last line counts, as for systemd: {all}");
     assert!(has(&all, "API_PORT=8000") && has(&all, "METRICS_ADDR=127.0.0.1:1"), "{all}");
     for misused in [&[][..], &["@8001"], &["@api", "millrace-api"]] {
         assert_eq!(run(misused).status.code(), Some(2), "{misused:?}");
