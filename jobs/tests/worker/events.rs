@@ -17,9 +17,14 @@ pub(crate) async fn subscribe(world: &World, id: JobId) -> (Link, mpsc::Receiver
 
 /// What is heard until the job has ended.
 pub(crate) async fn heard(mut deliveries: mpsc::Receiver<Vec<Delivery>>) -> Vec<Value> {
+    heard_until(&mut deliveries, &["succeeded", "dead"]).await
+}
+
+/// What is heard until one of these events.
+pub(crate) async fn heard_until(deliveries: &mut mpsc::Receiver<Vec<Delivery>>, last: &[&str]) -> Vec<Value> {
     let mut heard: Vec<Value> = Vec::new();
-    while !heard.last().is_some_and(|event| ["succeeded", "dead"].iter().any(|end| event["event"] == *end)) {
-        let batch = timeout(Duration::from_secs(20), deliveries.recv()).await.expect("the job ends").expect("the link stays");
+    while !heard.last().is_some_and(|event| last.iter().any(|last| event["event"] == *last)) {
+        let batch = timeout(Duration::from_secs(20), deliveries.recv()).await.expect("it is told").expect("the link stays");
         heard.extend(batch.into_iter().filter_map(|delivery| match delivery {
             Delivery::Publication { publication, .. } => Some(serde_json::from_slice::<Value>(&publication.body).unwrap()["data"].clone()),
             Delivery::Join { .. } | Delivery::Leave { .. } | Delivery::Control(_) | Delivery::Lost | Delivery::Restored => None,
