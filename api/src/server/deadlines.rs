@@ -39,9 +39,14 @@ impl Heads {
         self.0.set(State::Idle);
     }
 
+    /// Whether nothing of the next is there.
+    pub(super) fn are_idle(&self) -> bool {
+        matches!(self.0.get(), State::Idle)
+    }
+
     /// Something was read.
     pub(super) fn has_read(&self) {
-        if matches!(self.0.get(), State::Idle) {
+        if self.are_idle() {
             self.0.set(State::Coming(Instant::now()));
         }
     }

@@ -31,6 +31,8 @@ use std::{
 const SIP_BYTES: usize = 8 << 10;
 /// As much of a body that is no form, when it is asked for.
 const GULP_BYTES: usize = 128 << 10;
+/// The server makes room where less than this is left of its buffer.
+const MOVES_BELOW_BYTES: usize = 1 << 10;
 /// A body that is not larger is read without being asked for.
 const SMALL_BYTES: usize = 32 << 10;
 
@@ -198,6 +200,20 @@ impl Sips {
         self.pace.turn()
     }
 
+    /// At the end of its buffer the server gets so little of a request that it moves to the front of it for the rest: otherwise it would get a larger
+    /// one, and keep that.
+    fn poll_some(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let n_until_it_moves = buffer.remaining().saturating_sub(MOVES_BELOW_BYTES - 1);
+        if n_until_it_moves >= MOVES_BELOW_BYTES || n_until_it_moves == 0 || !self.tap.0.heads.are_idle() {
+            return Pin::new(&mut self.stream).poll_read(cx, buffer);
+        }
+        let mut some = ReadBuf::new(buffer.initialize_unfilled_to(n_until_it_moves));
+        let read = Pin::new(&mut self.stream).poll_read(cx, &mut some);
+        let n_read = some.filled().len();
+        buffer.advance(n_read);
+        read
+    }
+
     pub(super) fn into_stream(self) -> TcpStream {
         self.stream
     }
@@ -221,7 +237,7 @@ impl AsyncRead for Sips {
             return Poll::Pending;
         }
         let n_before = buffer.filled().len();
-        let read = Pin::new(&mut this.stream).poll_read(cx, buffer);
+        let read = this.poll_some(cx, buffer);
         this.pace.looked(read.is_ready());
         let Poll::Ready(read) = read else {
             this.n_left = this.tap.0.n_at_once.get();
@@ -263,88 +279,4 @@ impl AsyncWrite for Sips {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use actix_web::rt::net::TcpListener;
-    use std::{future::poll_fn, pin::pin, time::Instant};
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
-        time::timeout,
-    };
-
-    const A_WHILE: Duration = Duration::from_secs(10);
-
-    /// A connection over which `sent` came, and nothing more will.
-    async fn connection(sent: &[u8]) -> Sips {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut sender = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (stream, _) = listener.accept().await.unwrap();
-        sender.write_all(sent).await.unwrap();
-        Sips::new(stream, A_WHILE, A_WHILE)
-    }
-
-    async fn has_more_to_say(sips: &mut Sips) -> bool {
-        let mut more = [0; 1];
-        poll_fn(|cx| Poll::Ready(Pin::new(&mut *sips).poll_read(cx, &mut ReadBuf::new(&mut more)).is_ready())).await
-    }
-
-    fn bytes() -> Vec<u8> {
-        (0..100_000_u32).map(|n| n.to_le_bytes()[n as usize % 3]).collect()
-    }
-
-    #[actix_web::test]
-    async fn after_a_sip_the_reader_looks_what_it_has_and_nothing_is_lost() {
-        let sent = bytes();
-        let mut sips = connection(&sent).await;
-        let mut got = vec![0; SIP_BYTES];
-        sips.read_exact(&mut got).await.unwrap();
-        assert!(!has_more_to_say(&mut sips).await, "there is more, and the reader is made to look at what it has");
-        sips.read_to_end(&mut got).await.unwrap();
-        assert!(got == sent);
-    }
-
-    #[actix_web::test]
-    async fn a_connection_that_is_put_off_is_read_when_its_turn_comes() {
-        let sent = bytes();
-        let mut sips = connection(&sent).await;
-        let turn = Instant::now() + Duration::from_millis(50);
-        sips.turn().put_off(turn);
-        assert!(!has_more_to_say(&mut sips).await);
-        let mut got = Vec::new();
-        sips.read_to_end(&mut got).await.unwrap();
-        assert!(got == sent && Instant::now() >= turn);
-        assert_eq!([sips.turn().has_kept_waiting(), sips.turn().has_kept_waiting()], [true, false], "it was there before its turn");
-    }
-
-    #[actix_web::test]
-    async fn what_comes_after_the_turn_was_not_kept_waiting() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut sender = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let mut sips = Sips::new(listener.accept().await.unwrap().0, A_WHILE, A_WHILE);
-        sips.turn().put_off(Instant::now() + Duration::from_millis(20));
-        let mut got = [0; 1];
-        let mut reading = pin!(sips.read(&mut got));
-        // Reads until its turn has come and nothing is there.
-        assert!(timeout(Duration::from_millis(60), &mut reading).await.is_err());
-        sender.write_all(b"a").await.unwrap();
-        assert_eq!(reading.await.unwrap(), 1);
-        assert!(!sips.turn().has_kept_waiting());
-    }
-
-    #[actix_web::test]
-    async fn a_closed_tap_gives_nothing_and_wakes_its_reader_when_it_opens() {
-        let sent = bytes();
-        let mut sips = connection(&sent).await;
-        let tap = sips.tap();
-        tap.close();
-        assert!(!has_more_to_say(&mut sips).await);
-        let reading = actix_web::rt::spawn(async move {
-            let mut got = Vec::new();
-            sips.read_to_end(&mut got).await.map(|_| got)
-        });
-        actix_web::rt::task::yield_now().await;
-        assert!(!reading.is_finished());
-        tap.open(SIP_BYTES);
-        assert!(reading.await.unwrap().unwrap() == sent);
-    }
-}
+mod tests;
