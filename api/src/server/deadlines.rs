@@ -20,7 +20,7 @@ enum State {
     /// The first is the server's.
     #[default]
     First,
-    /// A request is answered: what comes is its body, or for later.
+    /// A request is being answered: what comes is its body, or for later.
     Answering,
     /// Nothing of the next head has come.
     Idle,
@@ -34,7 +34,7 @@ impl Heads {
         self.0.set(State::Answering);
     }
 
-    /// The answer is on its way: what is read now belongs to the next request.
+    /// The answer is told, or the server has all of it to tell: what is read now belongs to the next request.
     pub(super) fn answered(&self) {
         self.0.set(State::Idle);
     }

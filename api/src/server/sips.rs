@@ -9,8 +9,9 @@ use super::{
 };
 use actix_codec::{AsyncRead, AsyncWrite, ReadBuf};
 use actix_web::{
-    HttpMessage,
-    dev::{Payload, ServiceRequest},
+    Error, HttpMessage,
+    body::{BodySize, MessageBody},
+    dev::{Payload, ServiceRequest, ServiceResponse},
     error::PayloadError,
     http::header,
     rt::{net::TcpStream, task::yield_now},
@@ -63,15 +64,40 @@ pub(super) struct Begun {
 impl Begun {
     /// Answers it. The server looks for a body in what it has read only when a request has to wait, and closes the connection behind the answer to
     /// one whose body it has not seen: each that is refused by its head, or shed, would cost its client the connection.
-    pub(super) async fn answer<T>(self, answering: impl Future<Output = T>) -> T {
+    pub(super) async fn answer<B>(
+        self,
+        answering: impl Future<Output = Result<ServiceResponse<B>, Error>>,
+    ) -> Result<ServiceResponse<Answer<B>>, Error> {
         if self.has_body {
             yield_now().await;
         }
-        let answer = answering.await;
-        if let Some(tap) = self.tap {
+        Ok(answering.await?.map_body(|_, body| Answer { body, tap: self.tap }))
+    }
+}
+
+/// The body of an answer. Only when the server has all of it, what is read belongs to the next request: one that comes earlier has to wait.
+pub(super) struct Answer<B> {
+    body: B,
+    tap: Option<Tap>,
+}
+
+impl<B: MessageBody + Unpin> MessageBody for Answer<B> {
+    type Error = B::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.body).poll_next(cx)
+    }
+}
+
+impl<B> Drop for Answer<B> {
+    fn drop(&mut self) {
+        if let Some(tap) = &self.tap {
             tap.0.heads.answered();
         }
-        answer
     }
 }
 

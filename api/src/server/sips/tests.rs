@@ -1,3 +1,5 @@
+//! Connections that are read as the server reads them.
+
 use super::*;
 use actix_web::rt::net::TcpListener;
 use bytes::BytesMut;

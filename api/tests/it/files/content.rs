@@ -99,3 +99,27 @@ async fn downloads_beyond_the_limit_are_sent_away_and_a_reader_that_does_not_rea
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
 }
+
+#[tokio::test]
+async fn what_is_asked_for_during_a_download_neither_ends_it_nor_gets_lost() {
+    let world = World::with(&[("API_CLIENT_TIMEOUT_S", "2")]).await;
+    let file = world.uploaded("a.bin", &vec![7; 30 << 20]).await;
+    let mut stream = tokio::net::TcpStream::connect(world.app.address).await.unwrap();
+    let ask = |path: &str, more: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\n{more}\r\n\r\n");
+    let download = ask(&format!("/api/v1/files/{}/content", id_of(&file)), &format!("Authorization: Bearer {}", token(&world.ada)));
+    stream.write_all(download.as_bytes()).await.unwrap();
+    let (mut got, mut some) = (Vec::new(), vec![0; 64 << 10]);
+    let mut ticks = tokio::time::interval(std::time::Duration::from_millis(100));
+    for tick in 0..30 {
+        ticks.tick().await;
+        let n_read = stream.read(&mut some).await.unwrap();
+        got.extend_from_slice(&some[..n_read]);
+        if tick == 0 {
+            stream.write_all(ask("/healthz", "X-During: the download").as_bytes()).await.unwrap();
+        }
+    }
+    stream.write_all(ask("/healthz", "Connection: close").as_bytes()).await.unwrap();
+    stream.read_to_end(&mut got).await.unwrap();
+    assert!(got.len() > 30 << 20);
+    assert_eq!(got.windows(12).filter(|part| part == b"HTTP/1.1 200").count(), 3);
+}
