@@ -181,10 +181,16 @@ fn read_file(variables: &Map<String, String>) -> Result<Config, Problems> {
             if problems.0.is_empty() { Ok(file) } else { Err(problems) }
         }
         Err(error) => {
-            problems.add("CONFIG_FILE", path.clone(), format!("a readable TOML file ({error})"));
+            problems.add("CONFIG_FILE", path.clone(), format!("a readable TOML file ({})", without_lines(&error.to_string())));
             Err(problems)
         }
     }
+}
+
+/// What is wrong with a file and where, without the lines of the file that TOML's parser shows: secrets may stand there.
+fn without_lines(error: &str) -> String {
+    let is_shown = |line: &&str| line.trim_start().trim_start_matches(|c: char| c.is_ascii_digit()).trim_start().starts_with('|');
+    error.lines().map(str::trim_end).filter(|line| !is_shown(line) && !line.is_empty()).collect::<Vec<_>>().join(": ")
 }
 
 fn rename_aliases(variables: &mut Map<String, String>) -> Vec<String> {

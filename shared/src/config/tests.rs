@@ -194,6 +194,20 @@ fn a_file_overrides_the_profile_and_the_environment_the_file() {
     assert_eq!((settings.api_workers(), settings.log_level.as_str()), (5, "error"));
 }
 
+#[rstest::rstest]
+#[case::open_string("jwt_secret = \"hunter2\n")]
+#[case::open_list("api_port = 1\ncors_origins = [\"hunter2\"\n")]
+#[case::no_value("hunter2\n")]
+#[case::bare("jwt_secret = hunter2\n")]
+#[case::two_in_a_line("jwt_secret = \"hunter2\" \"hunter2\"\n")]
+#[case::escape("jwt_secret = \"hunter2\\q\"\n")]
+#[case::over_lines("jwt_secret = \"\"\"\nhunter2\n12 | hunter2\n")]
+fn a_file_that_is_no_toml_is_told_without_its_lines(#[case] file: &str) {
+    let problems = load_with_file(file, &[]).unwrap_err().to_string();
+    assert!(problems.contains("TOML parse error at line "), "{problems}");
+    assert!(!problems.contains("hunter2"), "{problems}");
+}
+
 #[test]
 fn a_file_with_an_unknown_name_or_none_at_all_is_told() {
     let problems = load_with_file("api_workerz = 5\n", &[]).unwrap_err().to_string();

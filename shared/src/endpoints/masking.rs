@@ -9,8 +9,8 @@ use url::Url;
 const MASK: &str = "***";
 
 /// What is in the names of such headers.
-const TELLTALES: [&str; 12] =
-    ["auth", "bearer", "cookie", "credential", "jwt", "key", "pass", "pwd", "secret", "session", "signature", "token"];
+const TELLTALES: [&str; 14] =
+    ["auth", "bearer", "cookie", "credential", "hmac", "jwt", "key", "pass", "psk", "pwd", "secret", "session", "signature", "token"];
 
 /// What is a word of their names: as a part of words it says nothing (`Shipping`).
 const TELLTALE_WORDS: [&str; 7] = ["access", "code", "login", "otp", "pin", "sid", "sig"];
@@ -113,6 +113,8 @@ mod tests {
             "X-Pwd",
             "X-Db-Pwd",
             "X-Pin",
+            "X-Hmac",
+            "X-Psk",
             "X_PIN",
             "X-Otp",
             "Otp-Code",
