@@ -15,7 +15,7 @@ start: ## build and start everything in the background, without the demo; run it
 stop: ## stop what `make start` started, the private PostgreSQL and Redis too; the data stays
 	@infra/local/platform stop
 
-status: ## what runs, where, and whether it is ready
+status: ## what runs, where, and whether it is ready; fails unless all of it is, for scripts
 	@infra/local/platform status
 
 dev: ## start with debug builds, rebuild and restart when a source file changes

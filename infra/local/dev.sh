@@ -30,6 +30,8 @@ dev() {
   start
   print_urls
   say 'watching the sources; Ctrl-C stops everything and keeps the data'
+  # From here on it is how this is meant to end, and no failure.
+  trap 'exit 0' INT
   while sleep 1; do
     changed=$(changed_source "$stamp")
     [ -n "$changed" ] || continue

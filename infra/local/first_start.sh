@@ -3,18 +3,21 @@
 # shellcheck shell=bash
 
 prepare_data() {
+  local log=$LOGS/migrate.log from
   say 'migrating the database'
-  "$BIN_DIR/millrace-api" migrate >>"$LOGS/migrate.log" 2>&1 || die "the migration failed:
-$(tail -n 15 "$LOGS/migrate.log")"
+  from=$(log_length "$log")
+  "$BIN_DIR/millrace-api" migrate >>"$log" 2>&1 || die "the migration failed:
+$(log_since "$log" "$from")"
   make_keys
   make_admin
 }
 
 make_keys() {
+  local log=$LOGS/migrate.log from
   (umask 077 && mkdir -p "$JWT_KEYS_DIR") || die "cannot create $JWT_KEYS_DIR"
-  "$BIN_DIR/millrace-api" token keygen --dir "$JWT_KEYS_DIR" >>"$LOGS/migrate.log" 2>&1 ||
-    die "the signing keys could not be made:
-$(tail -n 5 "$LOGS/migrate.log")"
+  from=$(log_length "$log")
+  "$BIN_DIR/millrace-api" token keygen --dir "$JWT_KEYS_DIR" >>"$log" 2>&1 || die "the signing keys could not be made:
+$(log_since "$log" "$from")"
 }
 
 # The password is on disk before the account exists: a start that is cut short in between must not lose it.

@@ -24,6 +24,13 @@ load_dotenv() {
   return 0
 }
 
+# Before anything is built or started: a copy of .env.example names servers that nobody has, in place of the private ones.
+refuse_template_urls() {
+  case "${DATABASE_URL:-} ${REDIS_URL:-}" in *:change-me@*) ;; *) return 0 ;; esac
+  die "DATABASE_URL or REDIS_URL still has the template's password \`change-me\`: no such server is there.
+Take the two lines DATABASE_URL and REDIS_URL out of $ROOT/.env, and private servers are started; or name your own servers in them."
+}
+
 # DATA is absolute and free of symbolic links: a server is recognised by its working directory.
 locate_data() {
   DATA=${MILLRACE_DATA_DIR:-$ROOT/.data}
@@ -39,6 +46,10 @@ say() { printf '%s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
 am_root() { [ "$(id -u)" = 0 ]; }
+
+# Logs are appended to. What one run wrote begins at the length that its log had: log_since LOG LENGTH prints its last lines.
+log_length() { [ ! -f "$1" ] || wc -c <"$1" | tr -d ' '; }
+log_since() { tail -c "+$((${2:-0} + 1))" "$1" | tail -n 15; }
 
 # Hexadecimal, so that it needs no quoting in a URL, a shell or a configuration file.
 random_hex() { od -An -N"$1" -tx1 /dev/urandom | tr -d ' \n'; }

@@ -54,9 +54,20 @@ start_service() {
   [ -z "$(find "$LOGS/$name.log" -size +100000k 2>/dev/null)" ] || mv "$LOGS/$name.log" "$LOGS/$name.log.1"
   # Files of users, and logs that name them, are nobody else's to read.
   before=$(umask) && umask 077
+  printf -v "${name}_log_from" %s "$(log_length "$LOGS/$name.log")"
   NO_COLOR=1 run_detached "$LOGS/$name.log" "$program" "$@"
   umask "$before"
   record_pid "$DATA/$name.pid" "$detached_pid"
+}
+
+# Settings are read when a program starts: what was changed since, here or in .env, does not reach one that runs.
+tell_what_runs() {
+  local name since
+  for name in api jobs; do
+    service_pid "$name" >/dev/null || continue
+    since=$(date -r "$DATA/$name.pid" '+%F %H:%M' 2>/dev/null)
+    say "$name runs since ${since:-before}, with the settings of then: make stop first to change them"
+  done
 }
 
 start_services() {
@@ -96,10 +107,11 @@ wait_until_ready_or_ended() {
 }
 
 require_both() {
-  local name
+  local name from
   for name in api jobs; do
+    from=${name}_log_from
     service_pid "$name" >/dev/null || die "$name ended at once. Its log ($LOGS/$name.log) ends:
-$(tail -n 15 "$LOGS/$name.log")"
+$(log_since "$LOGS/$name.log" "${!from:-}")"
   done
   say 'both are ready'
 }
