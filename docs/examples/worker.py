@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """A Millrace worker with nothing but the standard library: python3 worker.py URL QUEUE [JOBS_AT_ONCE]
 
-MILLRACE_KEY holds an API key with the scope jobs:work. TERM finishes what runs. See docs/guides/remote-workers.md.
+MILLRACE_KEY holds an API key with the scope jobs:work. TERM finishes what runs, and ends an idle worker at once.
+See docs/guides/remote-workers.md.
 """
 import json, os, signal, sys, threading, time, urllib.error, urllib.request
 
@@ -30,8 +31,23 @@ def call(path, **body):
 
 
 session = call("worker-sessions", name=f"{os.uname().nodename}-{os.getpid()}", queues=[QUEUE], concurrency=AT_ONCE)
-held, dropped, stopping = set(), set(), threading.Event()
-signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+held, dropped, stopping, waiting = set(), set(), threading.Event(), False
+
+
+class Stopped(BaseException):
+    """Cuts the wait for jobs short."""
+
+
+def stop(*_):
+    """Nothing is lost by a request that is cut off: outcomes are told again, and jobs leased in that very moment come back after their lease."""
+    global waiting
+    stopping.set()
+    if waiting:
+        waiting = False
+        raise Stopped
+
+
+signal.signal(signal.SIGTERM, stop)
 
 
 def beat():
@@ -47,8 +63,13 @@ def beat():
 threading.Thread(target=beat, daemon=True).start()
 settles = []
 while settles or not stopping.is_set():
-    wanted = {"max": 0} if stopping.is_set() else {"max": AT_ONCE, "wait_ms": 20_000}
-    answer = call("leases", session_id=session["session_id"], settle=settles, **wanted)
+    try:
+        waiting = True
+        wanted = {"max": 0} if stopping.is_set() else {"max": AT_ONCE, "wait_ms": 20_000}
+        answer = call("leases", session_id=session["session_id"], settle=settles, **wanted)
+        waiting = False
+    except Stopped:
+        continue
     held, settles = {leased["lease_token"] for leased in answer["jobs"]}, []
     for leased in answer["jobs"]:
         try:
