@@ -13,8 +13,6 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// How long a server may take to answer before it counts as away.
-pub const PATIENCE: Duration = Duration::from_secs(1);
 /// Between looks at the migrations: until they are complete, and then.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(10);
@@ -31,11 +29,12 @@ pub struct Health {
 impl Health {
     /// Begins to find out, on the runtime that this is called on.
     pub fn start(ctx: &Context) -> Result<Self> {
+        let patience = Duration::from_millis(ctx.settings().health_probe_timeout_ms);
         let health = Self { postgres: ctx.pg_breaker.clone(), redis: ctx.redis.breaker().clone(), migrations: Arc::default() };
         let (probe, redis) = (Arc::new(pg::Probe::new(&ctx.settings())?), ctx.redis.clone());
         let asked = Arc::clone(&probe);
-        let postgres = health.postgres.clone().watch(PATIENCE, move || ask(Arc::clone(&asked)));
-        let redis = health.redis.clone().watch(PATIENCE, move || {
+        let postgres = health.postgres.clone().watch(patience, move || ask(Arc::clone(&asked)));
+        let redis = health.redis.clone().watch(patience, move || {
             let redis = redis.clone();
             async move { redis.probe().await }
         });
@@ -44,19 +43,19 @@ impl Health {
         if let Some(replica) = ctx.replica.clone() {
             let settings = ctx.settings().clone();
             tokio::spawn(vital("probe of the replica", async move {
-                if let Err(error) = replica.watch(settings, PATIENCE).await {
+                if let Err(error) = replica.watch(settings).await {
                     tracing::error!(%error, "the replica is not watched");
                 }
             }));
         }
-        tokio::spawn(vital("look at migrations", look_at_migrations(probe, Arc::clone(&health.migrations))));
+        tokio::spawn(vital("look at migrations", look_at_migrations(probe, Arc::clone(&health.migrations), patience)));
         Ok(health)
     }
 
-    /// What is wrong with the migrations; waits for the first look at them.
-    pub async fn wrong_migrations(&self) -> Option<String> {
+    /// What is wrong with the migrations, once they were looked at: waits for that, up to `patience`.
+    pub async fn wrong_migrations(&self, patience: Duration) -> Option<String> {
         let mut wrong = self.migrations.subscribe();
-        match timeout(PATIENCE, wrong.wait_for(Option::is_some)).await {
+        match timeout(patience, wrong.wait_for(Option::is_some)).await {
             Ok(Ok(wrong)) => wrong.clone().filter(|wrong| !wrong.is_empty()),
             Ok(Err(_)) | Err(_) => Some("not looked at yet".to_owned()),
         }
@@ -67,13 +66,13 @@ async fn ask(probe: Arc<pg::Probe>) -> Result<(), Miss> {
     probe.ask().await
 }
 
-async fn look_at_migrations(probe: Arc<pg::Probe>, wrong: Arc<watch::Sender<Option<String>>>) {
+async fn look_at_migrations(probe: Arc<pg::Probe>, wrong: Arc<watch::Sender<Option<String>>>, patience: Duration) {
     loop {
-        let found = match timeout(PATIENCE, probe.pending_migrations()).await {
+        let found = match timeout(patience, probe.pending_migrations()).await {
             Ok(Ok(0)) => String::new(),
             Ok(Ok(n_pending)) => format!("{n_pending} migrations are pending"),
             Ok(Err(error)) => error.detail.into_owned(),
-            Err(_) => format!("no answer within {} ms", PATIENCE.as_millis()),
+            Err(_) => format!("no answer within {} ms", patience.as_millis()),
         };
         let is_complete = found.is_empty();
         wrong.send_replace(Some(found));

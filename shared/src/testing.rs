@@ -59,6 +59,10 @@ impl TestStores {
             ("STORAGE_URL", format!("file://{}", files_dir(&database))),
             ("DB_POOL_MIN", "0".to_owned()),
             ("DB_POOL_MAX", "8".to_owned()),
+            // The machine may be busy with other tests, and no test is about that.
+            ("DB_ACQUIRE_TIMEOUT_MS", "20000".to_owned()),
+            ("REDIS_ACQUIRE_TIMEOUT_MS", "5000".to_owned()),
+            ("HEALTH_PROBE_TIMEOUT_MS", "10000".to_owned()),
         ];
         let mut variables = variables.map(|(name, value)| (name.to_owned(), value)).to_vec();
         // The common Redis may be one over TLS (infra/local/tls).

@@ -7,6 +7,7 @@ pub(super) fn run(layers: &Layers, settings: &Settings) -> ExitCode {
     let mut text = String::from("# The configuration is valid. In force:\n");
     for (name, value) in layers.in_force() {
         let comes_to = match name {
+            "API_MAX_CONNECTIONS" => (settings.connections_per_worker() * settings.api_workers()).to_string(),
             "API_WORKERS" => settings.api_workers().to_string(),
             "BLOCKING_THREADS" => settings.blocking_threads().to_string(),
             "DB_POOL_MIN" => settings.db_pool_min().to_string(),

@@ -35,7 +35,7 @@ pub(super) fn run(settings: Settings, notices: Vec<String>) -> ExitCode {
     let log_level = logs::init(&settings);
     traces::install(&settings);
     for notice in notices {
-        tracing::warn!(notice, "the environment has a name that is no setting's");
+        tracing::warn!(notice, "a name among the settings is not as it should be");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

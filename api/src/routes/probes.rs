@@ -26,7 +26,7 @@ use utoipa::ToSchema;
 /// Who may read the metrics at once. They pass by the limit on requests in flight, take milliseconds, and few are to read them.
 pub const SCRAPES_MAX: usize = 2;
 
-/// A process that has just begun asks its servers for the first time, and takes a moment more than they may.
+/// A process that has just begun asks its servers for the first time: whoever asks for its readiness waits so long for what they say.
 const FIRST_PROBE_WITHIN: Duration = Duration::from_millis(1_100);
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -92,7 +92,7 @@ pub async fn get_readiness(state: Data<AppState>) -> HttpResponse {
     let (mut postgres, mut redis, wrong_migrations, filled) = futures_util::join!(
         check(true, &health.postgres),
         check(false, &health.redis),
-        health.wrong_migrations(),
+        health.wrong_migrations(FIRST_PROBE_WITHIN),
         timeout(FIRST_PROBE_WITHIN, state.filling.ended())
     );
     if filled.is_err() && postgres.ok {

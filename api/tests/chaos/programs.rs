@@ -18,6 +18,10 @@ const SETTINGS: &[(&str, &str)] = &[
     ("LOG_FORMAT", "json"),
     ("RATE_LIMITS", "off"),
     ("JWT_ACCESS_TTL_S", "86400"),
+    // As in production, unlike in the tests of one thing at a time.
+    ("DB_ACQUIRE_TIMEOUT_MS", "1000"),
+    ("REDIS_ACQUIRE_TIMEOUT_MS", "500"),
+    ("HEALTH_PROBE_TIMEOUT_MS", "1000"),
     ("API_WORKERS", "2"),
     ("WORKER_METRICS_ADDR", "none"),
     ("WORKER_CHILDREN", "2"),

@@ -16,8 +16,13 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// Whoever waited for a connection would wait longer than a test: what is refused is refused by the breaker.
-const PATIENT: [(&str, &str); 4] =
-    [("DB_ACQUIRE_TIMEOUT_MS", "60000"), ("REQUEST_TIMEOUT_MS", "60000"), ("REDIS_ACQUIRE_TIMEOUT_MS", "1000"), ("RATE_LIMITS", "off")];
+const PATIENT: [(&str, &str); 5] = [
+    ("DB_ACQUIRE_TIMEOUT_MS", "60000"),
+    ("REQUEST_TIMEOUT_MS", "60000"),
+    ("REDIS_ACQUIRE_TIMEOUT_MS", "1000"),
+    ("HEALTH_PROBE_TIMEOUT_MS", "1000"),
+    ("RATE_LIMITS", "off"),
+];
 
 /// A server with an admin, a job and a track, and what each of the ways to it is answered with.
 struct Site {
@@ -199,7 +204,14 @@ async fn with_migrations_behind_it_is_unready_and_says_so() {
 
 #[tokio::test]
 async fn a_pool_that_is_used_up_is_no_absence_and_serves_again_when_it_is_given_back() {
-    let app = TestApp::start_with(&[("DB_POOL_MAX", "1"), ("RATE_LIMITS", "off")]).await;
+    let settings = [
+        ("DB_POOL_MAX", "1"),
+        ("DB_ACQUIRE_TIMEOUT_MS", "2000"),
+        ("DB_LOCK_TIMEOUT_MS", "60000"),
+        ("DB_STATEMENT_TIMEOUT_MS", "60000"),
+        ("RATE_LIMITS", "off"),
+    ];
+    let app = TestApp::start_with(&settings).await;
     let session = register_admin(&app).await;
     // Beside the pool of the process, which has this one connection.
     let mut lock = PgConnection::connect_with(&app.state.ctx.pg.connect_options()).await.unwrap();

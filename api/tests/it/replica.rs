@@ -71,7 +71,9 @@ async fn what_the_replica_does_not_know_yet_is_asked_of_the_primary() {
 
 #[tokio::test]
 async fn without_its_replica_a_process_is_ready_and_reads_from_the_primary() {
-    let app = TestApp::start_with(&[("DATABASE_READ_URL", DEAD), ("DB_POOL_MIN", "2"), ENDPOINTS_HERE]).await;
+    let impatient = [("DB_ACQUIRE_TIMEOUT_MS", "1000"), ("HEALTH_PROBE_TIMEOUT_MS", "1000")];
+    let settings = [&[("DATABASE_READ_URL", DEAD), ("DB_POOL_MIN", "2"), ENDPOINTS_HERE], &impatient[..]].concat();
+    let app = TestApp::start_with(&settings).await;
     let session = register_admin(&app).await;
     for (path, body) in LISTS {
         let id = make(&app, &session, path, body).await;

@@ -7,6 +7,7 @@ use shared::{
     page::PageQuery,
 };
 use std::process::ExitCode;
+use time::format_description::well_known::Rfc3339;
 
 pub(super) async fn run(ctx: &Context, what: Inspected, json: bool) -> Result<ExitCode> {
     let workers = all(ctx).await?;
@@ -43,7 +44,7 @@ fn active(workers: &[WorkerDetail]) -> ExitCode {
                 job.job_id.to_string(),
                 job.kind.clone(),
                 job.attempt.to_string(),
-                job.since.replace_nanosecond(0).unwrap_or(job.since).to_string(),
+                job.since.replace_nanosecond(0).unwrap_or(job.since).format(&Rfc3339).unwrap_or_default(),
             ]
         })
     });

@@ -22,7 +22,7 @@ const SUPERVISOR_THREADS: usize = 2;
 pub(super) fn supervise(settings: Settings, notices: &[String], flags: &[(&'static str, String)]) -> ExitCode {
     let log_level = telemetry::logs::init(&settings);
     for notice in notices {
-        tracing::warn!(notice, "the environment has a name that is no setting's");
+        tracing::warn!(notice, "a name among the settings is not as it should be");
     }
     drop(telemetry::metrics::install(Teller::Worker));
     telemetry::traces::install(&settings);

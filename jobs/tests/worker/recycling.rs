@@ -85,8 +85,9 @@ async fn recycle(n_jobs: usize) {
     assert_eq!(ledger, [("succeeded".to_owned(), 1, i64::try_from(n_jobs).unwrap())], "none lost, none delivered twice");
     assert!(n_leased <= 12 * 4, "{n_leased} leased at once by one worker: replacing holds no more than the prefetch");
     let n_asleep = world.most_asleep(20).await;
-    assert!((13..=24).contains(&n_asleep), "{n_asleep} ran at once: two workers of 12 together, and never more");
-    world.until_workers("with every job counted", |workers| done(workers) == n_jobs as u64).await;
+    assert!(n_asleep <= 24, "{n_asleep} ran at once on two workers of 12");
+    let workers = world.until_workers("with every job counted", |workers| done(workers) == n_jobs as u64).await;
+    assert!(workers.iter().all(|worker| worker.counts.done > 0), "one did it all: {workers:?}");
 }
 
 #[tokio::test]

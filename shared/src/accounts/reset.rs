@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{Code, Context, Error, Result, ids::UserId, mail};
 use secrecy::{ExposeSecret, SecretString};
+use std::sync::Once;
 use subtle::ConstantTimeEq;
 use time::Duration;
 use uuid::Uuid;
@@ -26,7 +27,11 @@ pub const GOOD_FOR: Duration = Duration::minutes(30);
 pub async fn forgot_password(accounts: &Accounts, forgotten: &ForgottenPassword, origin: &Origin) -> Result<()> {
     forgotten.validate()?;
     if accounts.ctx.settings().smtp_url.is_none() {
-        tracing::warn!("a password reset was asked for, and SMTP_URL is not set; `millrace-api admin reset` makes a token by hand");
+        // Once: anybody may ask.
+        static TOLD: Once = Once::new();
+        TOLD.call_once(|| {
+            tracing::warn!("a password reset was asked for, and SMTP_URL is not set; `millrace-api admin reset` makes a token by hand");
+        });
         return Ok(());
     }
     mail::ask_password_reset(&accounts.ctx, &forgotten.email, origin.request_id.clone()).await

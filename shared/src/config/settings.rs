@@ -362,6 +362,8 @@ settings! {
     WS_ORIGINS ws_origins: Origins = "";
 
     // Running.
+    /// Milliseconds that PostgreSQL, its replica and Redis may take to answer a probe of the API; when three in a row were not answered, what needs the server fails at once.
+    HEALTH_PROBE_TIMEOUT_MS health_probe_timeout_ms: u64 = "1000" in 100..=60_000;
     /// Seconds between saying not ready and stopping to accept.
     DRAIN_DELAY_S drain_delay_s: u64 = "5" in 0..=600;
     /// Seconds the whole shutdown may take.

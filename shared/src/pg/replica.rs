@@ -30,9 +30,10 @@ impl Replica {
     }
 
     /// Finds out, for as long as the process lives, whether the replica answers.
-    pub async fn watch(self, settings: Arc<Settings>, patience: Duration) -> Result<()> {
+    pub async fn watch(self, settings: Arc<Settings>) -> Result<()> {
         let Some(url) = &settings.database_read_url else { return Ok(()) };
         let probe = Arc::new(Probe::at(&settings, url.expose_secret())?);
+        let patience = Duration::from_millis(settings.health_probe_timeout_ms);
         self.breaker
             .watch(patience, move || {
                 let probe = Arc::clone(&probe);

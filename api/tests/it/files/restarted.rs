@@ -40,7 +40,7 @@ async fn an_upload_outlives_a_restart_of_postgres_that_it_did_not_need() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     stream.write_all(&rest).await.unwrap();
-    let mut answer = vec![0; 64];
+    let mut answer = vec![0; 4 << 10];
     let n_read = timeout(Duration::from_secs(20), stream.read(&mut answer)).await.expect("an answer comes").unwrap();
     assert!(answer[..n_read].starts_with(b"HTTP/1.1 201"), "{}", String::from_utf8_lossy(&answer[..n_read]));
 }

@@ -49,7 +49,7 @@ async fn complete(ctx: &Context, tx: &mut PgConnection, batch: &Batch, completio
             Ok(made)
         }
         Err(error) if error.is_refusal() => {
-            tracing::warn!(%error, batch_id = %batch.id, "no job came of a complete batch");
+            tracing::info!(%error, batch_id = %batch.id, "no job came of a complete batch");
             let error = JobError { code: error.code.as_str().to_owned(), message: error.detail.into_owned() };
             store::complete(tx, batch.id, now, None, Some(&error)).await?;
             Ok(None)

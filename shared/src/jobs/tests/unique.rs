@@ -8,9 +8,6 @@ use crate::{
 use futures_util::future::join_all;
 use std::collections::HashSet;
 
-/// Many at once share few connections, on a machine that may be busy.
-const PATIENT: &[(&str, &str)] = &[("DB_ACQUIRE_TIMEOUT_MS", "30000")];
-
 fn keyed(on_conflict: &str) -> Value {
     json!({"kind": "debug.echo", "unique": {"key": "k", "ttl_s": 60, "on_conflict": on_conflict}})
 }
@@ -213,7 +210,7 @@ async fn a_bulk_in_a_transaction_meets_its_earlier_chunks() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn two_processes_that_submit_a_key_at_once_make_one_job() {
     let fixture = Fixture::new().await;
-    let processes = [PATIENT; 2].map(|settings| fixture.stores.context(settings));
+    let processes = [(); 2].map(|()| fixture.stores.context(&[]));
     for round in 0..10 {
         let body = json!({"kind": "debug.echo", "unique": {"key": format!("k{round}")}});
         let submits = (0..40).map(|n| {
@@ -230,7 +227,7 @@ async fn two_processes_that_submit_a_key_at_once_make_one_job() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn expired_keys_and_replaced_jobs_too_go_to_one_of_many_at_once() {
     let fixture = Fixture::new().await;
-    let processes = [PATIENT; 2].map(|settings| fixture.stores.context(settings));
+    let processes = [(); 2].map(|()| fixture.stores.context(&[]));
     fixture.submit(keyed("reject")).await.unwrap();
     let_keys_expire(&fixture).await;
     for on_conflict in ["reject", "replace"] {
