@@ -1,11 +1,14 @@
 //! The HTTP server: actix wired to the settings, the middleware in its order. [`takeover`]: how connections leave it; [`sips`]: how
-//! much of a body is read ahead, [`pacing`]: when the next request is read, [`deadlines`]: how long a client has for a head and to take an answer.
+//! much of a body is read ahead, [`pacing`]: when the next request is read, [`deadlines`]: how long a client has for a head, and
+//! [`telling`]: to take an answer.
 
 mod deadlines;
 pub(crate) mod pacing;
 mod sips;
 mod takeover;
+mod telling;
 
+use self::telling::Unsent;
 use crate::{
     drain::Drain,
     edge::{Edge, Traffic, compression, spans::RequestSpans},
@@ -100,6 +103,7 @@ pub fn bind(state: AppState) -> io::Result<(Server, SocketAddr)> {
     let listener = listen(SocketAddr::new(settings.api_host, settings.api_port), settings.api_backlog)?;
     let address = listener.local_addr()?;
     let (n_started, stopping) = (Arc::new(AtomicUsize::new(0)), builder.graceful_shutdown_signal());
+    let unsent = Unsent::up_to(settings.api_unsent_max_bytes.0);
     let builder = builder.listen("api", listener, move || {
         let thread = name_thread(n_started.fetch_add(1, Ordering::Relaxed));
         let data = Data::new(state.for_worker(n_workers).expect("the settings opened once before"));
@@ -109,7 +113,7 @@ pub fn bind(state: AppState) -> io::Result<(Server, SocketAddr)> {
         }
         rt::spawn(keep_pulse(data.clone(), thread.clone()));
         let hub = Hub::start(data.clone(), thread);
-        takeover::http(site(&data, hub, traffic, &settings.cors_origins.0), &settings, stopping.clone())
+        takeover::http(site(&data, hub, traffic, &settings.cors_origins.0), &settings, &unsent, stopping.clone())
     })?;
     Ok((builder.run(), address))
 }

@@ -1,13 +1,12 @@
-//! How long a client has to send the head of a request, and to take an answer. The HTTP server by itself has a deadline for the first head of a
-//! connection, which it answers; for those behind it, and for who reads nothing, it would wait for ever.
+//! How long a client has to send the head of a request. The HTTP server by itself has a deadline for the first head of a connection, which it
+//! answers; for those behind it, it would wait for ever.
 
 use actix_web::rt::time::{Sleep, sleep_until};
 use std::{
     cell::Cell,
     future::Future,
-    io,
     pin::Pin,
-    task::{Context, Poll},
+    task::Context,
     time::{Duration, Instant},
 };
 
@@ -42,6 +41,13 @@ impl Heads {
     /// Whether nothing of the next is there.
     pub(super) fn are_idle(&self) -> bool {
         matches!(self.0.get(), State::Idle)
+    }
+
+    /// The server does not read on for now, whatever there is.
+    pub(super) fn put_off(&self) {
+        if let State::Coming(_) = self.0.get() {
+            self.0.set(State::Coming(Instant::now()));
+        }
     }
 
     /// Something was read.
@@ -82,28 +88,5 @@ impl Hearing {
             alarm.as_mut().reset(until.into());
         }
         false
-    }
-}
-
-/// Ends a connection whose client takes nothing of what it is sent.
-#[derive(Debug)]
-pub(super) struct Telling {
-    within: Duration,
-    alarm: Option<Pin<Box<Sleep>>>,
-}
-
-impl Telling {
-    pub(super) fn new(within: Duration) -> Self {
-        Self { within, alarm: None }
-    }
-
-    /// What became of a write: the kernel's buffers took something, or have been full for too long.
-    pub(super) fn wrote(&mut self, written: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if written.is_ready() {
-            self.alarm = None;
-            return written;
-        }
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until((Instant::now() + self.within).into())));
-        alarm.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }

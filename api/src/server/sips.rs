@@ -4,8 +4,9 @@
 //! are long and many, and the buffers of the connection would grow to what it gets at once, and stay. Other bodies are short and read in gulps.
 
 use super::{
-    deadlines::{Heads, Hearing, Telling},
+    deadlines::{Heads, Hearing},
     pacing::{Pace, Turn},
+    telling::Telling,
 };
 use actix_codec::{AsyncRead, AsyncWrite, ReadBuf};
 use actix_web::{
@@ -71,14 +72,15 @@ impl Begun {
         if self.has_body {
             yield_now().await;
         }
-        Ok(answering.await?.map_body(|_, body| Answer { body, tap: self.tap }))
+        let until_told = UntilTold(self.tap);
+        Ok(answering.await?.map_body(|_, body| Answer { body, _until_told: until_told }))
     }
 }
 
-/// The body of an answer. Only when the server has all of it, what is read belongs to the next request: one that comes earlier has to wait.
+/// The body of an answer.
 pub(super) struct Answer<B> {
     body: B,
-    tap: Option<Tap>,
+    _until_told: UntilTold,
 }
 
 impl<B: MessageBody + Unpin> MessageBody for Answer<B> {
@@ -93,9 +95,13 @@ impl<B: MessageBody + Unpin> MessageBody for Answer<B> {
     }
 }
 
-impl<B> Drop for Answer<B> {
+/// Only when the server has all of an answer, what is read belongs to the next request: one that comes earlier has to wait. An error's answer is
+/// written from what comes back to the server, all at once.
+struct UntilTold(Option<Tap>);
+
+impl Drop for UntilTold {
     fn drop(&mut self) {
-        if let Some(tap) = &self.tap {
+        if let Some(tap) = &self.0 {
             tap.0.heads.answered();
         }
     }
@@ -208,9 +214,9 @@ pub(super) struct Sips {
 }
 
 impl Sips {
-    /// The client has `head_within` for the head of a request, and may take nothing of an answer for `taken_within`.
-    pub(super) fn new(stream: TcpStream, head_within: Duration, taken_within: Duration) -> Self {
-        let (hearing, telling) = (Hearing::new(head_within), Telling::new(taken_within));
+    /// The client has `head_within` for the head of a request.
+    pub(super) fn new(stream: TcpStream, head_within: Duration, telling: Telling) -> Self {
+        let hearing = Hearing::new(head_within);
         Self { stream, tap: Tap::default(), pace: Pace::default(), n_left: SIP_BYTES, hearing, telling }
     }
 
@@ -248,6 +254,10 @@ impl Sips {
 impl AsyncRead for Sips {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.telling.poll_taken(cx).is_pending() {
+            this.tap.0.heads.put_off();
+            return Poll::Pending;
+        }
         if this.hearing.is_over(&this.tap.0.heads, cx) {
             // As if the client had said its last: what is whole is answered, and the connection ends.
             return Poll::Ready(Ok(()));
@@ -282,13 +292,13 @@ impl AsyncWrite for Sips {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
-        this.telling.wrote(written, cx)
+        this.telling.wrote(bytes.len(), written, cx)
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bytes);
-        this.telling.wrote(written, cx)
+        this.telling.wrote(bytes.iter().map(|bytes| bytes.len()).sum(), written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {

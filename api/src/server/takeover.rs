@@ -1,7 +1,11 @@
 //! HTTP on one worker thread, with a way out: a request that wants a WebSocket goes through the same site as any other, and if
 //! it is let in, its connection leaves the HTTP server for good, with whatever that kept for it.
 
-use super::{count_connection, sips::Sips};
+use super::{
+    count_connection,
+    sips::Sips,
+    telling::{Telling, Unsent},
+};
 use crate::socket::upgrade::Ticket;
 use actix_codec::{Framed, FramedParts};
 use actix_http::{
@@ -22,10 +26,11 @@ use futures_util::future::LocalBoxFuture;
 use shared::config::Settings;
 use std::{
     cell::OnceCell,
-    future::poll_fn,
+    future::{self, poll_fn},
     io,
     pin::pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -45,6 +50,7 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(10);
 pub(super) fn http<I, F, S, B>(
     site: I,
     settings: &Settings,
+    unsent: &Arc<Unsent>,
     stopping: GracefulShutdownSignal,
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()> + use<I, F, S, B>
 where
@@ -82,12 +88,14 @@ where
         .finish(made_once);
     let (head_within, taken_within) =
         (Duration::from_secs(settings.api_client_timeout_s), Duration::from_secs(settings.api_send_timeout_s));
-    let opened = fn_service(move |stream: TcpStream| async move {
+    let unsent = Arc::clone(unsent);
+    let opened = fn_service(move |stream: TcpStream| {
         // A socket's second answer would wait for the client to acknowledge the first, which takes clients 40 ms. A client that is gone again is
         // found out by reading.
         drop(stream.set_nodelay(true));
         let peer = stream.peer_addr().ok();
-        Ok((Sips::new(stream, head_within, taken_within), Protocol::Http1, peer))
+        let telling = Telling::new(taken_within, Arc::clone(&unsent));
+        future::ready(Ok((Sips::new(stream, head_within, telling), Protocol::Http1, peer)))
     });
     opened.and_then(http)
 }

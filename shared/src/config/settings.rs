@@ -39,6 +39,8 @@ settings! {
     API_CLIENT_TIMEOUT_S api_client_timeout_s: u64 = "10" in 1..=600;
     /// Seconds a client may take nothing of its answer before its connection is ended.
     API_SEND_TIMEOUT_S api_send_timeout_s: u64 = "60" in 1..=3_600;
+    /// Bytes of answers that clients have not taken, per process; above that, who has more than 64 KiB of them waiting has 5 s to take all.
+    API_UNSENT_MAX_BYTES api_unsent_max_bytes: Bytes = "256MiB";
     /// Requests in flight per worker; more get 503 at once.
     API_CONCURRENCY_LIMIT api_concurrency_limit: usize = "1000" in 1..=100_000;
     /// Whether that limit is fixed, or lowered while requests take long: fixed or adaptive.

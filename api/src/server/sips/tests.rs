@@ -1,7 +1,7 @@
 //! Connections that are read as the server reads them.
 
-use super::*;
-use actix_web::rt::net::TcpListener;
+use super::{super::telling::Unsent, *};
+use actix_web::{error::ErrorNotFound, rt::net::TcpListener};
 use bytes::BytesMut;
 use std::{future::poll_fn, pin::pin, time::Instant};
 use tokio::{
@@ -12,13 +12,17 @@ use tokio_util::io::poll_read_buf;
 
 const A_WHILE: Duration = Duration::from_secs(10);
 
+fn patient() -> Telling {
+    Telling::new(A_WHILE, Unsent::up_to(usize::MAX))
+}
+
 /// A connection over which `sent` came, and nothing more will.
 async fn connection(sent: &[u8]) -> Sips {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut sender = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
     sender.write_all(sent).await.unwrap();
-    Sips::new(stream, A_WHILE, A_WHILE)
+    Sips::new(stream, A_WHILE, patient())
 }
 
 async fn has_more_to_say(sips: &mut Sips) -> bool {
@@ -58,7 +62,7 @@ async fn a_connection_that_is_put_off_is_read_when_its_turn_comes() {
 async fn what_comes_after_the_turn_was_not_kept_waiting() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut sender = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let mut sips = Sips::new(listener.accept().await.unwrap().0, A_WHILE, A_WHILE);
+    let mut sips = Sips::new(listener.accept().await.unwrap().0, A_WHILE, patient());
     sips.turn().put_off(Instant::now() + Duration::from_millis(20));
     let mut got = [0; 1];
     let mut reading = pin!(sips.read(&mut got));
@@ -107,7 +111,7 @@ async fn read_as_the_server(sips: &mut Sips, buffer: &mut BytesMut) {
 async fn the_buffer_of_a_connection_does_not_grow_with_its_requests() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut sender = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let mut sips = Sips::new(listener.accept().await.unwrap().0, A_WHILE, A_WHILE);
+    let mut sips = Sips::new(listener.accept().await.unwrap().0, A_WHILE, patient());
     let mut buffer = BytesMut::with_capacity(SIP_BYTES);
     for n in 0..=255_u8 {
         let request = vec![n; 600 + usize::from(n) * 37 % 400];
@@ -121,4 +125,32 @@ async fn the_buffer_of_a_connection_does_not_grow_with_its_requests() {
         sips.tap().0.heads.came();
         sips.tap().0.heads.answered();
     }
+}
+
+#[actix_web::test]
+async fn an_answer_that_is_an_error_is_an_answer() {
+    let tap = Tap::default();
+    tap.begin_request();
+    let begun = Begun { tap: Some(tap.clone()), has_body: false };
+    let answer = begun.answer(async { Err::<ServiceResponse<()>, _>(ErrorNotFound("nothing is here")) }).await;
+    assert!(answer.is_err() && tap.0.heads.are_idle(), "what is read now belongs to the next request");
+}
+
+#[actix_web::test]
+async fn no_request_is_read_before_the_answers_are_taken_that_are_there() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let mut sips = Sips::new(listener.accept().await.unwrap().0, A_WHILE, patient());
+    client.write_all(b"one more").await.unwrap();
+    sips.stream().readable().await.unwrap();
+    let (piece, mut n_told) = (vec![0; 64 << 10], 0);
+    while let Poll::Ready(told) = poll_fn(|cx| Poll::Ready(Pin::new(&mut sips).poll_write(cx, &piece))).await {
+        n_told += told.unwrap();
+    }
+    assert!(!has_more_to_say(&mut sips).await, "it is there, and is not read");
+    let taking = actix_web::rt::spawn(async move { client.read_exact(&mut vec![0; n_told + 64 * 1024]).await.map(|_| client) });
+    sips.write_all(&piece).await.unwrap();
+    let mut got = [0; 8];
+    sips.read_exact(&mut got).await.unwrap();
+    assert_eq!((&got, taking.await.unwrap().is_ok()), (b"one more", true));
 }

@@ -192,9 +192,12 @@ async fn who_takes_longer_between_requests_than_a_head_may_keeps_the_connection(
     }
 }
 
+#[rstest]
+#[case::in_its_time(&[("API_SEND_TIMEOUT_S", "1")])]
+#[case::sooner_when_too_much_is_kept(&[("API_SEND_TIMEOUT_S", "3600"), ("API_UNSENT_MAX_BYTES", "1")])]
 #[tokio::test]
-async fn who_reads_no_answer_is_left() {
-    let app = TestApp::start_with(&[("API_SEND_TIMEOUT_S", "1"), ("API_MAX_CONNECTIONS", "1")]).await;
+async fn who_reads_no_answer_is_left(#[case] settings: &[(&str, &str)]) {
+    let app = TestApp::start_with(&[settings, &[("API_MAX_CONNECTIONS", "1")]].concat()).await;
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4 << 10).unwrap();
     let mut deaf = socket.connect(app.address).await.unwrap();
