@@ -4,7 +4,7 @@ use crate::{
     Result,
     breaker::Breaker,
     capacity::pools::OF_SUPERVISOR,
-    channels::{Namespaces, Turns, persist::Registered},
+    channels::{Namespaces, Turns, persist::Registered, presence::PresenceLists},
     clock::Clock,
     config::Settings,
     files::{LocalFiles, Storage},
@@ -46,6 +46,8 @@ pub struct Context {
     pub registered: Arc<Registered>,
     /// Whose turn it is to read large answers of history.
     pub history_turns: Arc<Turns>,
+    /// Lists of those who are present that are being read.
+    pub presence_lists: Arc<PresenceLists>,
     pub lookups: Arc<LookupBatch>,
     pub points: Arc<LocalPoints>,
     pub files: Arc<LocalFiles>,
@@ -102,6 +104,7 @@ impl Context {
             jobs,
             registered: Arc::default(),
             history_turns: Arc::default(),
+            presence_lists: Arc::default(),
             lookups: Arc::default(),
             points: Arc::default(),
             files,

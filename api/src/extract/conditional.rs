@@ -29,7 +29,12 @@ pub fn answer_with_etag_of(object: &impl Serialize, tagged: &impl Serialize) -> 
 /// Refuses a change of an object that is no longer what the caller saw.
 pub fn check_if_match(request: &HttpRequest, object: &impl Serialize) -> Result<()> {
     let body = serde_json::to_vec(object).map_err(Error::internal)?;
-    if names(request, &header::IF_MATCH, &etag_of(&body)) == Some(false) {
+    check_if_match_names(request, &etag_of(&body))
+}
+
+/// The same for what has this tag.
+pub(crate) fn check_if_match_names(request: &HttpRequest, etag: &str) -> Result<()> {
+    if names(request, &header::IF_MATCH, etag) == Some(false) {
         return Err(Error::new(Code::PreconditionFailed, "The object is no longer the one that If-Match names."));
     }
     Ok(())

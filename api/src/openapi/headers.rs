@@ -38,7 +38,7 @@ pub struct IfNoneMatchHeader {
     pub if_none_match: Option<String>,
 }
 
-/// Of a single object's PATCH.
+/// Of what is done to one object, or with its content, only while it is what the caller saw.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Header)]
 pub struct IfMatchHeader {

@@ -12,16 +12,15 @@ use crate::{
 };
 use actix_web::{HttpResponse, web::Data};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use shared::{
     Error,
     channels::{
         listing::{self, ActiveChannel},
+        presence::PresenceList,
         requests::{self, Requester},
     },
     page::{Page, page_request},
 };
-use std::{collections::BTreeMap, sync::Arc};
 use utoipa::{IntoParams, ToSchema};
 
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
@@ -40,7 +39,7 @@ pub struct ListChannels {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Presence {
     #[schema(value_type = BTreeMap<String, Present>)]
-    presence: BTreeMap<Arc<str>, Box<RawValue>>,
+    presence: PresenceList,
 }
 
 /// One connection on a channel. Only the document knows this type.
@@ -85,7 +84,7 @@ pub async fn list_channels(state: Data<AppState>, CallerOf(caller): CallerOf, Qu
             content_type = "application/problem+json")))]
 pub async fn get_presence(state: Data<AppState>, CallerOf(caller): CallerOf, ChannelOf(channel): ChannelOf) -> ApiResult {
     let presence = requests::presence_for(&state.ctx, Requester::Account(&caller), &channel).await.map_err(Error::from)?;
-    Ok(HttpResponse::Ok().json(Presence { presence: presence.into_iter().map(|present| (present.client, present.info)).collect() }))
+    Ok(HttpResponse::Ok().json(Presence { presence }))
 }
 
 /// How many are subscribed to a channel now.

@@ -7,7 +7,7 @@ use crate::{
     error::{ApiResult, Problem},
     extract::{CallerOf, Id, Meta, Query, answer_with_etag},
     idempotency::{self, Creation, OptionalKey},
-    openapi::headers::{IdempotencyKeyHeader, IfNoneMatchHeader, RangeHeaders},
+    openapi::headers::{IdempotencyKeyHeader, IfMatchHeader, IfNoneMatchHeader, RangeHeaders},
     routes::BASE,
     state::AppState,
 };
@@ -131,12 +131,13 @@ pub async fn get_file(state: Data<AppState>, CallerOf(caller): CallerOf, Id(id):
 
 /// The content of a file, or one range of it. It is for saving: a browser neither shows it nor guesses what it is.
 #[utoipa::path(get, path = "/api/v1/files/{id}/content", tag = "files", operation_id = "get_file_content",
-    params(("id" = FileId, Path), IfNoneMatchHeader, RangeHeaders), security(("bearer" = []), ("api_key" = [])),
+    params(("id" = FileId, Path), IfMatchHeader, IfNoneMatchHeader, RangeHeaders), security(("bearer" = []), ("api_key" = [])),
     responses(
         (status = 200, description = "All of it, as what it is", content((FileContent = "application/octet-stream"), (FileContent = "*/*"))),
         (status = 206, description = "The range", content((FileContent = "application/octet-stream"), (FileContent = "*/*")),
             headers(("Content-Range" = String, description = "Which bytes, and of how many"))),
         (status = 304, description = "The caller has it"),
+        (status = 412, description = "It is not the one that `If-Match` names", body = Problem<'static>, content_type = "application/problem+json"),
         (status = 416, description = "The range lies outside of it", body = Problem<'static>, content_type = "application/problem+json")))]
 pub async fn get_file_content(state: Data<AppState>, CallerOf(caller): CallerOf, Id(id): Id<FileId>, request: HttpRequest) -> ApiResult {
     let file = manage::get(&state.ctx, &caller, id).await?;

@@ -1,15 +1,18 @@
 //! Who is subscribed to a channel: clients, and how many users they are. Every process refreshes its own; whoever is not refreshed
 //! is gone, and that is told like any other leave.
 
+mod listing;
+
+pub use listing::{PresenceList, PresenceLists, list};
+
 use super::{
     Channel, ChannelError, ClientInfo, Offer,
-    scripts::{self, PRESENCE_JOIN, PRESENCE_LEAVE, PRESENCE_LIST, PRESENCE_REFRESH, PRESENCE_STATS, Script},
+    scripts::{self, PRESENCE_JOIN, PRESENCE_LEAVE, PRESENCE_REFRESH, PRESENCE_STATS, Script},
 };
-use crate::{Context, Error};
+use crate::Context;
 use futures_util::{StreamExt as _, TryStreamExt as _, future, stream};
 use redis::{Cmd, FromRedisValue};
 use serde::Serialize;
-use serde_json::value::RawValue;
 use std::{sync::Arc, time::Duration};
 
 /// A client that is not refreshed for so long is gone. `WS_PRESENCE_REFRESH_S` is less than half of it, so that one call that
@@ -73,41 +76,11 @@ pub async fn refresh(ctx: &Context, present: &[(Channel, Vec<Arc<str>>)]) -> Res
     forgotten.try_collect().await
 }
 
-/// Everybody who is present, as the JSON of their infos. `LimitExceeded` above [`PRESENCE_LIST_MAX`] and [`PRESENCE_LIST_BYTES_MAX`].
-pub async fn list(ctx: &Context, channel: &Channel) -> Result<Vec<PresentClient>, ChannelError> {
-    offered(channel)?;
-    let (fits, infos): (bool, Vec<String>) = call(ctx, &PRESENCE_LIST, channel, |cmd| {
-        cmd.arg(PRESENCE_LIST_MAX).arg(PRESENCE_LIST_BYTES_MAX);
-    })
-    .await?;
-    if !fits {
-        return Err(ChannelError::LimitExceeded(
-            "More clients, or more of their infos, are present than can be listed: ask for their number.",
-        ));
-    }
-    infos.into_iter().map(PresentClient::read).collect()
-}
-
 /// How many are present. Counted as they come and go, so that it costs the same in any channel.
 pub async fn stats(ctx: &Context, channel: &Channel) -> Result<PresenceStats, ChannelError> {
     offered(channel)?;
     let (num_clients, num_users) = call(ctx, &PRESENCE_STATS, channel, |_| ()).await?;
     Ok(PresenceStats { num_clients, num_users })
-}
-
-/// A client that is present. Its info is passed on as it is kept.
-#[derive(Debug, Clone)]
-pub struct PresentClient {
-    pub client: Arc<str>,
-    /// [`ClientInfo`] as JSON.
-    pub info: Box<RawValue>,
-}
-
-impl PresentClient {
-    fn read(json: String) -> Result<Self, ChannelError> {
-        let info: ClientInfo = serde_json::from_str(&json).map_err(Error::internal)?;
-        Ok(Self { client: info.client, info: RawValue::from_string(json).map_err(Error::internal)? })
-    }
 }
 
 fn offered(channel: &Channel) -> Result<(), ChannelError> {

@@ -4,7 +4,7 @@
 use super::{
     Action, Authority, Channel, ChannelError, ClientInfo, Filter, History, Membership, NewPublication, Position, Subject, history, may,
     persist::{ArchiveCursor, Archived, archive},
-    presence::{self, PresenceStats, PresentClient},
+    presence::{self, PresenceList, PresenceStats},
     publish,
 };
 use crate::{
@@ -131,7 +131,7 @@ pub async fn archive_for(
 }
 
 /// Who is subscribed now.
-pub async fn presence_for(ctx: &Context, requester: Requester<'_>, channel: &Channel) -> Result<Vec<PresentClient>, ChannelError> {
+pub async fn presence_for(ctx: &Context, requester: Requester<'_>, channel: &Channel) -> Result<PresenceList, ChannelError> {
     requester.require(ctx, channel, Action::ReadPresence).await?;
     presence::list(ctx, channel).await
 }

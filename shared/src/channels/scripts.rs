@@ -28,7 +28,6 @@ scripts! {
     PRESENCE_JOIN = "presence/expiry.lua" "presence/join.lua";
     PRESENCE_REFRESH = "presence/expiry.lua" "presence/refresh.lua";
     PRESENCE_LEAVE = "presence/expiry.lua" "presence/leave.lua";
-    PRESENCE_LIST = "presence/expiry.lua" "presence/list.lua";
     PRESENCE_STATS = "presence/expiry.lua" "presence/stats.lua";
     CONNECTIONS_ENTER = "connections_enter.lua";
     HISTORY_REMOVE = "persist/remove.lua";

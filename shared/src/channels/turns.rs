@@ -18,21 +18,31 @@ const WITHIN: Duration = Duration::from_secs(3);
 pub struct Turns {
     free: Semaphore,
     within: Duration,
+    too_many: &'static str,
 }
 
 impl Default for Turns {
     fn default() -> Self {
-        Self { free: Semaphore::new(AT_ONCE), within: WITHIN }
+        Self::new("Too much history is being read.")
     }
 }
 
 impl Turns {
+    /// Says `too_many` to those whose turn does not come.
+    pub(super) fn new(too_many: &'static str) -> Self {
+        Self { free: Semaphore::new(AT_ONCE), within: WITHIN, too_many }
+    }
+
     /// Those who asked first come first; whose turn does not come in time may ask again.
     pub(super) async fn take(&self) -> Result<SemaphorePermit<'_>> {
         match timeout(self.within, self.free.acquire()).await {
             Ok(turn) => turn.map_err(Error::internal),
-            Err(_) => Err(Error::new(Code::Overloaded, "Too much history is being read.").retry_after(Duration::from_secs(1))),
+            Err(_) => Err(self.refusal()),
         }
+    }
+
+    pub(super) fn refusal(&self) -> Error {
+        Error::new(Code::Overloaded, self.too_many).retry_after(Duration::from_secs(1))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     error::{ApiError, ApiResult},
-    extract::names,
+    extract::{check_if_match_names, names},
 };
 use actix_web::{
     HttpRequest, HttpResponse, HttpResponseBuilder, ResponseError,
@@ -40,6 +40,7 @@ enum Wanted {
 
 pub(super) async fn send(ctx: &Context, caller: &Caller, request: &HttpRequest, file: File) -> ApiResult {
     let etag = format!("\"{}\"", &file.sha256[..TAG_DIGITS]);
+    check_if_match_names(request, &etag)?;
     if names(request, &header::IF_NONE_MATCH, &etag) == Some(true) {
         return Ok(HttpResponse::NotModified().insert_header((header::ETAG, etag)).finish());
     }

@@ -16,6 +16,7 @@ use shared::{
         ServerSubscription,
         administration::Parting,
         control, history_remove, listing,
+        presence::PresenceList,
         requests::{self, BROADCAST_CHANNELS_MAX, Requester},
         sessions,
     },
@@ -273,11 +274,10 @@ async fn order(ctx: &Context, order: &Control) -> Answer {
 async fn presence(ctx: &Context, requester: Requester<'_>, params: &str) -> Answer {
     #[derive(Serialize)]
     struct Presence {
-        presence: BTreeMap<Arc<str>, Box<RawValue>>,
+        presence: PresenceList,
     }
     let channel = ctx.namespaces.resolve(&parse::<OneChannel>(params)?.channel)?;
-    let present = requests::presence_for(ctx, requester, &channel).await?;
-    answer(&Presence { presence: present.into_iter().map(|present| (present.client, present.info)).collect() })
+    answer(&Presence { presence: requests::presence_for(ctx, requester, &channel).await? })
 }
 
 async fn presence_stats(ctx: &Context, requester: Requester<'_>, params: &str) -> Answer {

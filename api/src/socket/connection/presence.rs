@@ -21,8 +21,7 @@ impl Connection {
 
     async fn list_present(&self, channel: &str) -> Result<PresenceRead, Failure> {
         let channel = self.readable_presence(channel).await?;
-        let present = presence::list(&self.hub.state.ctx, &channel).await?;
-        Ok(PresenceRead { presence: present.into_iter().map(|present| (present.client, present.info)).collect() })
+        Ok(PresenceRead { presence: presence::list(&self.hub.state.ctx, &channel).await? })
     }
 
     async fn count_present(&self, channel: &str) -> Result<PresenceCounted, Failure> {

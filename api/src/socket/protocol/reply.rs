@@ -6,8 +6,7 @@ use crate::socket::frames;
 use bytes::Bytes;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::value::RawValue;
-use shared::channels::Publication;
-use std::{collections::BTreeMap, sync::Arc};
+use shared::channels::{Publication, presence::PresenceList};
 use uuid::Uuid;
 
 /// `{"id":…,"<method>":<result>}`.
@@ -214,7 +213,7 @@ pub(in crate::socket) struct HistoryRead<'a> {
 #[derive(Debug, Serialize)]
 pub(in crate::socket) struct PresenceRead {
     /// Clients' info by their id.
-    pub(in crate::socket) presence: BTreeMap<Arc<str>, Box<RawValue>>,
+    pub(in crate::socket) presence: PresenceList,
 }
 
 #[derive(Debug, Serialize)]

@@ -55,6 +55,8 @@ async fn conditions_are_kept_to() {
     assert_eq!(etag.to_str().unwrap().trim_matches('"'), &file["sha256"].as_str().unwrap()[..32]);
     assert_eq!(get().header("if-none-match", &etag).send().await.unwrap().status(), 304);
     assert_eq!(get().header("if-none-match", "\"other\"").send().await.unwrap().status(), 200);
+    assert_eq!(get().header("if-match", &etag).send().await.unwrap().status(), 200);
+    assert_eq!(send_for_problem(get().header("if-match", "\"other\"")).await, (412, "precondition_failed".to_owned()));
     let ranged = |tag: &str| get().header("range", "bytes=0-1").header("if-range", tag);
     assert_eq!(ranged(etag.to_str().unwrap()).send().await.unwrap().status(), 206);
     assert_eq!(ranged("\"other\"").send().await.unwrap().status(), 200);

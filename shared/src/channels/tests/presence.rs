@@ -14,7 +14,7 @@ fn client(user: &str, client: &str) -> ClientInfo {
 
 impl Channels {
     async fn listed(&self, channel: &Channel) -> Vec<String> {
-        let mut clients: Vec<_> = list(&self.ctx, channel).await.unwrap().iter().map(|present| present.client.to_string()).collect();
+        let mut clients: Vec<_> = list(&self.ctx, channel).await.unwrap().keys().map(ToString::to_string).collect();
         clients.sort_unstable();
         clients
     }
@@ -47,8 +47,7 @@ async fn clients_come_and_go_and_users_are_counted_once() {
     leave(&channels.ctx, &kept, "b").await.unwrap();
     assert_eq!((channels.counted(&kept).await, channels.listed(&kept).await), ((2, 2), vec!["c".to_owned(), "d".to_owned()]));
     let infos = list(&channels.ctx, &kept).await.unwrap();
-    let d = infos.iter().find(|present| &*present.client == "d").unwrap();
-    assert_eq!(d.info.get(), r#"{"user":"8:x","client":"d","conn_info":{"n": "1:2"}}"#);
+    assert_eq!(infos["d"].get(), r#"{"user":"8:x","client":"d","conn_info":{"n": "1:2"}}"#);
 }
 
 #[tokio::test]
@@ -143,6 +142,38 @@ async fn large_infos_are_counted_and_refused_as_a_list() {
     assert_eq!(channels.counted(&live).await, (64, 1));
     leave(&channels.ctx, &live, "000").await.unwrap();
     assert_eq!(channels.listed(&live).await.len(), 63);
+}
+
+#[tokio::test]
+async fn all_who_ask_before_a_list_is_read_get_the_same() {
+    let channels = Channels::open().await;
+    let kept = channels.channel("kept:1");
+    join(&channels.ctx, &kept, &client("7", "a")).await.unwrap();
+    let lists = future::try_join_all((0..50).map(|_| list(&channels.ctx, &kept))).await.unwrap();
+    let read: BTreeSet<_> = lists.iter().map(Arc::as_ptr).collect();
+    assert!(read.len() <= 2, "{} were read, where the others had asked before the second was begun", read.len());
+    assert!(lists.iter().all(|list| list.contains_key("a")));
+}
+
+#[tokio::test]
+async fn who_asks_is_not_told_what_was_read_before() {
+    let channels = Channels::open().await;
+    let kept = channels.channel("kept:1");
+    let mut before = Box::pin(list(&channels.ctx, &kept));
+    assert!(futures_util::poll!(&mut before).is_pending());
+    join(&channels.ctx, &kept, &client("7", "a")).await.unwrap();
+    let (_, after) = future::try_join(before, list(&channels.ctx, &kept)).await.unwrap();
+    assert!(after.contains_key("a"), "a client that is present finds itself");
+}
+
+#[tokio::test]
+async fn long_lists_are_read_in_slices_and_whole() {
+    let channels = Channels::open().await;
+    let live = channels.channel("live:1");
+    let clients: Vec<_> = (0..3_000).map(|n| client(&n.to_string(), &format!("c{n}"))).collect();
+    join_all(&channels.ctx, &live, &clients).await.unwrap();
+    let list = list(&channels.ctx, &live).await.unwrap();
+    assert!(clients.iter().all(|client| list[&client.client].get() == client.to_json()) && list.len() == clients.len());
 }
 
 /// Whatever comes and goes, in whichever order and at once, the counts are those of the list.
