@@ -134,7 +134,12 @@ async fn the_service_manager_is_told_when_the_worker_is_ready_lives_and_stops() 
     until("WATCHDOG=1").await;
     worker.signal(nix::sys::signal::Signal::SIGTERM);
     until("STOPPING=1").await;
-    assert!(worker.ended().await);
+    // A service manager goes on to listen: whoever tells it something waits while it does not.
+    let listening = async { while !told().await.is_empty() {} };
+    tokio::select! {
+        in_order = worker.ended() => assert!(in_order),
+        () = listening => panic!("nothing was told"),
+    }
     std::fs::remove_file(&path).unwrap();
 }
 
