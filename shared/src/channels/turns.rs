@@ -33,6 +33,11 @@ impl Turns {
         Self { free: Semaphore::new(AT_ONCE), within: WITHIN, too_many }
     }
 
+    /// How long a turn is waited for.
+    pub(super) fn within(&self) -> Duration {
+        self.within
+    }
+
     /// Those who asked first come first; whose turn does not come in time may ask again.
     pub(super) async fn take(&self) -> Result<SemaphorePermit<'_>> {
         match timeout(self.within, self.free.acquire()).await {

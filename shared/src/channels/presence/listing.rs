@@ -10,7 +10,6 @@ use serde_json::value::RawValue;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 use tokio::{
     sync::Mutex as Turnstile,
@@ -23,8 +22,6 @@ pub type PresenceList = Arc<BTreeMap<Arc<str>, Box<RawValue>>>;
 /// Entries that are asked for first, and bytes that the next slice should come to: Redis is busy with that for a fraction of a millisecond.
 const FIRST_SLICE: usize = 64;
 const SLICE_BYTES: usize = 128 << 10;
-/// Shorter than clients wait for an answer.
-const WITHIN: Duration = Duration::from_secs(3);
 
 /// The lists that a process is reading.
 #[derive(Debug)]
@@ -81,7 +78,7 @@ pub async fn list(ctx: &Context, channel: &Channel) -> Result<PresenceList, Chan
     offered(channel)?;
     let asked = Instant::now();
     let asking = ctx.presence_lists.ask(channel.name.as_str());
-    let found = timeout(WITHIN, async {
+    let found = timeout(asking.lists.turns.within(), async {
         let mut last = asking.reading.lock().await;
         if let Some(last) = last.as_ref().filter(|last| last.begun >= asked) {
             return Ok(last.list.clone());
@@ -125,7 +122,8 @@ async fn read(ctx: &Context, channel: &Channel) -> Result<Option<PresenceList>, 
         if cursor == 0 {
             break;
         }
-        n_asked = (SLICE_BYTES * entries.len() / n_bytes.max(1)).clamp(1, PRESENCE_LIST_MAX);
+        // Where many have left, slices are empty at first, and say nothing of the size of entries.
+        n_asked = (SLICE_BYTES * entries.len()).checked_div(n_bytes).map_or(FIRST_SLICE, |n_fit| n_fit.clamp(1, PRESENCE_LIST_MAX));
     }
     entries.into_values().map(present).collect::<Result<_, _>>().map(|list| Some(Arc::new(list)))
 }
