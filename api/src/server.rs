@@ -1,8 +1,9 @@
 //! The HTTP server: actix wired to the settings, the middleware in its order. [`takeover`]: how connections leave it; [`sips`]: how
-//! much of a body is read ahead, [`pacing`]: when the next request is read, [`deadlines`]: how long a client has for a head, and
-//! [`telling`]: to take an answer.
+//! far they are read, [`ends`]: one request at a time, [`pacing`]: when the next request is read, [`deadlines`]: how long a client has for a head,
+//! and [`telling`]: to take an answer.
 
 mod deadlines;
+mod ends;
 pub(crate) mod pacing;
 mod sips;
 mod takeover;

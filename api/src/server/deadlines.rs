@@ -38,6 +38,11 @@ impl Heads {
         self.0.set(State::Idle);
     }
 
+    /// Whether a request is being answered.
+    pub(super) fn are_answering(&self) -> bool {
+        matches!(self.0.get(), State::Answering)
+    }
+
     /// Whether nothing of the next is there.
     pub(super) fn are_idle(&self) -> bool {
         matches!(self.0.get(), State::Idle)

@@ -163,7 +163,7 @@ where
     B: MessageBody + 'static,
 {
     let FramedParts { io, mut codec, read_buf, write_buf, .. } = parts;
-    let mut stream = io.into_stream();
+    let (mut stream, behind) = io.into_parts();
     let ticket = Ticket::default();
     request.extensions_mut().insert(ticket.clone());
     let response = match site.call(request).await {
@@ -174,7 +174,7 @@ where
         Some(opening) => {
             let mut answer = encode(&mut codec, write_buf, response.drop_body(), BodySize::None)?;
             write(&mut stream, &mut answer, TAKEN_WITHIN).await?;
-            opening.begin(stream, early(&read_buf));
+            opening.begin(stream, early(&read_buf, &behind));
             Ok(())
         }
         None => {
@@ -185,8 +185,8 @@ where
 }
 
 /// What came behind the request, in a buffer of its size.
-fn early(read: &BytesMut) -> Bytes {
-    Bytes::copy_from_slice(read)
+fn early(read: &[u8], behind: &[u8]) -> Bytes {
+    [read, behind].concat().into()
 }
 
 /// Appends the head of an answer to what is not written yet.

@@ -29,7 +29,7 @@ use tokio::sync::Mutex;
 use url::Url;
 
 /// A pooled connection that was used so lately is handed out untested.
-pub(crate) const TRUSTED_FOR: Duration = Duration::from_secs(1);
+pub const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 /// Every statement of ours has an index to go by. Statistics gathered while a queue was empty would have it searched from end
 /// to end when it is long, once for each key asked for; and what compiling a plan costs, a short one never earns back.

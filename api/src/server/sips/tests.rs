@@ -1,9 +1,23 @@
 //! Connections that are read as the server reads them.
 
-use super::{super::telling::Unsent, *};
-use actix_web::{error::ErrorNotFound, rt::net::TcpListener};
+use super::{
+    super::telling::Unsent,
+    requests::Begun,
+    tap::{Body, SIP_BYTES},
+    *,
+};
+use actix_web::{dev::ServiceResponse, error::ErrorNotFound, rt::net::TcpListener};
 use bytes::BytesMut;
-use std::{future::poll_fn, pin::pin, time::Instant};
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Wake, Waker},
+    time::Instant,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::timeout,
@@ -38,6 +52,7 @@ fn bytes() -> Vec<u8> {
 async fn after_a_sip_the_reader_looks_what_it_has_and_nothing_is_lost() {
     let sent = bytes();
     let mut sips = connection(&sent).await;
+    sips.tap().begin_request(Body::Sized(usize::MAX));
     let mut got = vec![0; SIP_BYTES];
     sips.read_exact(&mut got).await.unwrap();
     assert!(!has_more_to_say(&mut sips).await, "there is more, and the reader is made to look at what it has");
@@ -78,6 +93,7 @@ async fn a_closed_tap_gives_nothing_and_wakes_its_reader_when_it_opens() {
     let sent = bytes();
     let mut sips = connection(&sent).await;
     let tap = sips.tap();
+    tap.begin_request(Body::Sized(usize::MAX));
     tap.close();
     assert!(!has_more_to_say(&mut sips).await);
     let reading = actix_web::rt::spawn(async move {
@@ -90,7 +106,7 @@ async fn a_closed_tap_gives_nothing_and_wakes_its_reader_when_it_opens() {
     assert!(reading.await.unwrap().unwrap() == sent);
 }
 
-/// Reads as the server does: on until nothing is there, and with room made in front of what is left to read.
+/// Reads as the server does: on until nothing is there, or is to be had, and with room made in front of what is left to read.
 async fn read_as_the_server(sips: &mut Sips, buffer: &mut BytesMut) {
     poll_fn(|cx| {
         loop {
@@ -122,18 +138,18 @@ async fn the_buffer_of_a_connection_does_not_grow_with_its_requests() {
         }
         assert!(buffer.split_to(request.len()) == request && buffer.is_empty());
         assert!(buffer.capacity() <= SIP_BYTES, "{} after {n}", buffer.capacity());
-        sips.tap().0.heads.came();
-        sips.tap().0.heads.answered();
+        sips.tap().begin_request(Body::Sized(0));
+        sips.tap().answered();
     }
 }
 
 #[actix_web::test]
 async fn an_answer_that_is_an_error_is_an_answer() {
     let tap = Tap::default();
-    tap.begin_request();
-    let begun = Begun { tap: Some(tap.clone()), has_body: false };
+    tap.begin_request(Body::Sized(0));
+    let begun = Begun::of(&tap);
     let answer = begun.answer(async { Err::<ServiceResponse<()>, _>(ErrorNotFound("nothing is here")) }).await;
-    assert!(answer.is_err() && tap.0.heads.are_idle(), "what is read now belongs to the next request");
+    assert!(answer.is_err() && tap.heads().are_idle(), "what is read now belongs to the next request");
 }
 
 #[actix_web::test]
@@ -153,4 +169,67 @@ async fn no_request_is_read_before_the_answers_are_taken_that_are_there() {
     let mut got = [0; 8];
     sips.read_exact(&mut got).await.unwrap();
     assert_eq!((&got, taking.await.unwrap().is_ok()), (b"one more", true));
+}
+
+const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+
+/// What the server gets before it looks at it.
+async fn got_at_once(sips: &mut Sips) -> BytesMut {
+    let mut buffer = BytesMut::with_capacity(SIP_BYTES);
+    sips.stream().readable().await.unwrap();
+    read_as_the_server(sips, &mut buffer).await;
+    buffer
+}
+
+#[actix_web::test]
+async fn of_requests_that_come_at_once_the_next_is_read_when_the_one_before_is_answered() {
+    let chunks = b"5\r\n0\r\n\r\n\r\n0\r\n\r\n";
+    let bodies = [&b""[..], b"a body", chunks, b"", &bytes(), b""];
+    let mut sips = connection(&bodies.map(|body| [HEAD, body].concat()).concat()).await;
+    let tap = sips.tap();
+    for body in bodies {
+        assert_eq!(got_at_once(&mut sips).await, HEAD);
+        tap.begin_request(if body == chunks { Body::Chunked(usize::MAX) } else { Body::Sized(body.len()) });
+        let mut got = BytesMut::new();
+        while got.len() < body.len() {
+            got.unsplit(got_at_once(&mut sips).await);
+        }
+        assert!(got == body, "{} of {} bytes", got.len(), body.len());
+        tap.answered();
+    }
+    assert_eq!(sips.read(&mut [0; 1]).await.unwrap(), 0, "that was all");
+}
+
+#[actix_web::test]
+async fn what_is_behind_a_request_keeps_its_connection_from_doing_nothing_but_waking() {
+    let mut sips = connection(&[HEAD, HEAD].concat()).await;
+    assert_eq!(got_at_once(&mut sips).await, HEAD);
+    sips.tap().begin_request(Body::Sized(0));
+    let wakes = Arc::new(Wakes::default());
+    let waker = Waker::from(Arc::clone(&wakes));
+    for _ in 0..3 {
+        let mut more = [0; 1];
+        assert!(Pin::new(&mut sips).poll_read(&mut Context::from_waker(&waker), &mut ReadBuf::new(&mut more)).is_pending());
+    }
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 0, "nobody can do anything yet");
+    sips.tap().answered();
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+    assert_eq!(got_at_once(&mut sips).await, HEAD);
+}
+
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[actix_web::test]
+async fn that_the_client_is_gone_is_noticed_while_its_request_is_answered() {
+    let mut sips = connection(HEAD).await;
+    assert_eq!(got_at_once(&mut sips).await, HEAD);
+    sips.tap().begin_request(Body::Sized(0));
+    assert_eq!(sips.read(&mut [0; 1]).await.unwrap(), 0);
 }

@@ -2,6 +2,7 @@
 
 mod bodies;
 mod headers;
+mod pipelining;
 mod pressure;
 mod slow;
 mod smuggling;

@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::support::TestApp;
-use shared::testing::{Proxy, TestStores};
+use shared::{
+    pg::TRUSTED_FOR,
+    testing::{Proxy, TestStores},
+};
 use std::time::{Duration, Instant};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -35,6 +38,8 @@ async fn an_upload_outlives_a_restart_of_postgres_that_it_did_not_need() {
     }
     proxy.refuse().await;
     timeout(Duration::from_secs(20), world.app.state.health.postgres.opened()).await.expect("PostgreSQL is away");
+    // It takes longer to restart than a connection is trusted.
+    tokio::time::sleep(TRUSTED_FOR).await;
     proxy.open();
     while world.app.state.health.postgres.is_open() {
         tokio::time::sleep(Duration::from_millis(5)).await;
