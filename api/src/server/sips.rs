@@ -156,7 +156,7 @@ impl AsyncRead for Sips {
         if n_wanted == 0 || this.n_left == 0 {
             this.n_left = this.tap.n_at_once();
             let is_end = !ready!(this.poll_more(cx))?;
-            if is_end {
+            if is_end && !(n_wanted == 0 && this.tap.keeps_the_end()) {
                 return Poll::Ready(Ok(()));
             }
             if n_wanted == 0 {

@@ -35,6 +35,7 @@ pub(in crate::server) fn begin(request: &mut ServiceRequest) -> Begun {
         if !is_in_chunks {
             tap.close();
         }
+        tap.set_being_taken(true);
         let body = request.take_payload();
         let body = OnDemand { body, tap: tap.clone(), n_at_once, has_ended: false };
         request.set_payload(Payload::Stream { payload: Box::pin(body) });
@@ -115,6 +116,7 @@ impl Stream for OnDemand {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let chunk = Pin::new(&mut self.body).poll_next(cx);
         self.has_ended |= matches!(chunk, Poll::Ready(None | Some(Err(_))));
+        self.tap.set_being_taken(!self.has_ended);
         self.tap.allow_chunks(usize::MAX);
         match &chunk {
             Poll::Ready(Some(_)) => self.tap.close(),
@@ -130,6 +132,7 @@ impl Drop for OnDemand {
             self.tap.keep(self.body.take());
             self.tap.allow_chunks(SIP_BYTES);
         }
+        self.tap.set_being_taken(false);
         self.tap.open(SIP_BYTES);
     }
 }

@@ -20,6 +20,8 @@ struct TapState {
     closed: Cell<bool>,
     n_at_once: Cell<usize>,
     body: Cell<Body>,
+    /// Somebody may ask for more of the body that the server has.
+    is_being_taken: Cell<bool>,
     reader: RefCell<Option<Waker>>,
     /// A body that nobody took to its end.
     unread: RefCell<Payload>,
@@ -40,6 +42,7 @@ impl Default for TapState {
             closed: Cell::new(false),
             n_at_once: Cell::new(SIP_BYTES),
             body: Cell::new(Body::Sized(0)),
+            is_being_taken: Cell::new(false),
             reader: RefCell::default(),
             unread: RefCell::new(Payload::None),
             heads: Heads::default(),
@@ -74,6 +77,19 @@ impl Tap {
 
     pub(super) fn heads(&self) -> &Heads {
         &self.0.heads
+    }
+
+    /// Whether the end of the connection is to be told later: a server that has all of a body, and that nobody has taken yet, would believe that it
+    /// broke off.
+    pub(super) fn keeps_the_end(&self) -> bool {
+        self.0.heads.are_answering() && self.0.is_being_taken.get()
+    }
+
+    pub(super) fn set_being_taken(&self, is_being_taken: bool) {
+        let was_being_taken = self.0.is_being_taken.replace(is_being_taken);
+        if was_being_taken && !is_being_taken {
+            self.wake_reader();
+        }
     }
 
     pub(super) fn close(&self) {

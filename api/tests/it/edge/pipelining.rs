@@ -52,3 +52,20 @@ async fn however_many_come_at_once_all_are_answered() {
     let answers = statuses(&app, &["GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"; 2_000]).await;
     assert_eq!((answers.len(), answers.iter().all(|status| status == "200")), (2_000, true));
 }
+
+#[tokio::test]
+async fn an_upload_is_whole_although_its_client_says_nothing_behind_it() {
+    let app = TestApp::start().await;
+    let session = register(&app, "ada@example.org").await;
+    for n_bytes in [40_000, 120_000, 400_000, 120_000, 1_000_000] {
+        let content = "a".repeat(n_bytes);
+        let form = format!("--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\n{content}\r\n--b--\r\n");
+        let head = format!(
+            "POST /api/v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+             Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {}\r\n\r\n",
+            token(&session),
+            form.len()
+        );
+        assert_eq!(statuses(&app, &[&head, &form]).await, ["201"], "{n_bytes} bytes");
+    }
+}
