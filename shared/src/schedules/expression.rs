@@ -15,6 +15,10 @@ use time::OffsetDateTime;
 /// Wall clock times looked at for one occurrence: an hour may come twice, and have one every second.
 const LOOKS_MAX: usize = 4 * 3_600;
 
+/// Years that are looked through, to each side: the 29th of February falls on one weekday every 28 years, 40 where a century has none.
+/// A search through all of time would take longer than whoever asks may keep others waiting.
+pub(super) const YEARS: i32 = 50;
+
 #[derive(Debug, Clone)]
 pub(super) struct Expression {
     cron: Cron,
@@ -23,11 +27,12 @@ pub(super) struct Expression {
 }
 
 impl Expression {
-    /// Five fields, or six with seconds in front, or a nickname such as `@daily`.
-    pub(super) fn parse(expression: &str, timezone: &str) -> Result<Self> {
+    /// Five fields, or six with seconds in front, or a nickname such as `@daily`; of the [`YEARS`] around `now`.
+    pub(super) fn parse(expression: &str, timezone: &str, now: OffsetDateTime) -> Result<Self> {
         let zone = zone(timezone)?;
         let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
         let cron = parser.parse(expression).map_err(|error| Error::invalid("/cron", "cron", error.to_string()))?;
+        let cron = of_years_around(now, expression)?.unwrap_or(cron);
         let names_times = !cron.pattern.minutes.from_wildcard && !cron.pattern.hours.from_wildcard;
         Ok(Self { cron, zone, names_times })
     }
@@ -84,6 +89,18 @@ impl Expression {
         let (earlier, later) = (ambiguous.earlier().ok()?, ambiguous.later().ok()?);
         at.datetime().checked_add(later.duration_since(earlier)).ok()
     }
+}
+
+/// The same with a field of years. Nicknames have none, and come every year.
+fn of_years_around(now: OffsetDateTime, expression: &str) -> Result<Option<Cron>> {
+    let seconds = match expression.split_whitespace().count() {
+        5 => "0 ",
+        6 => "",
+        _ => return Ok(None),
+    };
+    let parser = CronParser::builder().seconds(Seconds::Required).year(Year::Required).build();
+    let (first, last) = (now.year() - YEARS, now.year() + YEARS);
+    parser.parse(&format!("{seconds}{expression} {first}-{last}")).map(Some).map_err(Error::internal)
 }
 
 /// The name of a time zone as the database of zones writes it.

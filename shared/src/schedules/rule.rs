@@ -1,6 +1,6 @@
 //! When a schedule fires, and what becomes of what it missed.
 
-use super::expression::Expression;
+use super::expression::{self, Expression};
 use crate::{Error, Result};
 use time::{Duration, OffsetDateTime};
 
@@ -38,9 +38,9 @@ pub struct Turn {
 impl Rule {
     /// By a cron expression. Refuses what never comes, as of `now`.
     pub fn cron(expression: &str, timezone: &str, now: OffsetDateTime) -> Result<Self> {
-        let expression = Expression::parse(expression, timezone)?;
+        let expression = Expression::parse(expression, timezone, now)?;
         if expression.after(now).is_none() {
-            return Err(Error::invalid("/cron", "never_fires", "names no time that ever comes"));
+            return Err(Error::invalid("/cron", "never_fires", format!("names no time that comes within {} years", expression::YEARS)));
         }
         Ok(Self(Repeats::Cron(Box::new(expression))))
     }

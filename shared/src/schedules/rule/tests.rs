@@ -74,6 +74,15 @@ fn zones_are_known_by_their_names_however_they_are_written() {
 }
 
 #[test]
+fn what_is_rare_is_found_within_fifty_years_and_no_further() {
+    let years = |cron: &str| Rule::cron(cron, "UTC", NOW).unwrap().occurrences(NOW, NOW).map(|at| at.year()).collect::<Vec<_>>();
+    let leap_mondays = years("0 0 29 2 +MON");
+    assert!((1..=2).contains(&leap_mondays.len()) && leap_mondays.iter().all(|year| year - NOW.year() <= 50), "{leap_mondays:?}");
+    assert_eq!(years("@yearly").into_iter().take(60).count(), 60, "nothing is looked for");
+    assert_eq!(years("0 0 0 1 1 *").last(), Some(&(NOW.year() + 50)), "with seconds");
+}
+
+#[test]
 fn what_was_missed_is_left_out_but_for_one_that_is_hardly_late() {
     let (rule, due) = (Rule::cron("*/10 * * * *", "UTC", NOW).unwrap(), NOW - Duration::hours(3));
     let turn = |now| rule.turn(due, now, CatchUp::Late(Duration::minutes(1)));
