@@ -15,12 +15,9 @@ use crate::{
     page::{self, Page, PageRequest},
     text,
 };
-use futures_util::{Stream, TryStreamExt};
+use futures_util::TryStreamExt;
 use serde::Deserialize;
-use std::{
-    collections::{HashMap, HashSet},
-    pin::pin,
-};
+use std::collections::{HashMap, HashSet};
 use time::OffsetDateTime;
 use utoipa::IntoParams;
 use uuid::Uuid;
@@ -75,7 +72,13 @@ pub async fn list(ctx: &Context, caller: &Caller, query: &ListJobs) -> Result<Pa
     let rows = match Way::of(&filter) {
         _ if query.batch_id.is_some() => batch_page(ctx, query, running, &filter, &request).await?,
         _ if running.is_some() => named_page(ctx, running.unwrap_or_default(), &filter, &request).await?,
-        Way::Indexed => fill_page(ctx, jobs_page(&ctx.pg, &filter, now, request.fetch()), &request).await?,
+        Way::Indexed => {
+            let read = async |below: Option<Uuid>, limit| {
+                let rest = PageFilter { below: below.into_iter().chain(filter.below).min(), ..filter };
+                jobs_page(&ctx.pg, &rest, now, limit).try_collect().await
+            };
+            fill_page(ctx, &request, read).await?
+        }
         Way::Scan => {
             let found = scan(&ctx.pg, &filter, now, (SCANNED_MAX, request.fetch())).await?;
             found_page(ctx, found, SCANNED_MAX, &request).await?
@@ -125,7 +128,15 @@ async fn named_page(ctx: &Context, mut ids: Vec<Uuid>, filter: &PageFilter<'_>, 
     if ids.is_empty() {
         return Ok(Page { items: Vec::new(), next_cursor: None });
     }
-    fill_page(ctx, named_jobs_page(&ctx.pg, &ids, filter, ctx.clock.now(), request.fetch()), request).await
+    let now = ctx.clock.now();
+    let read = async |below: Option<Uuid>, limit| {
+        let rest = &ids[..ids.partition_point(|id| below.is_none_or(|below| *id < below))];
+        if rest.is_empty() {
+            return Ok(Vec::new());
+        }
+        named_jobs_page(&ctx.pg, rest, filter, now, limit).try_collect().await
+    };
+    fill_page(ctx, request, read).await
 }
 
 fn check(query: &ListJobs) -> Result<()> {
@@ -213,24 +224,11 @@ pub(super) async fn found_page(ctx: &Context, scan: Scan, scan_max: i64, request
 /// Reads until the page is full, or holds as many bytes as one answer may.
 pub(super) async fn fill_page(
     ctx: &Context,
-    rows: impl Stream<Item = sqlx::Result<JobRow>>,
     request: &PageRequest,
+    read: impl AsyncFn(Option<Uuid>, i64) -> sqlx::Result<Vec<JobRow>>,
 ) -> Result<Page<JobRow>> {
-    let bytes_max = ctx.settings().max_body_bytes.0;
-    let limit = usize::try_from(request.limit).expect("limit is 1..=1000");
-    let mut rows = pin!(rows);
-    let mut items: Vec<JobRow> = Vec::new();
-    let mut bytes = 0;
-    while let Some(row) = rows.try_next().await? {
-        bytes += row.payload.get().len() + row.result.as_ref().map_or(0, |result| result.get().len());
-        let full = items.len() == limit || (bytes > bytes_max && !items.is_empty());
-        if let Some(last) = items.last().filter(|_| full) {
-            let next_cursor = Some(page::cursor_after(&last.id.0));
-            return Ok(Page { items, next_cursor });
-        }
-        items.push(row);
-    }
-    Ok(Page { items, next_cursor: None })
+    let bytes = |row: &JobRow| row.payload.get().len() + row.result.as_ref().map_or(0, |result| result.get().len());
+    page::fill(request, ctx.settings().max_body_bytes.0, |row| (row.id.0, bytes(row)), read).await
 }
 
 /// Leases by job, where any of a page's jobs have one.

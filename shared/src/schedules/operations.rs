@@ -10,7 +10,7 @@ use crate::{
     endpoints::target,
     ids::ScheduleId,
     jobs::{kinds, new_job, submit},
-    page::{Page, PageRequest},
+    page::{self, Page, PageRequest},
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -68,11 +68,12 @@ pub async fn get(ctx: &Context, caller: &Caller, id: ScheduleId) -> Result<Sched
     store::by_id(&ctx.pg, id, caller.owner_filter()).await?.ok_or_else(not_found)
 }
 
-/// Newest first.
+/// Newest first. A page of large ones may be shorter and still have a next one.
 pub async fn list(ctx: &Context, caller: &Caller, request: &PageRequest) -> Result<Page<Schedule>> {
     caller.require(Scope::JobsRead)?;
-    let schedules = store::page(&ctx.pg, caller.owner_filter(), request).await?;
-    Ok(Page::from_rows(schedules, request, |schedule| schedule.id.0))
+    let look = |schedule: &Schedule| (schedule.id.0, serde_json::to_string(schedule).map_or(0, |text| text.len()));
+    let read = async |below, limit| store::page(&ctx.pg, caller.owner_filter(), below, limit).await;
+    page::fill(request, ctx.settings().max_body_bytes.0, look, read).await
 }
 
 /// Changes a schedule. `allow` sees it as it is while nobody else can change it, and may refuse.

@@ -5,11 +5,11 @@ use crate::{
     Result, Role,
     ids::{JobId, ScheduleId, UserId},
     jobs::{JobError, QueueName},
-    page::PageRequest,
 };
 use serde_json::value::RawValue;
 use sqlx::{PgConnection, PgExecutor, types::Json};
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 pub(super) struct ScheduleRow {
     id: ScheduleId,
@@ -92,7 +92,7 @@ pub(super) async fn lock(tx: &mut PgConnection, id: ScheduleId, owner: Option<Us
 }
 
 /// Newest first.
-pub(super) async fn page(db: impl PgExecutor<'_>, owner: Option<UserId>, request: &PageRequest) -> Result<Vec<Schedule>> {
+pub(super) async fn page(db: impl PgExecutor<'_>, owner: Option<UserId>, below: Option<Uuid>, limit: i64) -> Result<Vec<Schedule>> {
     let rows = sqlx::query_as!(
         ScheduleRow,
         r#"SELECT id AS "id: ScheduleId", owner_id AS "owner_id: UserId", name, kind, queue, payload AS "payload: Json<Box<RawValue>>",
@@ -103,8 +103,8 @@ pub(super) async fn page(db: impl PgExecutor<'_>, owner: Option<UserId>, request
         ORDER BY id DESC
         LIMIT $3"#,
         owner.map(|owner| owner.0),
-        request.before,
-        request.fetch(),
+        below,
+        limit,
     );
     Ok(rows.fetch_all(db).await?.into_iter().map(Schedule::from).collect())
 }

@@ -10,6 +10,7 @@ use crate::{
     jobs::{Job, QueueName, engine::INLINE_PAYLOAD_BYTES, kinds, list, race, store},
     page::{Page, PageRequest, page_request},
 };
+use futures_util::TryStreamExt;
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
@@ -121,9 +122,11 @@ pub async fn list_dead(ctx: &Context, caller: &Caller, name: &QueueName, query: 
         }
         (None, error_code) => {
             let request = page_request::<Uuid>(query.limit, query.cursor.as_deref())?;
-            let below = request.before.unwrap_or(Uuid::max());
-            let rows = store::dead::dead_page(&ctx.pg, name.as_str(), error_code.as_deref(), below, request.fetch());
-            let page = list::fill_page(ctx, rows, &request).await?;
+            let read = async |below: Option<Uuid>, limit| {
+                let below = below.unwrap_or(Uuid::max());
+                store::dead::dead_page(&ctx.pg, name.as_str(), error_code.as_deref(), below, limit).try_collect().await
+            };
+            let page = list::fill_page(ctx, &request, read).await?;
             let now = ctx.clock.now();
             let items = page.items.into_iter().map(|row| row.into_job(None, now)).collect::<Result<Vec<_>>>()?;
             Ok(DeadLetters::Jobs(Page { items, next_cursor: page.next_cursor }))

@@ -35,7 +35,7 @@ pub(in crate::jobs) struct JobRow {
 }
 
 /// Which jobs a page holds; `None` filters nothing.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(in crate::jobs) struct PageFilter<'a> {
     pub(in crate::jobs) owner_id: Option<UserId>,
     /// Ids below this one: the cursor, or the end of a time range.
