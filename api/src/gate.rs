@@ -3,13 +3,16 @@
 //!
 //! It stands before the extractors, so 401, 403 and 429 are decided before a byte of the body is parsed.
 
+mod still;
+
+pub(crate) use self::still::require_still;
 use crate::{edge::RequestScope, error::ApiError, extract::wait_of, state::AppState};
 use actix_web::{
     Error, HttpMessage, HttpRequest,
     body::BoxBody,
     dev::{Service, ServiceRequest, ServiceResponse, Transform},
     http::{
-        Method,
+        Method, StatusCode,
         header::{self, HeaderMap, HeaderName, HeaderValue},
     },
     web::Data,
@@ -20,6 +23,7 @@ use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 use shared::{
     Caller, Code, Error as DomainError, Result, Role, Scope,
+    accounts::Proof,
     jobs::remote,
     limits::{Class, Principal, Verdict},
     pg,
@@ -82,7 +86,7 @@ impl Gate {
         self.class.is_some_and(|class| class != Class::Ingest && class != Class::Work) && !lives_in_redis
     }
 
-    async fn authenticate(self, state: &AppState, request: &ServiceRequest) -> Result<Option<Caller>> {
+    async fn authenticate(self, state: &AppState, request: &ServiceRequest) -> Result<Option<Proof>> {
         if self.access == Access::Public {
             return Ok(None);
         }
@@ -90,17 +94,18 @@ impl Gate {
             request.extensions_mut().insert(TrustedBackend);
             return Ok(None);
         }
-        let caller = authenticate(state, request.request()).await?;
+        let proof = prove(state, request.request()).await?;
+        let caller = proof.caller;
         match self.access {
             Access::Public | Access::SignedIn | Access::Backend => {}
             Access::Session => drop(caller.require_session()?),
             Access::Scoped(scope) => caller.require(scope)?,
             Access::Operator(scope) => caller.require(scope).and_then(|()| caller.require_role(Role::Operator))?,
         }
-        Ok(Some(caller))
+        Ok(Some(proof))
     }
 
-    async fn limit(self, state: &AppState, caller: Option<&Caller>, request: &ServiceRequest) -> Option<Verdict> {
+    async fn limit(self, state: &AppState, caller: Option<Caller>, request: &ServiceRequest) -> Option<Verdict> {
         if request.extensions().contains::<TrustedBackend>() {
             return None;
         }
@@ -114,8 +119,12 @@ impl Gate {
 
 /// Whose credentials a request carries.
 pub(crate) async fn authenticate(state: &AppState, request: &HttpRequest) -> Result<Caller> {
+    Ok(prove(state, request).await?.caller)
+}
+
+async fn prove(state: &AppState, request: &HttpRequest) -> Result<Proof> {
     match credentials(request.headers())? {
-        Some(credentials) => state.authenticate(credentials, RequestScope::from_request(request).address).await,
+        Some(credentials) => state.accounts.prove(credentials, RequestScope::from_request(request).address).await,
         None => Err(DomainError::new(Code::Unauthenticated, "Send `Authorization: Bearer <access token or API key>`, or `X-API-Key`.")),
     }
 }
@@ -219,17 +228,18 @@ where
             if needs_postgres && state.health.postgres.is_open() {
                 return Ok(service.observed(request.error_response(ApiError::from(pg::away())), started));
             }
-            let caller = match gate.authenticate(&state, &request).await {
-                Ok(caller) => caller,
+            let proof = match gate.authenticate(&state, &request).await {
+                Ok(proof) => proof,
                 Err(error) => return Ok(service.observed(request.error_response(ApiError::from(error)), started)),
             };
-            let verdict = gate.limit(&state, caller.as_ref(), &request).await;
+            let verdict = gate.limit(&state, proof.map(|proof| proof.caller), &request).await;
             let mut response = match verdict.as_ref().and_then(Verdict::refusal) {
                 Some(refusal) => request.error_response(ApiError::from(refusal)),
                 None => {
                     request.extensions_mut().insert(gate);
-                    if let Some(caller) = caller {
-                        request.extensions_mut().insert(caller);
+                    if let Some(proof) = proof {
+                        request.extensions_mut().insert(proof.caller);
+                        request.extensions_mut().insert(proof);
                     }
                     let response = service.run(request, &state, needs_postgres).await?;
                     if needs_postgres && response.status().is_success() && service.path != TELLS_NOTHING {
@@ -238,7 +248,10 @@ where
                     response
                 }
             };
-            if let Some(verdict) = verdict {
+            // What another limit refuses is not what these tell of.
+            let is_of_another =
+                response.status() == StatusCode::TOO_MANY_REQUESTS && verdict.is_some_and(|verdict| verdict.retry_after.is_none());
+            if let Some(verdict) = verdict.filter(|_| !is_of_another) {
                 add_limit_headers(response.headers_mut(), &verdict);
             }
             Ok(service.observed(response, started))

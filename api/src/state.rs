@@ -1,10 +1,8 @@
 //! What every handler is given: one value per process, shared by its threads.
 
 use crate::{drain::Drain, extract::BodyBudget, filling::Filling, health::Health, socket::Sockets};
-use shared::{
-    Caller, Context, Result, accounts::Accounts, ids::NodeId, limits::Limiter, overview::Overview, telemetry::metrics::MetricsHandle,
-};
-use std::{net::IpAddr, sync::Arc};
+use shared::{Context, Result, accounts::Accounts, ids::NodeId, limits::Limiter, overview::Overview, telemetry::metrics::MetricsHandle};
+use std::sync::Arc;
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 
@@ -31,10 +29,5 @@ impl AppState {
     pub fn for_worker(&self, n_workers: usize) -> Result<Self> {
         let ctx = self.ctx.for_worker(n_workers)?;
         Ok(Self { accounts: self.accounts.on(ctx.clone()), ctx, ..self.clone() })
-    }
-
-    /// Who holds this access token or API key, which came from `address`.
-    pub async fn authenticate(&self, credentials: &str, address: IpAddr) -> Result<Caller> {
-        self.accounts.authenticate(credentials, address).await
     }
 }

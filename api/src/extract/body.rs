@@ -1,7 +1,12 @@
 //! A JSON body: read up to its limit and in its time, looked over for text that cannot be stored, parsed, validated.
 
 use super::budget::Reservation;
-use crate::{edge::RequestScope, error::ApiError, gate::gate_of, state::AppState};
+use crate::{
+    edge::RequestScope,
+    error::ApiError,
+    gate::{gate_of, require_still},
+    state::AppState,
+};
 use actix_web::{
     FromRequest, HttpRequest,
     dev::Payload,
@@ -122,6 +127,7 @@ pub(crate) async fn read(request: &HttpRequest, mut payload: Payload) -> Result<
     };
     let late = |_| Error::new(Code::RequestTimeout, format!("The body did not arrive within {} ms.", patience.as_millis()));
     let read = timeout(patience, collect).await.map_err(late)??;
+    require_still(request).await?;
     RequestScope::from_request(request).begin_work()?;
     Ok(read)
 }

@@ -4,7 +4,7 @@ use super::{
     body::{patience, refuse_encoding, too_large},
     budget::Reservation,
 };
-use crate::state::AppState;
+use crate::{gate::require_still, state::AppState};
 use actix_web::{HttpRequest, dev::Payload, http::header, web::Data};
 use bytes::BytesMut;
 use futures_util::StreamExt;
@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 /// What has arrived and was not taken yet is in `buffer`.
 pub(super) struct Incoming {
     pub(super) buffer: BytesMut,
+    request: HttpRequest,
     payload: Option<Payload>,
     reservation: Reservation,
     bytes_left: usize,
@@ -36,6 +37,7 @@ impl Incoming {
         }
         Ok(Self {
             buffer: BytesMut::new(),
+            request: request.clone(),
             payload: Some(payload),
             reservation: state.bodies.open(announced)?,
             bytes_left: bytes_max,
@@ -49,7 +51,9 @@ impl Incoming {
     pub(super) async fn read_more(&mut self) -> Result<bool> {
         let Some(payload) = &mut self.payload else { return Ok(false) };
         let late = |_| Error::new(Code::RequestTimeout, format!("The body did not arrive within {} ms.", self.patience.as_millis()));
-        match timeout_at(self.deadline, payload.next()).await.map_err(late)? {
+        let next = timeout_at(self.deadline, payload.next()).await.map_err(late)?;
+        require_still(&self.request).await?;
+        match next {
             None => {
                 self.payload = None;
                 Ok(false)

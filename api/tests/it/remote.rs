@@ -2,6 +2,7 @@
 
 mod examples;
 mod lying;
+mod waiting;
 
 use crate::{
     auth::{register_admin, token},

@@ -52,11 +52,11 @@ async fn every_process_refuses_a_disabled_user_within_a_second() {
     let stop = CancellationToken::new();
     tokio::spawn(other.accounts.clone().run_background(stop.clone()));
     let _stop = stop.drop_guard();
-    assert!(other.authenticate(token(&ada), NEAR).await.is_ok());
+    assert!(other.accounts.authenticate(token(&ada), NEAR).await.is_ok());
     wait_for_listener(&other).await;
     assert_eq!(send(patch(&app, &admin, &ada["user"], &json!({"disabled": true}))).await.0, 200);
     let heard = async {
-        while other.authenticate(token(&ada), NEAR).await.is_ok() {
+        while other.accounts.authenticate(token(&ada), NEAR).await.is_ok() {
             tokio::task::yield_now().await;
         }
     };

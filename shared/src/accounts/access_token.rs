@@ -64,7 +64,7 @@ pub fn issue(
 
 /// Everything but revocation, which the caller looks up for cached tokens too.
 pub fn verify(keys: &KeyRing, token: &str, now: OffsetDateTime) -> Result<Verified> {
-    let invalid = || Error::new(Code::InvalidToken, "The access token is not one of ours.");
+    let invalid = || Error::new(Code::InvalidToken, "The access token or API key is not one of ours.");
     if token.len() > TOKEN_BYTES_MAX {
         return Err(invalid());
     }

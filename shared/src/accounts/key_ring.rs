@@ -78,7 +78,7 @@ impl KeyRing {
 
     /// Signature, algorithm, issuer and audience; the caller judges time and type.
     pub fn verify<T: DeserializeOwned>(&self, token: &str) -> Result<T> {
-        let invalid = || Error::new(Code::InvalidToken, "The access token is not one of ours.");
+        let invalid = || Error::new(Code::InvalidToken, "The access token or API key is not one of ours.");
         let header = jsonwebtoken::decode_header(token).map_err(|error| invalid().caused_by(error))?;
         let verifying = header.kid.as_deref().and_then(|kid| self.verifying.get(kid)).ok_or_else(invalid)?;
         // RFC 7515: a critical extension that is not understood makes the token invalid, and we understand none.

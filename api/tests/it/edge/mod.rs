@@ -4,6 +4,7 @@ mod bodies;
 mod headers;
 mod pipelining;
 mod pressure;
+mod revoked;
 mod slow;
 mod smuggling;
 

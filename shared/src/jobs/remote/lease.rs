@@ -80,8 +80,13 @@ pub struct LeasedJobs {
     pub settled: Option<Vec<SettleItem>>,
 }
 
-/// Up to `max` jobs, or none when the wait ends. `is_gone` is asked before jobs are handed to a caller that has waited.
-pub async fn lease(ctx: &Context, caller: &Caller, request: &LeaseJobs, is_gone: impl Fn() -> bool) -> Result<Vec<LeasedJob>> {
+/// Up to `max` jobs, or none when the wait ends. `may_have` is asked before jobs are handed to a caller that has waited.
+pub async fn lease(
+    ctx: &Context,
+    caller: &Caller,
+    request: &LeaseJobs,
+    may_have: impl AsyncFn() -> Result<bool>,
+) -> Result<Vec<LeasedJob>> {
     let (session, order) = session::touch(ctx, caller, request.session_id).await?;
     let wait = Duration::from_millis(request.wait_ms.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0));
     let (max, deadline) = (usize::try_from(request.max).unwrap_or(0), Instant::now() + wait.min(WAIT_MAX));
@@ -101,7 +106,21 @@ pub async fn lease(ctx: &Context, caller: &Caller, request: &LeaseJobs, is_gone:
         }
         return Ok(Vec::new());
     }
-    take(ctx, &session, queues, max, deadline, &is_gone).await
+    let begun = Instant::now();
+    let may_have = async |queue: &QueueName| {
+        let is_known = begun.elapsed() < KNOWN_FOR;
+        Ok(may_have().await? && (is_known || still_takes(ctx, caller, &session, queue).await?))
+    };
+    take(ctx, &session, queues, max, deadline, &may_have).await
+}
+
+/// What was looked at so lately is not looked at again.
+const KNOWN_FOR: Duration = Duration::from_millis(250);
+
+/// Whether what was true before the wait still is: the operator wants the worker to have jobs, and the queue allows it.
+async fn still_takes(ctx: &Context, caller: &Caller, session: &Session, queue: &QueueName) -> Result<bool> {
+    let (_, order) = session::touch(ctx, caller, session.id).await?;
+    Ok(order == WorkerOrder::Resume && queues::is_remote(ctx, queue).await?)
 }
 
 /// A lease that nobody waits for takes a round trip to Redis all the same.
@@ -113,7 +132,7 @@ async fn take(
     queues: Vec<QueueName>,
     max: usize,
     deadline: Instant,
-    is_gone: &impl Fn() -> bool,
+    may_have: &impl AsyncFn(&QueueName) -> Result<bool>,
 ) -> Result<Vec<LeasedJob>> {
     let (holder, process) = (session.holder(ctx), ctx.for_process());
     loop {
@@ -124,7 +143,7 @@ async fn take(
             () = ctx.jobs.waiters.over() => None,
         };
         let Some(batch) = batch else { return Ok(Vec::new()) };
-        if is_gone() {
+        if !may_have(&batch.keys.queue).await? {
             return Ok(Vec::new());
         }
         let jobs = hand_over(ctx, session, &holder, batch).await?;
