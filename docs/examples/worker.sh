@@ -1,6 +1,7 @@
 #!/bin/sh
 # A Millrace worker for any command, with curl alone: worker.sh URL QUEUE COMMAND…
-# COMMAND gets the leased job as JSON on its standard input and prints the result as JSON; a status other than 0 is a failure.
+# COMMAND gets the answer of the lease as JSON on its standard input (the payload is .jobs[0].job.payload) and prints the result as JSON; a
+# status other than 0 is a failure.
 # MILLRACE_KEY holds an API key with the scope jobs:work. TERM finishes what runs, and ends an idle worker at once.
 # See docs/guides/remote-workers.md.
 set -u

@@ -199,7 +199,7 @@ pub struct Job {
     pub error: Option<JobError>,
     #[schema(required)]
     pub progress: Option<Progress>,
-    /// The running or last concluded delivery; 0 before the first.
+    /// The running or last concluded delivery; 0 before the first. To be cancelled while it waits counts as one.
     pub attempt: i32,
     pub max_attempts: i32,
     #[serde(with = "time::serde::rfc3339")]
@@ -219,6 +219,7 @@ pub struct Job {
     #[schema(required)]
     pub unique_key: Option<String>,
     pub owner_id: UserId,
+    /// Whose delivery that is; `api` where a job was cancelled while it waited.
     #[schema(required)]
     pub worker_id: Option<String>,
     #[schema(required)]
