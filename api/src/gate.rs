@@ -3,9 +3,9 @@
 //!
 //! It stands before the extractors, so 401, 403 and 429 are decided before a byte of the body is parsed.
 
-mod still;
+mod revoked;
 
-pub(crate) use self::still::require_still;
+pub(crate) use self::revoked::require_unrevoked;
 use crate::{edge::RequestScope, error::ApiError, extract::wait_of, state::AppState};
 use actix_web::{
     Error, HttpMessage, HttpRequest,
@@ -238,7 +238,6 @@ where
                 None => {
                     request.extensions_mut().insert(gate);
                     if let Some(proof) = proof {
-                        request.extensions_mut().insert(proof.caller);
                         request.extensions_mut().insert(proof);
                     }
                     let response = service.run(request, &state, needs_postgres).await?;

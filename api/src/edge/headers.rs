@@ -9,7 +9,7 @@ use actix_web::{
         header::{self, HeaderMap, HeaderName, HeaderValue},
     },
 };
-use shared::Caller;
+use shared::accounts::Proof;
 
 /// For an answer that a browser is made to show as a page: it is taken for what it says it is, runs nothing, loads nothing, stands in
 /// no frame and tells nobody where it is. Our own pages have a policy that lets them run.
@@ -23,7 +23,7 @@ const FOR_BROWSERS: [(HeaderName, &str); 4] = [
 pub(super) fn finish<B>(response: &mut ServiceResponse<B>, scope: &RequestScope, is_draining: bool) {
     let has_failed = response.status().is_client_error() || response.status().is_server_error();
     let traced = Traced::of(response.request());
-    let is_authenticated = response.request().extensions().contains::<Caller>();
+    let is_authenticated = response.request().extensions().contains::<Proof>();
     if is_draining {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }

@@ -4,7 +4,7 @@ use super::budget::Reservation;
 use crate::{
     edge::RequestScope,
     error::ApiError,
-    gate::{gate_of, require_still},
+    gate::{gate_of, require_unrevoked},
     state::AppState,
 };
 use actix_web::{
@@ -127,7 +127,7 @@ pub(crate) async fn read(request: &HttpRequest, mut payload: Payload) -> Result<
     };
     let late = |_| Error::new(Code::RequestTimeout, format!("The body did not arrive within {} ms.", patience.as_millis()));
     let read = timeout(patience, collect).await.map_err(late)??;
-    require_still(request).await?;
+    require_unrevoked(request).await?;
     RequestScope::from_request(request).begin_work()?;
     Ok(read)
 }

@@ -5,7 +5,11 @@ use crate::{
     error::ApiError,
 };
 use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload, http::header};
-use shared::{Caller, Code, accounts::Origin, telemetry::traces::is_traceparent};
+use shared::{
+    Caller, Code,
+    accounts::{Origin, Proof},
+    telemetry::traces::is_traceparent,
+};
 use std::{
     future::{Ready, ready},
     net::IpAddr,
@@ -20,7 +24,7 @@ impl FromRequest for CallerOf {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let caller = request.extensions().get::<Caller>().copied();
+        let caller = request.extensions().get::<Proof>().map(|proof| proof.caller);
         ready(caller.map(Self).ok_or_else(|| ApiError::new(Code::Unauthenticated, "Credentials are needed.")))
     }
 }

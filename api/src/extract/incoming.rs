@@ -4,7 +4,7 @@ use super::{
     body::{patience, refuse_encoding, too_large},
     budget::Reservation,
 };
-use crate::{gate::require_still, state::AppState};
+use crate::{gate::require_unrevoked, state::AppState};
 use actix_web::{HttpRequest, dev::Payload, http::header, web::Data};
 use bytes::BytesMut;
 use futures_util::StreamExt;
@@ -52,7 +52,7 @@ impl Incoming {
         let Some(payload) = &mut self.payload else { return Ok(false) };
         let late = |_| Error::new(Code::RequestTimeout, format!("The body did not arrive within {} ms.", self.patience.as_millis()));
         let next = timeout_at(self.deadline, payload.next()).await.map_err(late)?;
-        require_still(&self.request).await?;
+        require_unrevoked(&self.request).await?;
         match next {
             None => {
                 self.payload = None;

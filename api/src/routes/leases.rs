@@ -4,7 +4,7 @@ use crate::{
     edge::RequestScope,
     error::{ApiResult, Problem},
     extract::{Body, CallerOf, RawBody, parse_item},
-    gate::require_still,
+    gate::require_unrevoked,
     idempotency::{self, Creation, OptionalKey},
     openapi::headers::IdempotencyKeyHeader,
     server::OpenConnection,
@@ -61,7 +61,7 @@ pub async fn lease_jobs(state: Data<AppState>, CallerOf(caller): CallerOf, reque
     drop(body);
     // Who waits does nothing; how many may is limited apart.
     RequestScope::from_request(&request).leave_in_flight();
-    let may_have = async || require_still(&request).await.map(|()| !is_gone(&request));
+    let may_have = async || require_unrevoked(&request).await.map(|()| !is_gone(&request));
     let jobs = remote::lease(&state.ctx, &caller, &asked, may_have).await?;
     Ok(HttpResponse::Ok().json(LeasedJobs { jobs, settled }))
 }

@@ -52,7 +52,7 @@ fn created(schedule: &Schedule) -> Result<StoredAnswer> {
     Ok(StoredAnswer { status: 201, location: Some(format!("{BASE}/schedules/{}", schedule.id)), body })
 }
 
-/// The caller's schedules, newest first; operators see all.
+/// The caller's schedules, newest first; operators see all. A page of large ones may be shorter and still have a next one.
 #[utoipa::path(get, path = "/api/v1/schedules", tag = "schedules", operation_id = "list_schedules", params(IdPageQuery),
     security(("bearer" = []), ("api_key" = [])),
     responses((status = 200, description = "One page of schedules", body = Page<Schedule>)))]

@@ -14,7 +14,7 @@ use futures_util::{StreamExt, stream};
 use refusal::Refusal;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
-use shared::{Caller, Code, Context, Error, channels::requests::Requester, text};
+use shared::{Caller, Code, Context, Error, accounts::Proof, channels::requests::Requester, text};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
@@ -74,8 +74,8 @@ enum Asking {
 impl Asking {
     fn of(request: &HttpRequest) -> Result<Self, Error> {
         let extensions = request.extensions();
-        match (extensions.get::<Caller>(), extensions.get::<TrustedBackend>()) {
-            (Some(caller), _) => Ok(Self::Account(*caller)),
+        match (extensions.get::<Proof>(), extensions.get::<TrustedBackend>()) {
+            (Some(proof), _) => Ok(Self::Account(proof.caller)),
             (None, Some(TrustedBackend)) => Ok(Self::Backend),
             (None, None) => Err(Error::new(Code::Unauthenticated, "Credentials are needed.")),
         }

@@ -70,7 +70,7 @@ impl Sips {
         self.pace.turn()
     }
 
-    /// And what was read of it, but not by the server.
+    /// The connection, and what was read of it but not by the server.
     pub(super) fn into_parts(self) -> (TcpStream, Bytes) {
         (self.stream, self.behind)
     }

@@ -1,7 +1,7 @@
 //! One upload on its way in: refused early where its head tells, then written to the store as it arrives, a small buffer at a time; or only
 //! compared, where it was answered before.
 
-use crate::{extract::refuse_encoding, gate::require_still};
+use crate::{extract::refuse_encoding, gate::require_unrevoked};
 use actix_multipart::{Field, Multipart, MultipartError};
 use actix_web::{
     HttpRequest,
@@ -53,7 +53,7 @@ pub(super) async fn receive(ctx: &Context, caller: &Caller, request: &HttpReques
         writer.say_type(said.essence_str());
     }
     let written = match write(&mut form, part, &mut writer).await {
-        Ok(complete) => require_still(request).await.map(|()| complete),
+        Ok(complete) => require_unrevoked(request).await.map(|()| complete),
         Err(error) => Err(error),
     };
     match written {
@@ -70,7 +70,7 @@ pub(super) async fn compare(ctx: &Context, caller: &Caller, request: &HttpReques
     let Begun { mut form, part, name, turn: _turn, .. } = begin(ctx, caller, request, payload).await?;
     let mut comparison = Comparison::new(ctx, &name);
     form.content(part, async |chunk| comparison.take(chunk)).await?;
-    require_still(request).await?;
+    require_unrevoked(request).await?;
     Ok(fingerprint(&comparison.complete(), comparison.name()))
 }
 

@@ -14,7 +14,7 @@ async fn wait_around(world: &World, session: &str, key: Option<&str>, meanwhile:
     // What a worker may have is looked at again after a moment.
     until("it waits", async || began.elapsed() > Duration::from_millis(400)).await;
     meanwhile().await;
-    let id = world.submit(json!({})).await;
+    let id = world.submit(json!({"kind": "debug.echo"})).await;
     (waiting.await.unwrap(), id)
 }
 
@@ -43,6 +43,21 @@ async fn a_worker_that_is_told_to_be_quiet_while_it_waits_gets_nothing() {
         assert_eq!(status, StatusCode::ACCEPTED);
     };
     let ((status, answer), _) = wait_around(&world, &session, None, quiet).await;
+    assert_eq!((status, answer), (StatusCode::OK, json!({"jobs": []})));
+}
+
+#[tokio::test]
+async fn a_worker_whose_queue_is_closed_to_it_while_it_waits_gets_nothing() {
+    let world = World::new().await;
+    let session = world.session().await;
+    let close = async || {
+        let patch = world.request(Method::PATCH, &format!("/queues/{QUEUE}")).json(&json!({"remote": false}));
+        assert_eq!(send(patch).await.0, StatusCode::OK);
+        let closed = Instant::now();
+        // Copies of a queue's settings are good for a second.
+        until("it is heard of", async || closed.elapsed() > Duration::from_millis(1_100)).await;
+    };
+    let ((status, answer), _) = wait_around(&world, &session, None, close).await;
     assert_eq!((status, answer), (StatusCode::OK, json!({"jobs": []})));
 }
 
