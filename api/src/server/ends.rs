@@ -17,6 +17,7 @@ pub(super) struct HeadEnd {
     /// A line that is not empty was there: the server skips those in front of it.
     has_begun: bool,
     is_found: bool,
+    n_bytes: usize,
 }
 
 /// What is there of a line.
@@ -29,6 +30,11 @@ enum Line {
 }
 
 impl HeadEnd {
+    /// How much of it there is.
+    pub(super) fn n_bytes(&self) -> usize {
+        self.n_bytes
+    }
+
     fn of_trailers() -> Self {
         Self { has_begun: true, ..Self::default() }
     }
@@ -67,6 +73,7 @@ impl End for HeadEnd {
             n_before += piece.len();
             self.look_at(piece);
         }
+        self.n_bytes += n_before;
         n_before
     }
 }

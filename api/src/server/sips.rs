@@ -27,6 +27,10 @@ use std::{
 
 /// The server makes room where less than this is left of its buffer.
 const MOVES_BELOW_BYTES: usize = 1 << 10;
+/// As long as a head may be: four times what proxies send on. The server would keep 128 KiB of one that does not end.
+const HEAD_MAX_BYTES: usize = 32 << 10;
+/// Also the server has no more than a status for what it cannot read.
+const TOO_LARGE: &[u8] = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
 pub(super) struct Sips {
     stream: TcpStream,
@@ -174,6 +178,12 @@ impl AsyncRead for Sips {
             this.n_left = this.tap.n_at_once();
             return Poll::Pending;
         };
+        if !this.head_end.is_found() && this.head_end.n_bytes() > HEAD_MAX_BYTES && !this.tap.is_ending() {
+            // Nothing else is being told: a head is read when the answer before was taken.
+            drop(this.stream.try_write(TOO_LARGE));
+            buffer.set_filled(n_before);
+            return Poll::Ready(Ok(()));
+        }
         let n_read = buffer.filled().len() - n_before;
         this.tap.has_read(n_read);
         this.n_left = if this.head_end.is_found() && !this.tap.heads().are_answering() { 0 } else { this.n_left.saturating_sub(n_read) };

@@ -35,7 +35,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWrite, AsyncWriteExt},
     time::timeout,
 };
 use tokio_util::codec::Encoder;
@@ -162,8 +162,7 @@ where
     S: Service<Request, Response = ServiceResponse<B>, Error = Error>,
     B: MessageBody + 'static,
 {
-    let FramedParts { io, mut codec, read_buf, write_buf, .. } = parts;
-    let (mut stream, behind) = io.into_parts();
+    let FramedParts { mut io, mut codec, read_buf, write_buf, .. } = parts;
     let ticket = Ticket::default();
     request.extensions_mut().insert(ticket.clone());
     let response = match site.call(request).await {
@@ -173,13 +172,14 @@ where
     match ticket.opening() {
         Some(opening) => {
             let mut answer = encode(&mut codec, write_buf, response.drop_body(), BodySize::None)?;
-            write(&mut stream, &mut answer, TAKEN_WITHIN).await?;
+            write(&mut io, &mut answer, TAKEN_WITHIN).await?;
+            let (stream, behind) = io.into_parts();
             opening.begin(stream, early(&read_buf, &behind));
             Ok(())
         }
         None => {
-            refuse(&mut stream, &mut codec, write_buf, response).await?;
-            part(&mut stream).await
+            refuse(&mut io, &mut codec, write_buf, response).await?;
+            part(&mut io.into_parts().0).await
         }
     }
 }
@@ -195,21 +195,21 @@ fn encode(codec: &mut Codec, mut unwritten: BytesMut, head: Response<()>, size: 
     Ok(unwritten)
 }
 
-async fn refuse(stream: &mut TcpStream, codec: &mut Codec, unwritten: BytesMut, response: Response<BoxBody>) -> io::Result<()> {
+async fn refuse(io: &mut Sips, codec: &mut Codec, unwritten: BytesMut, response: Response<BoxBody>) -> io::Result<()> {
     let (mut head, body) = response.into_parts();
     head.head_mut().set_connection_type(ConnectionType::Close);
     let mut unwritten = encode(codec, unwritten, head, body.size())?;
     let mut body = pin!(body);
     while let Some(chunk) = poll_fn(|cx| body.as_mut().poll_next(cx)).await {
         codec.encode(Message::Chunk(Some(chunk.map_err(|error| io::Error::other(error.to_string()))?)), &mut unwritten)?;
-        write(stream, &mut unwritten, TAKEN_WITHIN).await?;
+        write(io, &mut unwritten, TAKEN_WITHIN).await?;
     }
     codec.encode(Message::Chunk(None), &mut unwritten)?;
-    write(stream, &mut unwritten, TAKEN_WITHIN).await
+    write(io, &mut unwritten, TAKEN_WITHIN).await
 }
 
-async fn write(stream: &mut TcpStream, bytes: &mut BytesMut, within: Duration) -> io::Result<()> {
-    timeout(within, stream.write_all_buf(bytes)).await.map_err(|_| io::ErrorKind::TimedOut)?
+async fn write(io: &mut (impl AsyncWrite + Unpin), bytes: &mut BytesMut, within: Duration) -> io::Result<()> {
+    timeout(within, io.write_all_buf(bytes)).await.map_err(|_| io::ErrorKind::TimedOut)?
 }
 
 /// Ends the connection so that its last answer arrives: with input unread, it might not.

@@ -68,6 +68,11 @@ impl Tap {
         self.0.body.set(body);
     }
 
+    /// Whether what is read may be the rest of a body that nobody took: the connection ends behind its answer.
+    pub(super) fn is_ending(&self) -> bool {
+        !self.0.heads.are_answering() && self.0.body.get() != Body::Sized(0)
+    }
+
     /// The server has all of the answer: what is read now belongs to the next request.
     pub(super) fn answered(&self) {
         self.0.heads.answered();

@@ -80,6 +80,21 @@ async fn a_request_head_that_never_ends_is_cut_off() {
     assert!(ended.is_ok(), "the connection was left open");
 }
 
+#[tokio::test]
+async fn a_head_that_is_too_large_is_told_so_and_one_that_is_large_is_taken() {
+    let app = TestApp::start().await;
+    for (n_bytes, status) in [(30_000, "200"), (100_000, "431")] {
+        let mut stream = TcpStream::connect(app.address).await.unwrap();
+        let head = format!("GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX: {}\r\n\r\n", "a".repeat(n_bytes));
+        let mut answer = Vec::new();
+        // It may be cut off before it has sent all, and then end in a reset; what came before counts.
+        let _ = stream.write_all(head.as_bytes()).await;
+        let _ = timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await.expect("the connection ends");
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{n_bytes}: {answer}");
+    }
+}
+
 #[rstest]
 #[case::listed("https://app.example.org", Some("https://app.example.org"))]
 #[case::foreign("https://evil.example.org", None)]
