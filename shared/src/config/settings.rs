@@ -45,7 +45,7 @@ settings! {
     API_CONCURRENCY_LIMIT api_concurrency_limit: usize = "1000" in 1..=100_000;
     /// Whether that limit is fixed, or lowered while requests take long: fixed or adaptive.
     API_CONCURRENCY_MODE api_concurrency_mode: ConcurrencyMode = "fixed";
-    /// Requests that may wait with `Prefer: wait`, or for jobs to lease, per process.
+    /// Requests that may wait with `Prefer: wait`, or for jobs to lease, per process. The last quarter is for users who have less than a quarter.
     WAIT_MAX wait_max: usize = "1000" in 0..=100_000;
     /// Threads for password hashing and other blocking work, per process; auto = min(32, cores + 4).
     BLOCKING_THREADS blocking_threads: Auto<usize> = "auto";

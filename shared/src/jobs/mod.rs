@@ -25,6 +25,7 @@ mod lookup;
 pub mod names;
 pub mod new_job;
 mod outage;
+mod places;
 pub mod platform;
 pub mod queues;
 mod race;

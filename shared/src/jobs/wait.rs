@@ -1,7 +1,15 @@
 //! Callers that wait for a job to end: one subscriber per process hears of all ends, and a slow poll catches what it misses.
 
-use super::{Job, NewJob, race, read, submit};
-use crate::{Code, Context, Result, ids::JobId, vital::steadily};
+use super::{
+    Job, NewJob,
+    places::{Place, Places},
+    race, read, submit,
+};
+use crate::{
+    Code, Context, Result,
+    ids::{JobId, UserId},
+    vital::steadily,
+};
 use futures_util::StreamExt;
 use std::{
     collections::HashMap,
@@ -12,7 +20,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    sync::Notify,
     time::{Instant, MissedTickBehavior, interval_at, sleep, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
@@ -27,7 +35,7 @@ const LAST_LOOK: Duration = Duration::from_secs(1);
 /// Everyone in this process who waits, by job.
 #[derive(Debug)]
 pub(super) struct Waiters {
-    permits: Arc<Semaphore>,
+    places: Arc<Places>,
     waiting: Mutex<HashMap<JobId, Arc<Notify>>>,
     listening: AtomicBool,
     /// The process stops: nobody waits any more.
@@ -37,7 +45,7 @@ pub(super) struct Waiters {
 impl Waiters {
     pub(super) fn new(waiters_max: usize) -> Self {
         Self {
-            permits: Arc::new(Semaphore::new(waiters_max)),
+            places: Arc::new(Places::up_to(waiters_max)),
             waiting: Mutex::default(),
             listening: AtomicBool::new(false),
             over: CancellationToken::new(),
@@ -48,12 +56,9 @@ impl Waiters {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place among those who may wait; `None` when all are taken, and when the process stops.
-    pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
-        if self.over.is_cancelled() {
-            return None;
-        }
-        Arc::clone(&self.permits).try_acquire_owned().ok()
+    /// A place among those who may wait; `None` when there is none for `user`, and when the process stops.
+    pub(super) fn place(&self, user: UserId) -> Option<Place> {
+        if self.over.is_cancelled() { None } else { Places::take(&self.places, user) }
     }
 
     /// Ends when those who wait are to be answered with what there is.
@@ -85,16 +90,16 @@ pub struct Waiter {
     ctx: Context,
     id: JobId,
     ended: Arc<Notify>,
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Waiter {
     /// `None` when as many wait already as may (`WAIT_MAX`): the caller is then answered at once.
     pub async fn begin(ctx: &Context, job: &NewJob) -> Option<Self> {
-        let permit = ctx.jobs.waiters.place()?;
+        let place = ctx.jobs.waiters.place(job.owner_id)?;
         let ended = Arc::new(Notify::new());
         ctx.jobs.waiters.lock().insert(job.id, Arc::clone(&ended));
-        let waiter = Self { ctx: ctx.clone(), id: job.id, ended, _permit: permit };
+        let waiter = Self { ctx: ctx.clone(), id: job.id, ended, _place: place };
         listen(ctx);
         race::watch(ctx, &job.queue, job.id, WAIT_MAX).await;
         Some(waiter)

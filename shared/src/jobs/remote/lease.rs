@@ -94,7 +94,7 @@ pub async fn lease(
         return Ok(Vec::new());
     }
     let queues = allowed(ctx, &session).await?;
-    let place = ctx.jobs.waiters.place();
+    let place = ctx.jobs.waiters.place(caller.user_id);
     let at_once = Instant::now() + AT_ONCE;
     // Where as many wait already as may: what there is now, or nothing.
     let deadline = if place.is_some() { deadline.max(at_once) } else { at_once };
