@@ -223,6 +223,10 @@ impl Error {
             (_, Some("57014" | "55P03")) => error_of(Code::DeadlineExceeded, "The database took too long to answer."),
             // 40P01: two statements waited for each other, and this one was chosen to end it.
             (_, Some("40P01")) => error_of(Code::Overloaded, "Another request was in the way; the same one passes when repeated."),
+            // 23503: what belongs to a user who is not there. Who asks for that was let in, and has been deleted since.
+            (sqlx::Error::Database(cause), Some("23503")) if cause.constraint().is_some_and(is_about_users) => {
+                Self::new(Code::InvalidToken, "The account does not exist any more.")
+            }
             // 22021, 22P05: bytes that PostgreSQL cannot hold as text (NUL among them).
             (_, Some("22021" | "22P05")) => Self::new(Code::InvalidText, "A text holds characters that cannot be stored."),
             // Class 57P: shutting down or starting; 53: out of connections, memory or disk; 08: connection; 25006: a standby.
@@ -241,6 +245,10 @@ impl Error {
             _ => Self::new(Code::Internal, "Something failed on our side; the request id finds it in the logs."),
         }
     }
+}
+
+fn is_about_users(foreign_key: &str) -> bool {
+    ["_owner_id_fkey", "_user_id_fkey", "_submitted_by_fkey"].iter().any(|name| foreign_key.ends_with(name))
 }
 
 impl From<redis::RedisError> for Error {

@@ -102,6 +102,9 @@ async fn where_nothing_may_go_is_refused_when_it_is_told() {
         body["headers"] = json!({name: value});
         assert_eq!(send_for_problem(world.create_endpoint(&body)).await, (422, "validation_failed".to_owned()), "{name}");
     }
+    let mut twice = public.clone();
+    twice["headers"] = json!({"X-Shop": "7", "x-shop": "8"});
+    assert_eq!(send_for_problem(world.create_endpoint(&twice)).await, (422, "validation_failed".to_owned()));
     let (status, made) = send(world.create_endpoint(&public)).await;
     assert_eq!(status, StatusCode::CREATED, "{made}");
     let patch = world.on_endpoint(Method::PATCH, &made["id"], "").json(&json!({"url": "http://10.0.0.1/"}));

@@ -154,6 +154,9 @@ pub(super) fn check_headers(headers: &Headers, pointer: &str) -> Result<()> {
         if OURS.contains(&lower.as_str()) || OUR_PREFIXES.iter().any(|prefix| lower.starts_with(prefix)) {
             return Err(Error::invalid(at(), "header_name", "is not for callers to set"));
         }
+        if headers.keys().any(|other| other != name && other.eq_ignore_ascii_case(name)) {
+            return Err(Error::invalid(at(), "header_name", "is there twice: names that differ in case alone are the same"));
+        }
         if value.len() > HEADER_VALUE_MAX || !value.is_ascii() || HeaderValue::from_str(value).is_err() {
             return Err(Error::invalid(at(), "header_value", format!("must be up to {HEADER_VALUE_MAX} visible ASCII characters")));
         }

@@ -60,12 +60,16 @@ impl Fixture {
     }
 
     async fn create(&self) -> Endpoint {
+        self.try_to_create().await.unwrap()
+    }
+
+    async fn try_to_create(&self) -> Result<Endpoint> {
         let new: NewEndpoint = serde_json::from_value(json!({"name": "orders", "url": "https://example.org/"})).unwrap();
-        let checked = manage::check(&self.ctx, &self.caller, &new).await.unwrap();
-        let mut tx = self.ctx.pg.begin().await.unwrap();
-        let endpoint = manage::create(&self.ctx, &mut tx, &self.caller, checked, &Origin::default()).await.unwrap();
-        tx.commit().await.unwrap();
-        endpoint
+        let checked = manage::check(&self.ctx, &self.caller, &new).await?;
+        let mut tx = self.ctx.pg.begin().await?;
+        let endpoint = manage::create(&self.ctx, &mut tx, &self.caller, checked, &Origin::default()).await?;
+        tx.commit().await?;
+        Ok(endpoint)
     }
 
     async fn patch(
@@ -118,6 +122,13 @@ async fn of_two_changes_to_what_was_seen_one_is_made() {
 }
 
 /// Sends a job to an endpoint that was tried once and waits for its next try, and gives its id.
+#[tokio::test]
+async fn who_was_deleted_while_they_ask_is_told_that_they_are_nobody() {
+    let fixture = Fixture::new().await;
+    sqlx::query("DELETE FROM users").execute(&fixture.ctx.pg).await.unwrap();
+    assert_eq!(fixture.try_to_create().await.unwrap_err().code, Code::InvalidToken);
+}
+
 async fn job_that_waits(fixture: &Fixture, endpoint: &Endpoint) -> JobId {
     let job = json!({"kind": "http.request", "target": {"type": "http", "endpoint_id": endpoint.settings.id}});
     let job = submit::prepare(&fixture.ctx, &fixture.caller, serde_json::from_value(job).unwrap(), Default::default()).await.unwrap();

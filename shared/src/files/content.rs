@@ -43,7 +43,11 @@ impl Content {
 pub async fn open(ctx: &Context, file: File, range: Option<Range<u64>>) -> Result<Content> {
     let store_id = ctx.files.store_id(ctx).await?;
     let expected = range.as_ref().map_or(file.size_bytes, |range| range.end - range.start);
-    let Some(object) = ctx.storage.read(store_id.key(file.id), range).await? else { return Err(lost()) };
+    let Some(object) = ctx.storage.read(store_id.key(file.id), range).await? else {
+        // It may have been deleted since its row was read.
+        let is_there = store::by_id(&ctx.pg, file.id, None).await?.is_some();
+        return Err(if is_there { lost() } else { not_found() });
+    };
     if object.size_bytes != file.size_bytes {
         return Err(lost().caused_by(format!("the object has {} bytes, and should have {}", object.size_bytes, file.size_bytes)));
     }

@@ -134,6 +134,8 @@ async fn a_deleted_file_takes_its_content_along() {
     assert_eq!(manage::delete(&fixture.ctx, &other, file.id, &Origin::default()).await.unwrap_err().code, Code::NotFound);
     manage::delete(&fixture.ctx, &fixture.user, file.id, &Origin::default()).await.unwrap();
     assert_eq!(fixture.read(file.id).await.unwrap_err().code, Code::NotFound);
+    let meanwhile = content::open(&fixture.ctx, file, None).await;
+    assert_eq!(meanwhile.unwrap_err().code, Code::NotFound, "its row was read before");
     assert_eq!((fixture.objects().len(), fixture.usage().await, fixture.count("files_removed").await), (0, (0, 0), 0));
 }
 
