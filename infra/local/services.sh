@@ -2,13 +2,14 @@
 # shellcheck shell=bash
 
 # What both programs are told. Everything else they take from the environment themselves.
-# A running API is found at the port it was started with, whatever this shell has in mind.
+# A running API is found at the port it was started with, whatever this shell has in mind; one that died comes back there.
 export_settings() {
-  local running_port=''
-  service_pid api >/dev/null && running_port=$(cat "$DATA/api_port" 2>/dev/null)
+  local running_port='' last_port=''
+  [ ! -f "$DATA/api.pid" ] || last_port=$(cat "$DATA/api_port" 2>/dev/null)
+  service_pid api >/dev/null && running_port=$last_port
   [ -z "$running_port" ] || [ "${API_PORT:-$running_port}" = "$running_port" ] ||
     say "the API of this checkout runs on port $running_port; API_PORT=$API_PORT takes effect after make stop"
-  export API_HOST=${API_HOST:-127.0.0.1} API_PORT=${running_port:-${API_PORT:-8000}}
+  export API_HOST=${API_HOST:-127.0.0.1} API_PORT=${running_port:-${API_PORT:-${last_port:-8000}}}
   export JWT_KEYS_DIR=${JWT_KEYS_DIR:-$DATA/keys} STORAGE_URL=${STORAGE_URL:-file://$DATA/files}
   local host=$API_HOST
   case $host in 0.0.0.0 | ::) host=127.0.0.1 ;; *:*) host="[$host]" ;; esac

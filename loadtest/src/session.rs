@@ -32,8 +32,8 @@ impl Credentials {
         let shown = path.display();
         let text = std::fs::read_to_string(path).map_err(|error| {
             Error::usage(format!(
-                "this target needs an account: give --email and --password, or --token \
-                 ({shown}: {error})"
+                "this target needs an account: give --email and --password, --token, or --admin-env, \
+                 the file that the first start left ({shown}: {error})"
             ))
         })?;
         let value_of = |key: &str| {
@@ -56,8 +56,14 @@ pub struct Account {
     #[arg(long, global = true, requires = "email")]
     pub password: Option<String>,
     /// File with ADMIN_EMAIL= and ADMIN_PASSWORD=, for targets that need an account
-    #[arg(long, global = true, default_value = ".data/admin.env")]
+    #[arg(long, global = true, default_value_os_t = first_admin())]
     pub admin_env: PathBuf,
+}
+
+/// Where the first start leaves its administrator.
+fn first_admin() -> PathBuf {
+    let data = std::env::var_os("MILLRACE_DATA_DIR").filter(|data| !data.is_empty());
+    PathBuf::from(data.unwrap_or_else(|| ".data".into())).join("admin.env")
 }
 
 /// Whether what is asked needs an account.
