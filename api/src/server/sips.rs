@@ -27,7 +27,7 @@ use std::{
 
 /// The server makes room where less than this is left of its buffer.
 const MOVES_BELOW_BYTES: usize = 1 << 10;
-/// As long as a head may be: four times what proxies send on. The server would keep 128 KiB of one that does not end.
+/// As long as a head may be, which is what nginx takes. The HTTP server would keep 128 KiB of one that does not end.
 const HEAD_MAX_BYTES: usize = 32 << 10;
 /// Also the server has no more than a status for what it cannot read.
 const TOO_LARGE: &[u8] = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
