@@ -5,6 +5,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
+use super::causes;
 use super::orders::{Order, Plan, State, Told};
 use crate::error::Error;
 
@@ -120,9 +121,7 @@ impl State {
         for (code, count) in &other.closes {
             *self.closes.entry(*code).or_default() += count;
         }
-        for (cause, count) in &other.causes {
-            *self.causes.entry(cause.clone()).or_default() += count;
-        }
+        causes::add(&mut self.causes, &other.causes);
         self.opened_from_ns = match self.opened_from_ns {
             0 => other.opened_from_ns,
             from_ns => from_ns.min(other.opened_from_ns),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::args::EchoArgs;
+use super::causes::{self, Causes};
 use super::client::now_ns;
 use super::crew::{Crew, unexpected};
 use super::meter::{Meter, Usages};
@@ -20,6 +21,7 @@ const END_WITHIN: Duration = Duration::from_secs(30);
 pub(super) struct Replies {
     pub(super) replies: u64,
     pub(super) errors: u64,
+    pub(super) causes: Causes,
     pub(super) latency_ms: Option<Percentiles>,
 }
 
@@ -42,6 +44,7 @@ pub(super) fn run(site: &mut Site<'_>, side: &Side, args: &EchoArgs) -> Result<E
         connections: args.connections,
         replies: replies.replies,
         errors: replies.errors,
+        causes: replies.causes,
         per_s: replies.replies as f64 / duration_s,
         latency_ms: replies.latency_ms,
         server_cpu_us_per_reply: usages.server_cpu_us_per(replies.replies),
@@ -61,7 +64,7 @@ pub(super) fn measure(window: Window, side: &Side, crew: &Crew) -> Usages {
 /// Adds up what the first `n_clients` processes counted.
 pub(super) fn collect(crew: &mut Crew, n_clients: usize, within: Duration) -> Result<Replies, Error> {
     let mut latency = new_histogram();
-    let mut sum = Replies { replies: 0, errors: 0, latency_ms: None };
+    let mut sum = Replies { replies: 0, errors: 0, causes: Causes::new(), latency_ms: None };
     let deadline_ns = now_ns() + within.as_nanos() as u64;
     for at in 0..n_clients {
         let left = Duration::from_nanos(deadline_ns.saturating_sub(now_ns()));
@@ -69,6 +72,7 @@ pub(super) fn collect(crew: &mut Crew, n_clients: usize, within: Duration) -> Re
         let Told::Echoed(echoed) = told else { return Err(unexpected(&told)) };
         sum.replies += echoed.replies;
         sum.errors += echoed.errors;
+        causes::add(&mut sum.causes, &echoed.state.causes);
         echoed.latency.add_to(&mut latency);
     }
     sum.latency_ms = Percentiles::of(&latency);

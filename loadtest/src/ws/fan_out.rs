@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::args::{FanOutArgs, PublishWay};
+use super::causes;
 use super::client::Totals;
 use super::client::now_ns;
 use super::crew::{Crew, unexpected};
@@ -167,9 +168,7 @@ impl Sums {
         for end in ends {
             end.latency.add_to(&mut latency);
             state.add(&end.state);
-            for (reason, count) in &end.refused {
-                *refused.entry(reason.clone()).or_default() += count;
-            }
+            causes::add(&mut refused, &end.refused);
         }
         Self {
             published: sum(|end| end.published),

@@ -1,12 +1,13 @@
 //! `millrace-loadtest ws`: how many sockets a server holds, echo, fan-out with a ledger for each subscriber, stuck readers.
 //!
 //! `args` and `target` are the command line · `site` prepares runs · `capacity`, `echo` and `fan_out` make one each · `crew`
-//! holds the client processes, `orders` is what is said to them, `client` what they do, `follower` a socket for other loads, `audience` many of them that must miss nothing · `meter` watches the servers ·
+//! holds the client processes, `orders` is what is said to them, `client` what they do, `follower` a socket for other loads, `audience` many of them that must miss nothing · `meter` watches the servers · `causes` says why something failed ·
 //! `report` and `table` are the result.
 
 mod args;
 mod audience;
 mod capacity;
+mod causes;
 mod client;
 mod crew;
 mod echo;

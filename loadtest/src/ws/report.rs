@@ -122,6 +122,9 @@ pub struct Echo {
     pub connections: u32,
     pub replies: u64,
     pub errors: u64,
+    /// Why requests failed, and sockets.
+    #[serde(default)]
+    pub causes: BTreeMap<String, u64>,
     pub per_s: f64,
     pub latency_ms: Option<Percentiles>,
     pub server_cpu_us_per_reply: Option<f64>,

@@ -59,6 +59,7 @@ pub(super) fn lines(report: &WsReport) -> Vec<String> {
         Outcome::Echo(compared) => {
             lines.extend(table(&compared_rows(compared), &ECHO));
             lines.extend(compared.ratio.map(|ratio| format!("\n{:.1} % of the reference's replies/s", 100.0 * ratio)));
+            lines.extend(compared_rows(compared).iter().flat_map(|(label, run)| causes(label, &run.causes)));
         }
         Outcome::FanOut(compared) => {
             lines.extend(table(&compared_rows(compared), &FAN_OUT));

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use hdrhistogram::Histogram;
 
+use super::super::causes::{self, Causes};
 use super::super::orders::{EchoOrder, Echoed, State};
 use super::scanner::Verdict;
 use crate::generator::{Counts, new_histogram};
@@ -13,6 +14,7 @@ pub(super) struct EchoRun {
     order: EchoOrder,
     replies: u64,
     errors: u64,
+    causes: Causes,
     latency: Histogram<u64>,
     /// Requests without a reply.
     n_under_way: u32,
@@ -23,7 +25,16 @@ pub(super) struct EchoRun {
 
 impl EchoRun {
     pub(super) fn new(order: EchoOrder) -> Self {
-        Self { order, replies: 0, errors: 0, latency: new_histogram(), n_under_way: 0, paused: VecDeque::new(), launched: false }
+        Self {
+            order,
+            replies: 0,
+            errors: 0,
+            causes: Causes::new(),
+            latency: new_histogram(),
+            n_under_way: 0,
+            paused: VecDeque::new(),
+            launched: false,
+        }
     }
 
     /// How many sockets are to send their first request now.
@@ -53,7 +64,10 @@ impl EchoRun {
                 self.latency.saturating_record(now_ns.saturating_sub(sent_ns));
             }
             Verdict::Ok => {}
-            Verdict::Error { .. } => self.errors += 1,
+            Verdict::Error { code } => {
+                self.errors += 1;
+                causes::note(&mut self.causes, format!("error {code}"));
+            }
         }
         if now_ns < window.end_ns && self.order.pause_ns == 0 {
             return true;
@@ -88,7 +102,11 @@ impl EchoRun {
         self.launched && now_ns >= end_ns && (self.n_under_way == 0 || now_ns >= end_ns + timeout_ns)
     }
 
-    pub(super) fn result(&self, state: State) -> Echoed {
+    pub(super) fn result(&self, mut state: State) -> Echoed {
+        causes::add(&mut state.causes, &self.causes);
+        if self.n_under_way > 0 {
+            state.causes.insert("no reply in time".to_owned(), self.n_under_way.into());
+        }
         Echoed { replies: self.replies, errors: self.errors + u64::from(self.n_under_way), latency: Counts::of(&self.latency), state }
     }
 }

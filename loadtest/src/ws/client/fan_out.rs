@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
+use super::super::causes;
 use super::super::orders::{FanOutOrder, Pace};
 use super::scanner::Delivery;
 use crate::generator::new_histogram;
@@ -12,8 +13,6 @@ use crate::generator::new_histogram;
 const STALL_NS: u64 = 1_000_000_000;
 /// Nothing arriving for so long after the end means that nothing more will.
 const QUIET_NS: u64 = 500_000_000;
-/// Reasons of refusal told apart.
-const MAX_REFUSALS: usize = 16;
 
 /// One fan-out under way.
 #[derive(Debug)]
@@ -99,8 +98,7 @@ impl FanOutRun {
     }
 
     pub(super) fn refuse(&mut self, reason: String) {
-        let is_known = self.refused.contains_key(&reason) || self.refused.len() < MAX_REFUSALS;
-        *self.refused.entry(if is_known { reason } else { "others".to_owned() }).or_default() += 1;
+        causes::note(&mut self.refused, reason);
     }
 
     /// The publisher's connection is lost with so many commands unanswered.

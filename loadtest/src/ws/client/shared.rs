@@ -1,5 +1,6 @@
 //! What the sockets of a client process share: the plan, ready-made frames, counts, the task under way.
 
+use super::super::causes;
 use super::super::orders::{Plan, State};
 use super::clock::now_ns;
 use super::echo::EchoRun;
@@ -12,8 +13,6 @@ use super::slot::Loss;
 const MAX_SPARE_BUFFERS: usize = 64;
 /// A buffer larger than this is not kept: one large recovery must not stay in memory.
 const MAX_SPARE_BYTES: usize = 256 * 1024;
-/// Causes told apart; the rest is counted together.
-const MAX_CAUSES: usize = 32;
 /// A run meets a new epoch when Redis restarts or fails over.
 const MAX_EPOCHS: usize = 4_096;
 
@@ -116,8 +115,6 @@ impl Shared {
             }
             Loss::Broken(reason) | Loss::Refused(reason) => reason.clone(),
         };
-        let is_known = self.tally.causes.contains_key(&cause);
-        let cause = if is_known || self.tally.causes.len() < MAX_CAUSES { cause } else { "others".to_owned() };
-        *self.tally.causes.entry(cause).or_default() += 1;
+        causes::note(&mut self.tally.causes, cause);
     }
 }
