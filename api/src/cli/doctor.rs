@@ -6,7 +6,7 @@ mod stopping;
 
 use nix::sys::resource::{Resource, getrlimit};
 use serde::Serialize;
-use shared::{Context, config::Settings};
+use shared::{Context, accounts::key_ring::KeyRing, config::Settings};
 use std::{
     fmt::Write,
     net::{SocketAddr, TcpListener},
@@ -17,7 +17,7 @@ use std::{
 #[derive(Debug, Serialize)]
 struct Finding {
     verdict: Verdict,
-    /// What was looked at: `port`, `files`, `postgres`, `pools`, `clock`, `migrations`, `redis`, `stopping`.
+    /// What was looked at: `port`, `files`, `keys`, `postgres`, `pools`, `clock`, `migrations`, `redis`, `stopping`.
     subject: &'static str,
     words: String,
 }
@@ -86,6 +86,7 @@ impl Report {
 async fn examine(settings: Settings, asked: &Asked) -> Vec<Finding> {
     let mut findings = look_at_ports(&settings, &asked.ports);
     findings.push(look_at_files(&settings));
+    findings.push(look_at_keys(&settings));
     findings.extend(stopping::look(&settings, asked.stop_timeout_s));
     // Of a server that is away one attempt tells enough.
     match Context::open_spare(settings) {
@@ -127,6 +128,16 @@ fn look_at_files(settings: &Settings) -> Finding {
             ),
         ),
         Err(error) => Finding::doubt("files", format!("the limit cannot be read ({error})")),
+    }
+}
+
+fn look_at_keys(settings: &Settings) -> Finding {
+    match KeyRing::load(settings) {
+        Ok(_) => Finding::good("keys", "tokens can be signed"),
+        Err(error) if settings.profile.is_development() => {
+            Finding::doubt("keys", format!("{}; in development the API makes them when it starts", error.told()))
+        }
+        Err(error) => Finding::doubt("keys", format!("{}; the API does not start without, a worker needs none", error.told())),
     }
 }
 

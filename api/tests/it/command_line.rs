@@ -92,6 +92,14 @@ fn a_port_that_is_told_goes_before_that_of_the_settings() {
     );
 }
 
+#[test]
+fn the_doctor_says_that_there_are_no_keys() {
+    let output = command(&["doctor"], &[("JWT_KEYS_DIR", "/nowhere"), ("JWT_ALG", "EdDSA")]);
+    let findings = String::from_utf8(output.stdout).unwrap();
+    let keys = findings.lines().find(|line| line.contains("  keys: ")).unwrap_or_default();
+    assert!(keys.starts_with("warn  keys: /nowhere holds no signing key: run `millrace-api token keygen`"), "{findings}");
+}
+
 /// As a systemd unit gives an instance its port and its own settings (`infra/systemd`).
 #[test]
 fn millrace_run_is_an_instance_with_the_settings_of_its_own() {
