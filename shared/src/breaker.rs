@@ -97,6 +97,15 @@ impl Breaker {
     pub fn new(target: &'static str) -> Self {
         let gauge = metrics::gauge!(BREAKER_STATE, "target" => target);
         gauge.set(0.0);
+        Self::shown_by(target, gauge, metrics::counter!(BREAKER_OPENED, "target" => target))
+    }
+
+    /// One that lets everything pass for good, and that no metric shows.
+    pub fn never() -> Self {
+        Self::shown_by("nothing", Gauge::noop(), Counter::noop())
+    }
+
+    fn shown_by(target: &'static str, gauge: Gauge, opened: Counter) -> Self {
         Self(Arc::new(Inner {
             target,
             state: AtomicU8::new(State::Closed as u8),
@@ -106,7 +115,7 @@ impl Breaker {
             finding: watch::Sender::new(None),
             doubted: Notify::new(),
             gauge,
-            opened: metrics::counter!(BREAKER_OPENED, "target" => target),
+            opened,
         }))
     }
 

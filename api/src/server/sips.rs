@@ -178,7 +178,7 @@ impl AsyncRead for Sips {
             this.n_left = this.tap.n_at_once();
             return Poll::Pending;
         };
-        if !this.head_end.is_found() && this.head_end.n_bytes() > HEAD_MAX_BYTES && !this.tap.is_ending() {
+        if !this.tap.heads().are_answering() && this.head_end.n_bytes() > HEAD_MAX_BYTES && !this.tap.is_ending() {
             // Nothing else is being told: a head is read when the answer before was taken.
             drop(this.stream.try_write(TOO_LARGE));
             buffer.set_filled(n_before);

@@ -64,7 +64,9 @@ impl Opening {
     responses(
         (status = 101, description = "A socket from here on"),
         (status = 400, description = "Not a WebSocket handshake", body = Problem<'static>, content_type = "application/problem+json"),
-        (status = 403, description = "The page's origin is not allowed", body = Problem<'static>, content_type = "application/problem+json")))]
+        (status = 403, description = "The page's origin is not allowed", body = Problem<'static>, content_type = "application/problem+json"),
+        (status = 503, description = "There are as many sockets as may be, or the process stops; `Retry-After` says when to come back",
+            body = Problem<'static>, content_type = "application/problem+json")))]
 pub async fn open_socket(request: HttpRequest, state: Data<AppState>) -> ApiResult {
     let mut response = match ws::handshake(request.head()) {
         Ok(response) => response,

@@ -7,12 +7,12 @@ use crate::{
     support::{TestApp, send},
 };
 use nix::{sys::signal::Signal, unistd::Pid};
-use reqwest::RequestBuilder;
+use reqwest::{Method, RequestBuilder};
 use rstest::rstest;
 use serde_json::{Value, json};
 use shared::testing::{Proxy, RedisServer, TestStores};
 use sqlx::{Connection, Executor, PgConnection};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 /// Whoever waited for a connection would wait longer than a test: what is refused is refused by the breaker.
@@ -114,6 +114,10 @@ async fn without_postgres_what_needs_it_is_refused_at_once_and_the_rest_goes_on(
     let (site, proxy) = without_postgres().await;
     let mut socket = Socket::signed_in(&site.app, &site.token).await;
     socket.ask("subscribe", json!({"channel": "chat:lobby"})).await.unwrap();
+    let in_redis = site.app.request(Method::PATCH, "/api/v1/queues/quick").bearer_auth(&site.token).json(&json!({"durability": "redis"}));
+    assert_eq!(send(in_redis).await.0, 200);
+    let quick = || site.post("/api/v1/jobs", &json!({"kind": "debug.echo", "queue": "quick"}));
+    assert_eq!(answer(quick()).await.0, 202);
     site.until_it_says("ready").await;
     match fault {
         Fault::Hanging => proxy.hang(),
@@ -128,6 +132,12 @@ async fn without_postgres_what_needs_it_is_refused_at_once_and_the_rest_goes_on(
     }
     assert_eq!(answer(site.point("/api/v1/points?durability=postgres")).await, refused("database_unavailable"));
     assert_eq!(answer(site.point("/api/v1/points")).await.0, 202, "points wait in Redis");
+    // Until after what is known of the queue would be looked at anew.
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(1_500) {
+        assert_eq!(answer(quick()).await.0, 202, "its jobs are kept in Redis");
+    }
+    assert_eq!(answer(quick().header("idempotency-key", "k")).await, refused("database_unavailable"));
     assert_eq!(answer(site.publish()).await.0, 201);
     assert_eq!(socket.next_push().await["channel"], "chat:lobby");
     assert_eq!(send(site.app.get("/healthz")).await.0, 200);

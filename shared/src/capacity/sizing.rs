@@ -350,9 +350,10 @@ fn jobs(given: &Given<'_>, layout: &Layout) -> Vec<Advice> {
     ]
 }
 
-/// The settings among the figures, and the profile that they change.
+/// The settings among the figures, and the profile that they change. `DB_POOL_MAX` is an API's here; left on `auto` it comes to the same there,
+/// and to another figure in workers.
 fn env(layout: &Layout, advice: &[Advice]) -> Vec<String> {
-    let is_setting = |name: &str| name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+    let is_setting = |name: &str| name != "DB_POOL_MAX" && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
     let lines = advice.iter().filter(|advice| is_setting(advice.name)).map(|advice| format!("{}={}", advice.name, advice.value));
     std::iter::once(format!("APP_PROFILE={}", layout.profile)).chain(lines).collect()
 }

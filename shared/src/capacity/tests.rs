@@ -123,6 +123,7 @@ fn every_line_has_a_reason_and_settings_are_ready_to_paste() {
     assert_eq!(&capacity.env[..2], ["APP_PROFILE=production", "API_WORKERS=2"]);
     let is_known = |line: &String| crate::config::SETTINGS.iter().any(|setting| line.starts_with(&format!("{}=", setting.name)));
     assert!(capacity.env.iter().all(is_known), "{:?}", capacity.env);
+    assert!(!capacity.env.iter().any(|line| line.starts_with("DB_POOL_MAX=")), "workers would take it too");
     let text = capacity.to_string();
     assert!(text.contains("Users: 250 (asked about)") && text.contains("\nAPI_WORKERS=2\n"), "{text}");
 }

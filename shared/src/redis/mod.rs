@@ -133,8 +133,7 @@ impl Redis {
         let kept = self.probe.connection.lock().await.take();
         let mut connection = match kept {
             Some(connection) => connection,
-            // With a breaker that nobody watches, and so is always closed.
-            None => self.servers.connect_with(self.probe.config.clone(), &Breaker::new("redis"))?,
+            None => self.servers.connect_with(self.probe.config.clone(), &Breaker::never())?,
         };
         match redis::cmd("PING").exec_async(&mut connection).await {
             Ok(()) => {
@@ -210,4 +209,32 @@ fn manager_config(settings: &Settings) -> ConnectionManagerConfig {
 /// For those who ask about servers: neither a connection nor an answer is waited for longer.
 fn no_answer_within(patience: Duration) -> AsyncConnectionConfig {
     AsyncConnectionConfig::new().set_connection_timeout(Some(patience)).set_response_timeout(Some(patience))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Layers;
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    #[test]
+    fn probes_do_not_change_what_is_shown_of_the_breaker() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let shown = recorder.handle();
+        metrics::with_local_recorder(&recorder, || {
+            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+                let variables = [("DATABASE_URL", "postgres://localhost"), ("REDIS_URL", "redis://127.0.0.1:1")];
+                let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+                let settings = Settings::load(&Layers::new(variables, &[]).unwrap()).unwrap();
+                let redis = Redis::open(&settings).unwrap();
+                let watching = redis.breaker().clone().watch(redis.patience, || redis.probe());
+                tokio::select! {
+                    () = watching => unreachable!("it never ends"),
+                    () = redis.breaker().opened() => {}
+                }
+                redis.probe().await.unwrap_err();
+            });
+        });
+        assert!(shown.render().contains("breaker_state{target=\"redis\"} 2"), "{}", shown.render());
+    }
 }

@@ -104,7 +104,7 @@ metrics_list! {
     both always counter   FILES_WRITTEN_BYTES = "files_written_bytes_total" [] "Bytes written to the store of files.";
     both always counter   FILES_READ_BYTES = "files_read_bytes_total" [] "Bytes read from the store of files.";
     both always gauge     FILES_WRITING = "files_writing" [] "Files being written in this process.";
-    worker later counter  FILES_REMOVED = "files_removed_total" [why] "Objects removed from the store: deleted, unfinished, orphaned.";
+    both later  counter   FILES_REMOVED = "files_removed_total" [why] "Objects removed from the store: deleted, unfinished, orphaned.";
     worker always gauge   FILES_MISSING = "files_missing" [] "Files whose object is not in the store; told by the leader of the workers.";
     both later  counter   FILES_STORE_ERRORS = "files_store_errors_total" [operation] "Failures of the store of files.";
     api  later  gauge     FILES_FREE_BYTES = "files_store_free_bytes" [] "Room on the disk of the store of files, where that is a folder.";

@@ -83,7 +83,7 @@ async fn a_request_head_that_never_ends_is_cut_off() {
 #[tokio::test]
 async fn a_head_that_is_too_large_is_told_so_and_one_that_is_large_is_taken() {
     let app = TestApp::start().await;
-    for (n_bytes, status) in [(30_000, "200"), (100_000, "431")] {
+    for (n_bytes, status) in [(30_000, "200"), (33_000, "431"), (100_000, "431")] {
         let mut stream = TcpStream::connect(app.address).await.unwrap();
         let head = format!("GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX: {}\r\n\r\n", "a".repeat(n_bytes));
         let mut answer = Vec::new();

@@ -2,7 +2,8 @@
 
 use super::Rate;
 use crate::{
-    Caller, Context, Error, Result,
+    Caller, Code, Context, Error, Result,
+    breaker::Breaker,
     ids::UserId,
     jobs::{QueueName, RetryPolicy, engine::Limits, store},
     json_fields,
@@ -225,9 +226,10 @@ impl QueueCache {
         self.0.insert(name.clone(), Arc::new(copy));
     }
 
-    fn look(&self, name: &QueueName) -> Look {
+    /// While PostgreSQL is away the copy is as good as any.
+    fn look(&self, name: &QueueName, pg: &Breaker) -> Look {
         let Some(copy) = self.0.get(name) else { return Look::Unknown };
-        if copy.read_at.elapsed() > FRESH && !copy.renewing.swap(true, Ordering::Relaxed) {
+        if copy.read_at.elapsed() > FRESH && !pg.is_open() && !copy.renewing.swap(true, Ordering::Relaxed) {
             return Look::Renew(Turn(copy));
         }
         Look::Good(Arc::clone(&copy.settings))
@@ -245,6 +247,16 @@ enum Look {
 /// However the reading ends, the next submit may try again.
 struct Turn(Arc<Copy>);
 
+impl Turn {
+    /// What to go by where the row could not be read: the copy, if there is one and nothing else is wrong than that PostgreSQL is away.
+    fn or_copy(turn: Option<&Self>, error: Error) -> Result<Arc<QueueSettings>> {
+        match turn {
+            Some(turn) if error.code == Code::DatabaseUnavailable => Ok(Arc::clone(&turn.0.settings)),
+            _ => Err(error),
+        }
+    }
+}
+
 impl Drop for Turn {
     fn drop(&mut self) {
         self.0.renewing.store(false, Ordering::Relaxed);
@@ -253,23 +265,25 @@ impl Drop for Turn {
 
 /// The settings from memory, or over the connections of the process.
 pub(super) async fn cached(ctx: &Context, name: &QueueName, creator: Creator) -> Result<Arc<QueueSettings>> {
-    let _turn = match ctx.jobs.queues.look(name) {
+    let turn = match ctx.jobs.queues.look(name, &ctx.pg_breaker) {
         Look::Good(settings) => return Ok(settings),
         Look::Renew(turn) => Some(turn),
         Look::Unknown => None,
     };
     // Boxed: what one submit does once a second should not make every submit larger.
-    Box::pin(read_anew(&ctx.for_process(), name, creator)).await
+    let read = Box::pin(read_anew(&ctx.for_process(), name, creator)).await;
+    read.or_else(|error| Turn::or_copy(turn.as_ref(), error))
 }
 
 /// The same, of a queue that nobody is to make; `None` when there is none.
 pub(super) async fn cached_if_there(ctx: &Context, name: &QueueName) -> Result<Option<Arc<QueueSettings>>> {
-    let _turn = match ctx.jobs.queues.look(name) {
+    let turn = match ctx.jobs.queues.look(name, &ctx.pg_breaker) {
         Look::Good(settings) => return Ok(Some(settings)),
         Look::Renew(turn) => Some(turn),
         Look::Unknown => None,
     };
-    Box::pin(read_if_there(&ctx.for_process(), name)).await
+    let read = Box::pin(read_if_there(&ctx.for_process(), name)).await;
+    read.or_else(|error| Turn::or_copy(turn.as_ref(), error).map(Some))
 }
 
 async fn read_if_there(ctx: &Context, name: &QueueName) -> Result<Option<Arc<QueueSettings>>> {
