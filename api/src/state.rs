@@ -1,6 +1,6 @@
 //! What every handler is given: one value per process, shared by its threads.
 
-use crate::{drain::Drain, extract::BodyBudget, filling::Filling, health::Health, socket::Sockets};
+use crate::{drain::Drain, extract::BodyBudget, filling::Filling, health::Health, server::Grown, socket::Sockets};
 use shared::{Context, Result, accounts::Accounts, ids::NodeId, limits::Limiter, overview::Overview, telemetry::metrics::MetricsHandle};
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -15,6 +15,7 @@ pub struct AppState {
     pub health: Health,
     pub filling: Filling,
     pub bodies: BodyBudget,
+    pub grown: Arc<Grown>,
     pub sockets: Sockets,
     pub metrics: MetricsHandle,
     pub overview: Arc<Overview>,

@@ -50,11 +50,13 @@ pub mod pg;
 pub mod points;
 pub mod redis;
 pub mod schedules;
+pub mod shares;
 pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod text;
 pub mod tracks;
+pub mod turns;
 mod validation;
 pub mod vital;
 

@@ -5,7 +5,7 @@ use actix_web::{
     HttpMessage,
     dev::ServiceResponse,
     http::{
-        ConnectionType,
+        ConnectionType, StatusCode,
         header::{self, HeaderMap, HeaderName, HeaderValue},
     },
 };
@@ -24,7 +24,9 @@ pub(super) fn finish<B>(response: &mut ServiceResponse<B>, scope: &RequestScope,
     let has_failed = response.status().is_client_error() || response.status().is_server_error();
     let traced = Traced::of(response.request());
     let is_authenticated = response.request().extensions().contains::<Proof>();
-    if is_draining {
+    // The server closes the connection of who asks for another protocol, and would say that it has changed to that.
+    let wants_another_protocol = response.request().head().connection_type() == ConnectionType::Upgrade;
+    if is_draining || wants_another_protocol && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     name(response.headers_mut(), &scope.id);

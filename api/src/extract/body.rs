@@ -1,6 +1,6 @@
 //! A JSON body: read up to its limit and in its time, looked over for text that cannot be stored, parsed, validated.
 
-use super::budget::Reservation;
+use super::budget::{Reservation, holder};
 use crate::{
     edge::RequestScope,
     error::ApiError,
@@ -30,6 +30,13 @@ pub struct Body<T> {
     pub bytes: Bytes,
     /// Held as long as the bytes are.
     _reservation: Reservation,
+}
+
+impl<T> Body<T> {
+    /// What it says: the bytes are let go, and what they held. For requests that go on to wait.
+    pub fn into_value(self) -> T {
+        self.value
+    }
 }
 
 impl<T: DeserializeOwned + Validate + 'static> FromRequest for Body<T> {
@@ -112,7 +119,7 @@ pub(crate) async fn read(request: &HttpRequest, mut payload: Payload) -> Result<
     if announced.is_some_and(|length| length > limit) {
         return Err(too_large(limit));
     }
-    let mut reservation = state.bodies.open(announced)?;
+    let mut reservation = state.bodies.open(holder(request), announced)?;
     let collect = async {
         let mut body = BytesMut::with_capacity(announced.unwrap_or(0).min(64 << 10));
         while let Some(chunk) = payload.next().await {

@@ -1,39 +1,64 @@
 //! The bytes of large bodies that the process holds at once, over all requests: a crowd of bulk requests is sent away
-//! before it fills the memory. Small bodies are bounded by the requests in flight and cost nothing here.
+//! before it fills the memory. Small bodies are bounded by the requests in flight and cost nothing here. Nobody has all of it: who sends much, and
+//! slowly, leaves room for others; and strangers, who may be many, have a part of their own.
 
-use shared::{Code, Error, Result, telemetry::metrics::HTTP_SHED};
+use crate::edge::RequestScope;
+use actix_web::{HttpMessage, HttpRequest};
+use shared::{
+    Code, Error, Result,
+    accounts::Proof,
+    limits::Principal,
+    shares::{Share, Shares},
+    telemetry::metrics::HTTP_SHED,
+};
 use std::{sync::Arc, time::Duration};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bodies up to this size are free.
 const FREE_BYTES: usize = 16 << 10;
-/// What one permit stands for.
-const UNIT_BYTES: usize = 1 << 10;
+/// What strangers have together, as a part of what users have: besides, so that they take nothing from these.
+const STRANGERS: usize = 4;
+
+/// Whose body it is.
+pub(super) fn holder(request: &HttpRequest) -> Principal {
+    match request.extensions().get::<Proof>() {
+        Some(proof) => Principal::User(proof.caller.user_id),
+        None => Principal::Address(RequestScope::from_request(request).address).counted(),
+    }
+}
 
 /// Shared by all threads of the process.
 #[derive(Debug, Clone)]
-pub struct BodyBudget(Arc<Semaphore>);
+pub struct BodyBudget {
+    of_users: Arc<Shares<Principal>>,
+    of_strangers: Arc<Shares<Principal>>,
+}
 
 impl BodyBudget {
-    pub fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new(bytes / UNIT_BYTES)))
+    /// So many bytes, of bodies of up to `largest`, or `largest_of_strangers`.
+    pub fn new(bytes: usize, largest: usize, largest_of_strangers: usize) -> Self {
+        let of_strangers = (bytes / STRANGERS).max(largest_of_strangers);
+        Self { of_users: Shares::of_parts_up_to(bytes, largest), of_strangers: Shares::of_parts_up_to(of_strangers, largest_of_strangers) }
     }
 
     /// Refuses at once a body whose announced length does not fit at the moment.
-    pub(super) fn open(&self, announced: Option<usize>) -> Result<Reservation> {
-        let wanted = announced.filter(|bytes| *bytes > FREE_BYTES).map_or(0, |bytes| bytes / UNIT_BYTES);
-        if wanted > self.0.available_permits() {
+    pub(super) fn open(&self, holder: Principal, announced: Option<usize>) -> Result<Reservation> {
+        let shares = match holder {
+            Principal::User(_) => &self.of_users,
+            Principal::Address(_) | Principal::Account(_) => &self.of_strangers,
+        };
+        if announced.is_some_and(|bytes| bytes > FREE_BYTES && !shares.has_room(&holder, bytes)) {
             return Err(exhausted());
         }
-        Ok(Reservation { budget: Arc::clone(&self.0), held: None })
+        Ok(Reservation { shares: Arc::clone(shares), holder, held: None })
     }
 }
 
 /// What one body holds of the budget, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Reservation {
-    budget: Arc<Semaphore>,
-    held: Option<OwnedSemaphorePermit>,
+    shares: Arc<Shares<Principal>>,
+    holder: Principal,
+    held: Option<Share<Principal>>,
 }
 
 impl Reservation {
@@ -42,18 +67,14 @@ impl Reservation {
         if bytes <= FREE_BYTES {
             return Ok(());
         }
-        let n_held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let n_missing = bytes.div_ceil(UNIT_BYTES).saturating_sub(n_held);
-        if n_missing == 0 {
-            return Ok(());
-        }
-        let n_missing = u32::try_from(n_missing).map_err(|_| exhausted())?;
-        let more = Arc::clone(&self.budget).try_acquire_many_owned(n_missing).map_err(|_| exhausted())?;
-        match &mut self.held {
-            Some(held) => held.merge(more),
-            None => self.held = Some(more),
-        }
-        Ok(())
+        let is_covered = match &mut self.held {
+            Some(held) => held.grow(bytes.saturating_sub(held.n())),
+            None => {
+                self.held = self.shares.take(self.holder, bytes);
+                self.held.is_some()
+            }
+        };
+        if is_covered { Ok(()) } else { Err(exhausted()) }
     }
 }
 
@@ -65,18 +86,37 @@ fn exhausted() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use shared::ids::UserId;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    const KIB: usize = 1 << 10;
 
     #[test]
     fn bodies_share_the_budget_and_give_it_back() {
-        let budget = BodyBudget::new(100 << 10);
-        let mut first = budget.open(None).unwrap();
-        first.cover(60 << 10).unwrap();
-        first.cover(80 << 10).unwrap();
-        assert!(budget.open(Some(30 << 10)).is_err(), "an announced body that cannot fit is refused before it is read");
-        let mut second = budget.open(None).unwrap();
+        let (budget, holder) = (BodyBudget::new(100 * KIB, 100 * KIB, 100 * KIB), Principal::User(UserId::new()));
+        let mut first = budget.open(holder, None).unwrap();
+        first.cover(60 * KIB).unwrap();
+        first.cover(80 * KIB).unwrap();
+        assert!(budget.open(holder, Some(30 * KIB)).is_err(), "an announced body that cannot fit is refused before it is read");
+        let mut second = budget.open(holder, None).unwrap();
         second.cover(FREE_BYTES).unwrap();
-        assert!(second.cover(30 << 10).is_err());
+        assert!(second.cover(30 * KIB).is_err());
         drop(first);
-        second.cover(30 << 10).unwrap();
+        second.cover(30 * KIB).unwrap();
+    }
+
+    #[test]
+    fn neither_strangers_nor_one_user_keep_others_out() {
+        let budget = BodyBudget::new(400 * KIB, 20 * KIB, 20 * KIB);
+        let fill = |holder| {
+            let bodies = std::iter::from_fn(|| {
+                let mut body = budget.open(holder, None).ok()?;
+                body.cover(20 * KIB).ok().map(|()| body)
+            });
+            bodies.collect::<Vec<_>>()
+        };
+        let strangers: Vec<_> = (1..=10).flat_map(|n| fill(Principal::Address(IpAddr::V4(Ipv4Addr::new(192, 0, 2, n))))).collect();
+        let (greedy, modest) = (fill(Principal::User(UserId::new())), fill(Principal::User(UserId::new())));
+        assert_eq!((strangers.len(), greedy.len(), modest.len()), (5, 15, 5));
     }
 }

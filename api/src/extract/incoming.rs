@@ -2,7 +2,7 @@
 
 use super::{
     body::{patience, refuse_encoding, too_large},
-    budget::Reservation,
+    budget::{Reservation, holder},
 };
 use crate::{gate::require_unrevoked, state::AppState};
 use actix_web::{HttpRequest, dev::Payload, http::header, web::Data};
@@ -39,7 +39,7 @@ impl Incoming {
             buffer: BytesMut::new(),
             request: request.clone(),
             payload: Some(payload),
-            reservation: state.bodies.open(announced)?,
+            reservation: state.bodies.open(holder(request), announced)?,
             bytes_left: bytes_max,
             bytes_max,
             deadline: Instant::now() + patience,

@@ -43,14 +43,15 @@ pub async fn submit_job(
 ) -> ApiResult {
     let ctx = &state.ctx;
     let attempt = key.map(|key| attempt(caller.user_id, key, &body.bytes));
+    let submit = body.into_value();
     // Boxed: the future of the usual way is moved about for every request, and would be as large as the largest.
     let job = match attempt {
-        Some(attempt) => match Box::pin(submit_once(ctx, &caller, body.value, origin(meta), &attempt, patience)).await? {
+        Some(attempt) => match Box::pin(submit_once(ctx, &caller, submit, origin(meta), &attempt, patience)).await? {
             Creation::Fresh(_, job) => job,
             Creation::Replayed(stored) => return idempotency::answer(&stored, true),
         },
         None => {
-            let job = submit::prepare(ctx, &caller, body.value, origin(meta)).await?;
+            let job = submit::prepare(ctx, &caller, submit, origin(meta)).await?;
             match patience {
                 Some(patience) => Box::pin(wait::submit_and_wait(ctx, job, patience.wait, || patience.begins())).await?,
                 None => submit::submit(ctx, job).await?,

@@ -4,10 +4,12 @@
 //! Of a large body it gets a sip, and after the first none until somebody wants more. Forms come in sips to their end: uploads
 //! are long and many, and the buffers of the connection would grow to what it gets at once, and stay. Other bodies are short and read in gulps.
 
+mod grown;
 mod requests;
 mod tap;
 
-pub(super) use self::requests::begin;
+pub use self::grown::Grown;
+pub(super) use self::requests::{GULP_BYTES, begin};
 use self::tap::Tap;
 use super::{
     deadlines::Hearing,

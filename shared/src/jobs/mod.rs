@@ -25,7 +25,6 @@ mod lookup;
 pub mod names;
 pub mod new_job;
 mod outage;
-mod places;
 pub mod platform;
 pub mod queues;
 mod race;

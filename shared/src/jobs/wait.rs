@@ -1,13 +1,10 @@
 //! Callers that wait for a job to end: one subscriber per process hears of all ends, and a slow poll catches what it misses.
 
-use super::{
-    Job, NewJob,
-    places::{Place, Places},
-    race, read, submit,
-};
+use super::{Job, NewJob, race, read, submit};
 use crate::{
     Code, Context, Result,
     ids::{JobId, UserId},
+    shares::{Share, Shares},
     vital::steadily,
 };
 use futures_util::StreamExt;
@@ -35,7 +32,7 @@ const LAST_LOOK: Duration = Duration::from_secs(1);
 /// Everyone in this process who waits, by job.
 #[derive(Debug)]
 pub(super) struct Waiters {
-    places: Arc<Places>,
+    places: Arc<Shares<UserId>>,
     waiting: Mutex<HashMap<JobId, Arc<Notify>>>,
     listening: AtomicBool,
     /// The process stops: nobody waits any more.
@@ -45,7 +42,7 @@ pub(super) struct Waiters {
 impl Waiters {
     pub(super) fn new(waiters_max: usize) -> Self {
         Self {
-            places: Arc::new(Places::up_to(waiters_max)),
+            places: Shares::up_to(waiters_max),
             waiting: Mutex::default(),
             listening: AtomicBool::new(false),
             over: CancellationToken::new(),
@@ -57,8 +54,8 @@ impl Waiters {
     }
 
     /// A place among those who may wait; `None` when there is none for `user`, and when the process stops.
-    pub(super) fn place(&self, user: UserId) -> Option<Place> {
-        if self.over.is_cancelled() { None } else { Places::take(&self.places, user) }
+    pub(super) fn place(&self, user: UserId) -> Option<Share<UserId>> {
+        if self.over.is_cancelled() { None } else { self.places.take(user, 1) }
     }
 
     /// Ends when those who wait are to be answered with what there is.
@@ -90,7 +87,7 @@ pub struct Waiter {
     ctx: Context,
     id: JobId,
     ended: Arc<Notify>,
-    _place: Place,
+    _place: Share<UserId>,
 }
 
 impl Waiter {

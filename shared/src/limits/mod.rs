@@ -82,7 +82,7 @@ pub enum Principal {
 impl Principal {
     /// Of IPv6 the network of 64 bits: whoever has one address has all of those, and would have as many quotas.
     #[must_use]
-    fn counted(self) -> Self {
+    pub fn counted(self) -> Self {
         match self {
             Self::Address(IpAddr::V6(address)) => Self::Address(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into()),
             Self::Address(IpAddr::V4(_)) | Self::User(_) | Self::Account(_) => self,

@@ -1,13 +1,15 @@
 //! What requests have to do with the connection that they come over: their bodies are read from it, and the next head is when they are answered.
 
 use super::tap::{Body, SIP_BYTES, Tap};
+use crate::state::AppState;
 use actix_web::{
     Error, HttpMessage,
     body::{BodySize, MessageBody},
     dev::{Payload, ServiceRequest, ServiceResponse},
     error::PayloadError,
-    http::header,
+    http::{ConnectionType, header},
     rt::task::yield_now,
+    web::Data,
 };
 use bytes::Bytes;
 use futures_util::Stream;
@@ -17,7 +19,7 @@ use std::{
 };
 
 /// As much of a body that is no form, when it is asked for.
-const GULP_BYTES: usize = 128 << 10;
+pub(in crate::server) const GULP_BYTES: usize = 128 << 10;
 /// A body that is not larger is read without being asked for.
 const SMALL_BYTES: usize = 32 << 10;
 
@@ -32,6 +34,9 @@ pub(in crate::server) fn begin(request: &mut ServiceRequest) -> Begun {
     if is_in_chunks || announced > SMALL_BYTES {
         let is_form = headers.get(header::CONTENT_TYPE).is_some_and(|content_type| content_type.as_bytes().starts_with(b"multipart/"));
         let n_at_once = if is_form { SIP_BYTES } else { GULP_BYTES };
+        if let Some(state) = request.app_data::<Data<AppState>>().filter(|_| !is_form) {
+            tap.grow(&state.grown);
+        }
         if !is_in_chunks {
             tap.close();
         }
@@ -67,7 +72,11 @@ impl Begun {
             yield_now().await;
         }
         let until_told = UntilTold(self.tap);
-        Ok(answering.await?.map_body(|_, body| Answer { body, _until_told: until_told }))
+        let mut response = answering.await?;
+        if until_told.0.as_ref().is_some_and(Tap::is_one_too_many) {
+            response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+        }
+        Ok(response.map_body(|_, body| Answer { body, _until_told: until_told }))
     }
 }
 

@@ -1,11 +1,15 @@
 //! How much of a connection is read for the request that is being answered.
 
-use super::super::deadlines::Heads;
+use super::{
+    super::deadlines::Heads,
+    grown::{Grown, OneGrown},
+};
 use actix_web::dev::Payload;
 use std::{
     cell::{Cell, RefCell},
     fmt,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
@@ -25,6 +29,7 @@ struct TapState {
     reader: RefCell<Option<Waker>>,
     /// A body that nobody took to its end.
     unread: RefCell<Payload>,
+    grown: RefCell<Option<OneGrown>>,
     heads: Heads,
 }
 
@@ -45,6 +50,7 @@ impl Default for TapState {
             is_being_taken: Cell::new(false),
             reader: RefCell::default(),
             unread: RefCell::new(Payload::None),
+            grown: RefCell::default(),
             heads: Heads::default(),
         }
     }
@@ -78,6 +84,16 @@ impl Tap {
         self.0.heads.answered();
         self.0.n_at_once.set(SIP_BYTES);
         self.wake_reader();
+    }
+
+    /// Its buffers grow, and stay so.
+    pub(super) fn grow(&self, grown: &Arc<Grown>) {
+        self.0.grown.borrow_mut().get_or_insert_with(|| grown.one_more());
+    }
+
+    /// Whether its buffers have grown, and those of too many others.
+    pub(super) fn is_one_too_many(&self) -> bool {
+        self.0.grown.borrow().as_ref().is_some_and(OneGrown::is_one_too_many)
     }
 
     pub(super) fn heads(&self) -> &Heads {

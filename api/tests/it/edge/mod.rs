@@ -2,6 +2,7 @@
 
 mod bodies;
 mod headers;
+mod large;
 mod pipelining;
 mod pressure;
 mod revoked;

@@ -30,7 +30,7 @@ async fn heard(stream: &mut TcpStream) -> String {
 }
 
 /// The head of an answer, when all of the answer is there.
-async fn whole_answer(stream: &mut TcpStream) -> String {
+pub(super) async fn whole_answer(stream: &mut TcpStream) -> String {
     let mut answer = String::new();
     loop {
         let part = heard(stream).await;
