@@ -225,7 +225,7 @@ settings! {
     // Points.
     /// Streams in Redis that points wait in, each for its share of the tracks. What is left of more is stored when there are fewer.
     INGEST_SHARDS ingest_shards: u16 = "4" in 1..=64;
-    /// Points that may wait to be stored; beyond it they get 503.
+    /// Points that may wait to be stored; beyond it they get 503, and from three quarters on those who sent more than a sixteenth.
     INGEST_MAX_DEPTH ingest_max_depth: u64 = "5000000" in 1..=1_000_000_000;
     /// Whether a worker stores points; its child for maintenance does.
     WORKER_INGEST worker_ingest: bool = "on";

@@ -21,7 +21,7 @@ pub mod sweep;
 mod tests;
 pub mod writing;
 
-pub use local::{LocalFiles, Turn};
+pub use local::LocalFiles;
 pub use storage::Storage;
 
 use crate::{

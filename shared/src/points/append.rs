@@ -74,7 +74,7 @@ impl Appending {
         pipe.exec_async(&mut ctx.redis.connection()).await?;
         self.entries.iter_mut().for_each(Vec::clear);
         let n_points = std::mem::take(&mut self.n_points) as u64;
-        ctx.points.depth.add(n_points);
+        ctx.points.depth.add(self.sender.user_id, n_points);
         metrics::counter!(INGEST_ACCEPTED, "to" => "redis").increment(n_points);
         metrics::counter!(APP_MESSAGES).increment(n_points);
         Ok(())

@@ -126,6 +126,7 @@ impl HourRow {
 pub async fn of_track(ctx: &Context, caller: &Caller, track_id: TrackId, query: &StatsQuery) -> Result<Stats> {
     let buckets = query.buckets()?;
     manage::require_readable(ctx, caller, track_id).await?;
+    let _turn = ctx.points.stats_turn(caller.user_id).await?;
     let rows = store::read::stats(&ctx.pg, track_id, buckets).await?;
     Ok(Stats { bucket: query.bucket, items: rows.into_iter().map(HourStats::from).collect() })
 }
@@ -144,7 +145,9 @@ pub(crate) async fn rows_of(
 /// Of all tracks of the caller together; operators have everybody's.
 pub async fn of_all(ctx: &Context, caller: &Caller, query: &StatsQuery) -> Result<Stats> {
     caller.require(Scope::TracksRead)?;
-    let rows = store::read::stats_of_all(&ctx.pg, caller.owner_filter(), query.buckets()?).await?;
+    let buckets = query.buckets()?;
+    let _turn = ctx.points.stats_turn(caller.user_id).await?;
+    let rows = store::read::stats_of_all(&ctx.pg, caller.owner_filter(), buckets).await?;
     Ok(Stats { bucket: query.bucket, items: rows.into_iter().map(HourStats::from).collect() })
 }
 

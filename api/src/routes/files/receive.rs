@@ -11,10 +11,8 @@ use actix_web::{
 use futures_util::StreamExt;
 use shared::{
     Caller, Code, Context, Error, Result,
-    files::{
-        Turn,
-        writing::{Comparison, Complete, NewFile, Writer},
-    },
+    files::writing::{Comparison, Complete, NewFile, Writer},
+    turns::Turn,
 };
 use std::time::Duration;
 use tokio::time::timeout;

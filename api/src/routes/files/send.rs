@@ -17,9 +17,10 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use shared::{
     Caller, Code, Context, Error, Result,
     files::{
-        File, Turn,
+        File,
         content::{self, Content},
     },
+    turns::Turn,
 };
 use std::{ops::Range, time::Duration};
 use tokio::sync::mpsc;

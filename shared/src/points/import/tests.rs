@@ -61,7 +61,7 @@ async fn an_import_that_finds_no_room_does_not_wait_for_ever_for_a_redis_that_is
     let point = format!(r#"{{"track_id":"{}","recorded_at":"2026-11-21T10:00:00Z","lat":1,"lon":1}}"#, TrackId::new());
     appending.add(&json::point(point.as_bytes(), None).unwrap());
     // As full as it can be, as far as this process knows.
-    ctx.points.depth.add(1_000);
+    ctx.points.depth.add(UserId::new(), 1_000);
     redis.kill();
     let quiet = |_: f64, _: &str| {};
     let mut appender = Appender { ctx: &ctx, size_bytes: 1, n_accepted: 0, patience: Duration::from_millis(300), progress: &quiet };
@@ -69,7 +69,7 @@ async fn an_import_that_finds_no_room_does_not_wait_for_ever_for_a_redis_that_is
     // Others look as well, and so the import hears nothing of its own.
     let others = async {
         loop {
-            let _ = depth::check(&ctx).await;
+            let _ = depth::check(&ctx, UserId::new()).await;
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };

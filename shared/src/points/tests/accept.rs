@@ -4,6 +4,7 @@ use super::{Fixture, point, until};
 use crate::{
     Code,
     channels::{Filter, history},
+    ids::UserId,
     points::{depth, live},
 };
 
@@ -11,16 +12,27 @@ use crate::{
 async fn a_full_stream_takes_no_more_until_there_is_room() {
     let fixture = Fixture::with(&[("INGEST_MAX_DEPTH", "100")]).await;
     let track = fixture.track().await;
-    depth::check(&fixture.ctx).await.unwrap();
+    depth::check(&fixture.ctx, fixture.user.user_id).await.unwrap();
     fixture.send(&(0..100).map(|n| point(track.id, n)).collect::<Vec<_>>()).await;
-    let refused = depth::check(&fixture.ctx).await.unwrap_err();
+    let refused = depth::check(&fixture.ctx, fixture.user.user_id).await.unwrap_err();
     assert_eq!(refused.code, Code::IngestFull);
     assert!(refused.retry_after.is_some());
     // Another process sees it too.
     let other = fixture.stores.context(&[("INGEST_MAX_DEPTH", "100")]);
-    assert!(depth::check(&other).await.is_err());
+    assert!(depth::check(&other, fixture.user.user_id).await.is_err());
     fixture.drain().await;
-    until("there is room", async || depth::check(&other).await.is_ok()).await;
+    until("there is room", async || depth::check(&other, fixture.user.user_id).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn who_has_sent_most_of_what_waits_leaves_room_for_others() {
+    let fixture = Fixture::with(&[("INGEST_MAX_DEPTH", "100")]).await;
+    let track = fixture.track().await;
+    fixture.send(&(0..75).map(|n| point(track.id, n)).collect::<Vec<_>>()).await;
+    assert_eq!(depth::check(&fixture.ctx, fixture.user.user_id).await.unwrap_err().code, Code::IngestFull);
+    depth::check(&fixture.ctx, UserId::new()).await.unwrap();
+    fixture.drain().await;
+    until("they may again", async || depth::check(&fixture.ctx, fixture.user.user_id).await.is_ok()).await;
 }
 
 #[tokio::test]

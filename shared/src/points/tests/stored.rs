@@ -4,7 +4,13 @@ use super::{Fixture, START_US, account, origin, point, until};
 use crate::{
     Role,
     ids::TrackId,
-    points::{Point, depth, latest, process::now, read, upkeep},
+    points::{
+        Point, depth, latest,
+        process::now,
+        read,
+        stats::{self, StatsQuery},
+        upkeep,
+    },
     testing::{RedisServer, TestStores, all_hours},
     tracks::manage,
 };
@@ -243,4 +249,26 @@ async fn points_stored_at_once_are_as_any_other() {
     now::store(&fixture.ctx, &known).await.unwrap();
     assert_eq!(fixture.stats(&ours).await[0]["bbox"], json!([13.0, 1.0, 13.0, 52.0]));
     fixture.check_hours().await;
+}
+
+#[tokio::test]
+async fn who_reads_stats_waits_for_their_own_turn_and_others_do_not() {
+    let fixture = Fixture::new().await;
+    let other = account(&fixture.ctx, Role::User).await;
+    let query = StatsQuery::default();
+    let turn = fixture.ctx.points.stats_turn(fixture.user.user_id).await.unwrap();
+    let own = stats::of_all(&fixture.ctx, &fixture.user, &query);
+    let of_others = async {
+        for _ in 0..20 {
+            stats::of_all(&fixture.ctx, &other, &query).await.unwrap();
+        }
+    };
+    let mut own = std::pin::pin!(own);
+    tokio::select! {
+        biased;
+        _ = &mut own => panic!("one user has no two turns"),
+        () = of_others => {}
+    }
+    drop(turn);
+    assert!(own.await.unwrap().items.is_empty());
 }
