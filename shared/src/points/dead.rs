@@ -2,6 +2,7 @@
 //! deleted, in bounded steps.
 
 use super::{
+    Point,
     append::Appending,
     entry::Sender,
     forms::json,
@@ -19,7 +20,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use sqlx::types::Json;
+use sqlx::{Postgres, Transaction, types::Json};
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
@@ -189,7 +190,7 @@ async fn deal(ctx: &Context, caller: &Caller, which: &SelectDeadPoints, (deal, o
     let mut n_done = 0;
     let more = loop {
         if began.elapsed() > PATIENCE {
-            break Ok(true);
+            break is_left(ctx, selection).await;
         }
         match step(ctx, &mut selection, deal).await {
             Ok(Some(n)) => n_done += n,
@@ -211,35 +212,57 @@ fn check_one(which: &SelectDeadPoints) -> Result<()> {
     }
 }
 
-/// How many were dealt with; `None` when there is nothing left.
+/// How many were dealt with; `None` when there is nothing left. They are claimed until all is done, so that of several requests at once one alone
+/// deals with each letter.
 async fn step(ctx: &Context, which: &mut Which<'_>, deal: Deal) -> Result<Option<u64>> {
-    let rows = store::dead::next(&ctx.pg, *which).await?;
+    let mut tx = ctx.pg.begin().await?;
+    let rows = store::dead::claim(&mut *tx, *which).await?;
     let Some(last) = rows.last() else { return Ok(None) };
     which.after = last.id;
-    let ids: Vec<Uuid> = match deal {
-        Deal::Delete => rows.iter().map(|row| row.id).collect(),
-        Deal::Requeue => append(ctx, &rows).await?,
-    };
-    // After they are in the stream: a crash in between sends them twice, which does no harm.
-    Ok(Some(store::dead::delete(&ctx.pg, &ids).await?))
+    // In a task of its own: callers who go away in the middle of it must not have points sent and kept.
+    let ctx = ctx.clone();
+    let concluding = tokio::spawn(async move { conclude(&ctx, tx, &rows, deal).await });
+    concluding.await.map_err(Error::internal)?.map(Some)
 }
 
-/// Appends the points of `rows`, and returns which those were: what cannot be read stays.
-async fn append(ctx: &Context, rows: &[DeadRow]) -> Result<Vec<Uuid>> {
-    let mut ids = Vec::with_capacity(rows.len());
-    for of_one in rows.chunk_by(|one, next| (one.submitted_by, one.for_all) == (next.submitted_by, next.for_all)) {
-        let Some(user_id) = of_one[0].submitted_by else { continue };
-        let sender = Sender { user_id, for_all: of_one[0].for_all, received_at_ms: unix_ms(ctx.clock.now()) };
+async fn conclude(ctx: &Context, mut tx: Transaction<'static, Postgres>, rows: &[DeadRow], deal: Deal) -> Result<u64> {
+    let points = match deal {
+        Deal::Delete => Vec::new(),
+        Deal::Requeue => readable(rows),
+    };
+    let ids: Vec<Uuid> = match deal {
+        Deal::Delete => rows.iter().map(|row| row.id).collect(),
+        Deal::Requeue => points.iter().map(|(row, _)| row.id).collect(),
+    };
+    let n_done = store::dead::delete(&mut *tx, &ids).await?;
+    // Last before the commit: when something fails from here on, points that were sent are kept, and sent again by whoever repeats it. Each of them
+    // that dies again is one letter more.
+    append(ctx, &points).await?;
+    tx.commit().await?;
+    Ok(n_done)
+}
+
+/// Whether there are some that nobody is dealing with.
+async fn is_left(ctx: &Context, which: Which<'_>) -> Result<bool> {
+    Ok(!store::dead::claim(&ctx.pg, Which { limit: 1, ..which }).await?.is_empty())
+}
+
+/// What can be sent again; the others stay.
+fn readable(rows: &[DeadRow]) -> Vec<(&DeadRow, Point<'_>)> {
+    let known = rows.iter().filter(|row| row.submitted_by.is_some());
+    known.filter_map(|row| Some((row, json::point(row.point.get().as_bytes(), None).ok()?))).collect()
+}
+
+async fn append(ctx: &Context, points: &[(&DeadRow, Point<'_>)]) -> Result<()> {
+    for of_one in points.chunk_by(|(one, _), (next, _)| (one.submitted_by, one.for_all) == (next.submitted_by, next.for_all)) {
+        let row = of_one[0].0;
+        let Some(user_id) = row.submitted_by else { continue };
+        let sender = Sender { user_id, for_all: row.for_all, received_at_ms: unix_ms(ctx.clock.now()) };
         let mut appending = Appending::from_sender(ctx, sender);
-        for row in of_one {
-            if let Ok(point) = json::point(row.point.get().as_bytes(), None) {
-                appending.add(&point);
-                ids.push(row.id);
-            }
-        }
+        of_one.iter().for_each(|(_, point)| appending.add(point));
         appending.send(ctx).await?;
     }
-    Ok(ids)
+    Ok(())
 }
 
 /// One entry for the whole request, with what it came to.

@@ -80,8 +80,8 @@ pub(crate) struct Which<'a> {
     pub(crate) limit: i64,
 }
 
-/// The next of them, oldest first.
-pub(crate) async fn next(pg: &PgPool, which: Which<'_>) -> Result<Vec<DeadRow>> {
+/// The next of them, oldest first: nobody else's until the transaction ends, and those that are somebody else's now are passed over.
+pub(crate) async fn claim(db: impl PgExecutor<'_>, which: Which<'_>) -> Result<Vec<DeadRow>> {
     let rows = sqlx::query_as!(
         DeadRow,
         r#"SELECT id, track_id AS "track_id: TrackId", point AS "point: Json<Box<RawValue>>", code, detail,
@@ -93,7 +93,8 @@ pub(crate) async fn next(pg: &PgPool, which: Which<'_>) -> Result<Vec<DeadRow>> 
           AND id > $4
           AND id <= $5
         ORDER BY id
-        LIMIT $6"#,
+        LIMIT $6
+        FOR UPDATE SKIP LOCKED"#,
         which.submitter.map(|submitter| submitter.0),
         which.ids,
         which.code,
@@ -101,10 +102,10 @@ pub(crate) async fn next(pg: &PgPool, which: Which<'_>) -> Result<Vec<DeadRow>> 
         which.up_to,
         which.limit,
     );
-    Ok(rows.fetch_all(pg).await?)
+    Ok(rows.fetch_all(db).await?)
 }
 
 /// Returns how many were there.
-pub(crate) async fn delete(pg: &PgPool, ids: &[Uuid]) -> Result<u64> {
-    Ok(sqlx::query!("DELETE FROM points_dead WHERE id = ANY($1)", ids).execute(pg).await?.rows_affected())
+pub(crate) async fn delete(db: impl PgExecutor<'_>, ids: &[Uuid]) -> Result<u64> {
+    Ok(sqlx::query!("DELETE FROM points_dead WHERE id = ANY($1)", ids).execute(db).await?.rows_affected())
 }

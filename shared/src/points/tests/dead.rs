@@ -6,6 +6,7 @@ use crate::{
     ids::TrackId,
     points::dead::{self, RequeuedPoints, SelectDeadPoints},
 };
+use futures_util::future::join_all;
 use uuid::Uuid;
 
 fn all() -> SelectDeadPoints {
@@ -48,6 +49,45 @@ async fn dead_letters_are_sent_again_in_the_name_of_who_sent_them() {
     assert_eq!(dead::delete(&fixture.ctx, &fixture.user, &all(), &origin()).await.unwrap().removed, 1);
     let both = SelectDeadPoints { ids: Some(vec![Uuid::nil()]), ..all() };
     assert!(dead::delete(&fixture.ctx, &operator, &both, &origin()).await.is_err());
+}
+
+#[tokio::test]
+async fn letters_that_many_send_again_at_once_are_sent_once() {
+    let fixture = Fixture::new().await;
+    let operator = account(&fixture.ctx, Role::Operator).await;
+    let missing = TrackId::new();
+    fixture.send(&(0..1_000).map(|n| point(missing, n)).collect::<Vec<_>>()).await;
+    fixture.drain().await;
+    let (which, origin) = (all(), origin());
+    for _ in 0..3 {
+        let requeued = join_all((0..10).map(|_| dead::requeue(&fixture.ctx, &operator, &which, &origin))).await;
+        let requeued: Vec<RequeuedPoints> = requeued.into_iter().collect::<Result<_, _>>().unwrap();
+        assert_eq!(requeued.iter().map(|requeued| requeued.requeued).sum::<u64>(), 1_000);
+        assert!(requeued.iter().all(|requeued| !requeued.more), "{requeued:?}");
+        assert_eq!(fixture.count("points_dead").await, 0);
+        fixture.drain().await;
+        assert_eq!(fixture.count("points_dead").await, 1_000, "they have died again, each once");
+    }
+    // Whoever deletes meets those that are being sent again as little.
+    let requeue = dead::requeue(&fixture.ctx, &operator, &which, &origin);
+    let (requeued, removed) = tokio::join!(requeue, dead::delete(&fixture.ctx, &operator, &which, &origin));
+    let (requeued, removed) = (requeued.unwrap().requeued, removed.unwrap().removed);
+    assert_eq!(requeued + removed, 1_000);
+    fixture.drain().await;
+    assert_eq!(fixture.count("points_dead").await, requeued as i64);
+}
+
+#[tokio::test]
+async fn letters_that_somebody_deals_with_are_passed_over_and_stay_when_that_fails() {
+    let fixture = Fixture::new().await;
+    fixture.send(&(0..10).map(|n| point(TrackId::new(), n)).collect::<Vec<_>>()).await;
+    fixture.drain().await;
+    let mut other = fixture.ctx.pg.begin().await.unwrap();
+    sqlx::query("SELECT FROM points_dead ORDER BY id LIMIT 4 FOR UPDATE").execute(&mut *other).await.unwrap();
+    let requeued = dead::requeue(&fixture.ctx, &fixture.user, &all(), &origin()).await.unwrap();
+    assert_eq!(requeued, RequeuedPoints { requeued: 6, more: false });
+    other.rollback().await.unwrap();
+    assert_eq!(dead::delete(&fixture.ctx, &fixture.user, &all(), &origin()).await.unwrap().removed, 4);
 }
 
 #[tokio::test]
