@@ -1,6 +1,11 @@
 //! What one process keeps of points between requests and batches. Nothing here is the truth: all of it may vanish at any moment.
 
-use super::{depth::Depth, live::Live, process::KnownTracks, upkeep::KnownMonths};
+use super::{
+    depth::Depth,
+    live::Live,
+    process::{KnownTracks, Limits},
+    upkeep::KnownMonths,
+};
 use crate::{
     Code, Error, Result,
     ids::UserId,
@@ -22,6 +27,8 @@ pub struct LocalPoints {
     pub(super) tracks: KnownTracks,
     pub(super) months: KnownMonths,
     pub(super) live: Live,
+    /// As they are by default: a field, so that tests have smaller ones.
+    pub(super) limits: Limits,
     stats: Turns,
     durable: Turns,
 }
@@ -33,6 +40,7 @@ impl Default for LocalPoints {
             tracks: KnownTracks::default(),
             months: KnownMonths::default(),
             live: Live::default(),
+            limits: Limits::default(),
             stats: Turns::new(STATS_AT_ONCE),
             durable: Turns::new(DURABLE_AT_ONCE),
         }

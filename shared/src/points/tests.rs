@@ -3,6 +3,7 @@
 mod accept;
 mod dead;
 mod hours;
+mod limits;
 mod stored;
 
 use super::{Point, append::Appending, dead::ListDeadPoints, process, stats::StatsQuery};

@@ -37,7 +37,11 @@ pub(crate) struct HourFold {
 
 /// A track's hour that a point belongs to.
 pub(super) fn hour_of(point: &Point<'_>) -> (Uuid, i64) {
-    (point.track_id.0, point.recorded_at_us - point.recorded_at_us.rem_euclid(HOUR_US))
+    (point.track_id.0, hour_start(point.recorded_at_us))
+}
+
+pub(super) fn hour_start(at_us: i64) -> i64 {
+    at_us - at_us.rem_euclid(HOUR_US)
 }
 
 /// `points` are in the order of track and time.

@@ -1,6 +1,6 @@
 //! From the streams to the tables. In reading order: this file (which shards this process works on), `consumer` (one shard: read, store,
-//! acknowledge), `batch` (entries into rows), `tracks` (whose they are), `writing` (one transaction; retries, bisecting), `fold` (hours),
-//! `breaker` (waiting for PostgreSQL), [`now`] (without a stream).
+//! acknowledge), `batch` (entries into rows), `tracks` (whose they are), `writing` (a batch in as many transactions as it takes; retries,
+//! bisecting), `transaction` (one of them), `fold` (hours), `breaker` (waiting for PostgreSQL), [`now`] (without a stream).
 //!
 //! Nothing is acknowledged before it is committed, and whatever is done twice changes nothing: so a process may die at any point.
 
@@ -10,6 +10,7 @@ mod consumer;
 mod fold;
 pub mod now;
 mod tracks;
+mod transaction;
 mod writing;
 
 pub use tracks::KnownTracks;
@@ -17,8 +18,9 @@ pub use tracks::KnownTracks;
 use super::shard::{self, SHARDS_MAX};
 use crate::{Context, Result, vital::steadily};
 pub(crate) use fold::HourFold;
+pub(super) use transaction::Limits;
 #[cfg(test)]
-pub(super) use writing::write_in;
+pub(super) use transaction::write_in;
 
 use breaker::Breaker;
 use consumer::Consumer;

@@ -2,14 +2,19 @@
 
 use super::{
     tracks,
-    writing::{self, Counts},
+    transaction::{Counts, Unwritten, key, write},
+    writing::{self, halves},
 };
 use crate::{
     Caller, Code, Context, Error, Result,
     ids::{TrackId, UserId},
-    points::{Point, upkeep},
+    points::{Point, time::to_time, upkeep},
     telemetry::metrics::{APP_MESSAGES, INGEST_ACCEPTED},
 };
+use time::format_description::well_known::Rfc3339;
+
+/// Points of full hours that are told: the first ones say enough.
+const TOLD_MAX: usize = 100;
 
 /// Refuses a track that is not there, or not for the caller to write to. While PostgreSQL is away nobody is refused: whoever stores the points
 /// looks again.
@@ -33,7 +38,8 @@ pub async fn unknown(ctx: &Context, caller: &Caller, points: &[Point<'_>]) -> Re
     Ok(points.iter().enumerate().filter(|(_, point)| is_unknown(point)).map(|(at, _)| at).collect())
 }
 
-/// When it returns, the points are committed.
+/// When it returns, the points are committed. What is too much for one transaction is written in several: after an error some of the points may be
+/// there, and sending all of them again does no harm.
 pub async fn store(ctx: &Context, points: &[Point<'_>]) -> Result<()> {
     let mut ordered: Vec<&Point<'_>> = points.iter().collect();
     ordered.sort_by_key(|point| (point.track_id, point.recorded_at_us));
@@ -42,12 +48,29 @@ pub async fn store(ctx: &Context, points: &[Point<'_>]) -> Result<()> {
     ordered.dedup_by_key(|point| (point.track_id, point.recorded_at_us));
     ordered.reverse();
     upkeep::ensure_months(ctx, ordered.iter().map(|point| point.recorded_at_us)).await?;
-    let mut tx = ctx.pg.begin().await?;
-    let counts = writing::write_in(&mut tx, &ordered).await?;
-    tx.commit().await?;
+    let mut counts = Counts::default();
+    let mut pieces = vec![ordered.clone()];
+    while let Some(piece) = pieces.pop() {
+        match write(ctx, &piece).await {
+            Ok(of_piece) => counts.add(of_piece),
+            Err(Unwritten::TooMuch) => pieces.extend(halves(piece, |point| point)),
+            // The first try finds all of them: nothing is stored then, unless an hour has become full meanwhile.
+            Err(Unwritten::HoursFull(full)) => return Err(hours_full(points.iter().filter(|point| full.contains(&key(point))))),
+            Err(Unwritten::Failed(error)) => return Err(error),
+        }
+    }
     Counts { unchanged: counts.unchanged + points.len() - ordered.len(), ..counts }.tell(0);
     metrics::counter!(INGEST_ACCEPTED, "to" => "postgres").increment(points.len() as u64);
     metrics::counter!(APP_MESSAGES).increment(points.len() as u64);
     writing::tell(ctx, &ordered).await;
     Ok(())
+}
+
+/// By what a point is known by: the caller may have left out some of the request, and so its place is not known here.
+fn hours_full<'p>(points: impl Iterator<Item = &'p Point<'p>>) -> Error {
+    points.take(TOLD_MAX).fold(Error::new(Code::ValidationFailed, "A point is of an hour that is full."), |error, point| {
+        let at = to_time(point.recorded_at_us).and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default();
+        let (track, what) = (point.track_id, "whose hour has as many points as an hour of a track may have");
+        error.with_field("", "hour_full", format!("holds the point of track {track} at {at}, {what}"))
+    })
 }

@@ -6,15 +6,19 @@ use crate::{
     points::{process::HourFold, time::to_us},
 };
 use sqlx::PgConnection;
-use std::{borrow::Borrow, collections::BTreeSet};
+use std::{
+    borrow::Borrow,
+    collections::{BTreeSet, HashMap},
+};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// A track's hour, by its beginning in microseconds.
-type Hour = (Uuid, i64);
+pub(crate) type Hour = (Uuid, i64);
 
-/// Adds new points to their hours. Returns the hours that it left as they are, since some of the points are not behind all that the hour had.
-pub(crate) async fn add(tx: &mut PgConnection, hours: &[HourFold]) -> Result<BTreeSet<Hour>> {
+/// Adds new points to their hours. Returns the hours that it left as they are: some of the points are not behind all that the hour had, or it
+/// had `full` points already.
+pub(crate) async fn add(tx: &mut PgConnection, hours: &[HourFold], full: i64) -> Result<BTreeSet<Hour>> {
     if hours.is_empty() {
         return Ok(BTreeSet::new());
     }
@@ -42,7 +46,7 @@ pub(crate) async fn add(tx: &mut PgConnection, hours: &[HourFold]) -> Result<BTr
             last_at = excluded.last_at,
             last_lat = excluded.last_lat,
             last_lon = excluded.last_lon
-        WHERE hours.last_at < excluded.first_at
+        WHERE hours.last_at < excluded.first_at AND hours.count < $19
         RETURNING track_id, hour"#,
         &column(hours, |hour| hour.track_id),
         &column(hours, |hour| instant(hour.hour_us)),
@@ -62,14 +66,48 @@ pub(crate) async fn add(tx: &mut PgConnection, hours: &[HourFold]) -> Result<BTr
         &column(hours, |hour| instant(hour.last.at_us)),
         &column(hours, |hour| hour.last.lat),
         &column(hours, |hour| hour.last.lon),
+        full,
     )
     .fetch_all(tx)
     .await?;
-    let mut behind: BTreeSet<Hour> = hours.iter().map(|hour| (hour.track_id, hour.hour_us)).collect();
+    let mut left: BTreeSet<Hour> = hours.iter().map(|hour| (hour.track_id, hour.hour_us)).collect();
     for row in rows {
-        behind.remove(&(row.track_id, to_us(row.hour)));
+        left.remove(&(row.track_id, to_us(row.hour)));
     }
-    Ok(behind)
+    Ok(left)
+}
+
+/// How many points hours have. What [`add`] left is locked, and so does not change before the transaction ends.
+pub(crate) async fn counts(tx: &mut PgConnection, hours: &BTreeSet<Hour>) -> Result<HashMap<Hour, i64>> {
+    let (tracks, starts) = columns(hours);
+    let rows = sqlx::query!(
+        "SELECT point_hours.track_id, point_hours.hour, count
+        FROM unnest($1::uuid[], $2::timestamptz[]) AS asked (track_id, hour)
+        JOIN point_hours USING (track_id, hour)",
+        &tracks,
+        &starts,
+    );
+    Ok(rows.fetch_all(tx).await?.into_iter().map(|row| ((row.track_id, to_us(row.hour)), row.count)).collect())
+}
+
+/// Whether there are more than `most` points from the first to the last of the new ones, in all these hours together. No more than that are
+/// looked at: `OFFSET 0` has it go from hour to hour.
+pub(crate) async fn are_more_between(tx: &mut PgConnection, hours: &[&HourFold], most: i64) -> Result<bool> {
+    let are_more = sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+            SELECT
+            FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[]) AS fresh (track_id, first_at, last_at)
+            CROSS JOIN LATERAL (
+                SELECT FROM points WHERE points.track_id = fresh.track_id AND recorded_at BETWEEN first_at AND last_at OFFSET 0
+            ) AS between_them
+            OFFSET $4
+        ) AS "are_more!""#,
+        &column(hours, |hour| hour.track_id),
+        &column(hours, |hour| instant(hour.first.at_us)),
+        &column(hours, |hour| instant(hour.last.at_us)),
+        most,
+    );
+    Ok(are_more.fetch_one(tx).await?)
 }
 
 /// Adds new points to hours in which they do not lie behind all others. What counts and sums takes is as in [`add`]; the way is longer by what
@@ -152,21 +190,20 @@ pub(crate) async fn merge(tx: &mut PgConnection, hours: &[&HourFold]) -> Result<
     Ok(())
 }
 
-/// Keeps others from changing these hours until the transaction ends; in one order, so that two of us never wait for each other.
-pub(crate) async fn lock(tx: &mut PgConnection, hours: &BTreeSet<Hour>) -> Result<()> {
+/// Keeps others from changing these hours until the transaction ends; in one order, so that two of us never wait for each other. Returns how
+/// many points they have.
+pub(crate) async fn lock(tx: &mut PgConnection, hours: &BTreeSet<Hour>) -> Result<HashMap<Hour, i64>> {
     let (tracks, starts) = columns(hours);
-    sqlx::query!(
-        "SELECT point_hours.track_id
+    let rows = sqlx::query!(
+        "SELECT point_hours.track_id, point_hours.hour, count
         FROM unnest($1::uuid[], $2::timestamptz[]) AS touched (track_id, hour)
         JOIN point_hours USING (track_id, hour)
         ORDER BY track_id, hour
         FOR UPDATE OF point_hours",
         &tracks,
         &starts,
-    )
-    .fetch_all(tx)
-    .await?;
-    Ok(())
+    );
+    Ok(rows.fetch_all(tx).await?.into_iter().map(|row| ((row.track_id, to_us(row.hour)), row.count)).collect())
 }
 
 /// Makes hours anew from their points. Who else writes points to one of them waits for its row, and adds to what is written here.
