@@ -207,6 +207,8 @@ pub(crate) async fn lock(tx: &mut PgConnection, hours: &BTreeSet<Hour>) -> Resul
 }
 
 /// Makes hours anew from their points. Who else writes points to one of them waits for its row, and adds to what is written here.
+///
+/// It goes from hour to hour, whatever the planner thinks of how many there are: a join would read all points of a track for each.
 pub(crate) async fn recompute(tx: &mut PgConnection, hours: &BTreeSet<Hour>) -> Result<()> {
     if hours.is_empty() {
         return Ok(());
@@ -217,22 +219,31 @@ pub(crate) async fn recompute(tx: &mut PgConnection, hours: &BTreeSet<Hour>) -> 
             track_id, hour, count, speed_count, speed_sum, speed_min, speed_max, distance_m, west, south, east, north,
             first_at, first_lat, first_lon, last_at, last_lat, last_lon
         )
-        SELECT track_id, hour, count(*), count(speed_mps), coalesce(sum(speed_mps), 0), min(speed_mps), max(speed_mps),
-            coalesce(sum(step_m), 0), min(lon), min(lat), max(lon), max(lat),
-            min(recorded_at), (array_agg(lat ORDER BY recorded_at))[1], (array_agg(lon ORDER BY recorded_at))[1],
-            max(recorded_at), (array_agg(lat ORDER BY recorded_at DESC))[1], (array_agg(lon ORDER BY recorded_at DESC))[1]
-        FROM (
-            SELECT touched.track_id, touched.hour, recorded_at, lat, lon, speed_mps,
-                points_distance(lag(lat, 1, lat) OVER way, lag(lon, 1, lon) OVER way, lat, lon) AS step_m
-            FROM unnest($1::uuid[], $2::timestamptz[]) AS touched (track_id, hour)
-            JOIN points
-              ON points.track_id = touched.track_id
-              AND recorded_at >= touched.hour
-              AND recorded_at < touched.hour + interval '1 hour'
-            WINDOW way AS (PARTITION BY touched.track_id, touched.hour ORDER BY recorded_at)
-        ) AS steps
-        GROUP BY track_id, hour
-        ORDER BY track_id, hour
+        SELECT touched.track_id, touched.hour, anew.count, anew.speed_count, anew.speed_sum, anew.speed_min, anew.speed_max, anew.distance_m,
+            anew.west, anew.south, anew.east, anew.north, anew.first_at, first.lat, first.lon, anew.last_at, last.lat, last.lon
+        FROM unnest($1::uuid[], $2::timestamptz[]) AS touched (track_id, hour)
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS count, count(speed_mps) AS speed_count, coalesce(sum(speed_mps), 0) AS speed_sum, min(speed_mps) AS speed_min,
+                max(speed_mps) AS speed_max, coalesce(sum(step_m), 0) AS distance_m, min(lon) AS west, min(lat) AS south, max(lon) AS east,
+                max(lat) AS north, min(recorded_at) AS first_at, max(recorded_at) AS last_at
+            FROM (
+                SELECT recorded_at, lat, lon, speed_mps,
+                    points_distance(lag(lat, 1, lat) OVER way, lag(lon, 1, lon) OVER way, lat, lon) AS step_m
+                FROM points
+                WHERE points.track_id = touched.track_id
+                  AND recorded_at >= touched.hour
+                  AND recorded_at < touched.hour + interval '1 hour'
+                WINDOW way AS (ORDER BY recorded_at)
+            ) AS steps
+            HAVING count(*) > 0
+        ) AS anew
+        CROSS JOIN LATERAL (
+            SELECT lat, lon FROM points WHERE points.track_id = touched.track_id AND recorded_at = anew.first_at LIMIT 1
+        ) AS first
+        CROSS JOIN LATERAL (
+            SELECT lat, lon FROM points WHERE points.track_id = touched.track_id AND recorded_at = anew.last_at LIMIT 1
+        ) AS last
+        ORDER BY touched.track_id, touched.hour
         ON CONFLICT (track_id, hour) DO UPDATE
         SET count = excluded.count,
             speed_count = excluded.speed_count,
