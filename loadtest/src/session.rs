@@ -56,14 +56,8 @@ pub struct Account {
     #[arg(long, global = true, requires = "email")]
     pub password: Option<String>,
     /// File with ADMIN_EMAIL= and ADMIN_PASSWORD=, for targets that need an account
-    #[arg(long, global = true, default_value_os_t = first_admin())]
+    #[arg(long, global = true, default_value = ".data/admin.env")]
     pub admin_env: PathBuf,
-}
-
-/// Where the first start leaves its administrator.
-fn first_admin() -> PathBuf {
-    let data = std::env::var_os("MILLRACE_DATA_DIR").filter(|data| !data.is_empty());
-    PathBuf::from(data.unwrap_or_else(|| ".data".into())).join("admin.env")
 }
 
 /// Whether what is asked needs an account.

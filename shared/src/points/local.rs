@@ -29,8 +29,8 @@ pub struct LocalPoints {
     pub(super) live: Live,
     /// As they are by default: a field, so that tests have smaller ones.
     pub(super) limits: Limits,
-    stats: Turns,
-    durable: Turns,
+    pub(super) stats: Turns,
+    pub(super) durable: Turns,
 }
 
 impl Default for LocalPoints {
