@@ -81,7 +81,7 @@ pub async fn get_me(state: Data<AppState>, request: HttpRequest, CallerOf(caller
     answer_with_etag(&request, &user)
 }
 
-/// Deletes the caller's account with its sessions and keys.
+/// Deletes the caller's account with all it has. It is gone at once; of very much that it had, the rest is removed in the background.
 #[utoipa::path(delete, path = "/api/v1/auth/me", tag = "accounts", operation_id = "delete_me", security(("bearer" = [])),
     responses(
         (status = 204, description = "The account is gone"),

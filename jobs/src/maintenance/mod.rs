@@ -1,8 +1,9 @@
 //! What one process does for all: sweeping, reconciling, rates, partitions ahead, pruning, watching, saving publications, firing schedules,
-//! following up on what ended, ending waits for callbacks, sweeping the store of files.
+//! following up on what ended, ending waits for callbacks, sweeping the store of files, removing what deleted accounts had.
 //! One child is elected by an advisory lock; a second one at the same time would do no harm, since everything here is guarded, but only double
 //! work.
 
+mod accounts;
 mod callbacks;
 mod files;
 mod following;
@@ -39,6 +40,7 @@ pub async fn run(ctx: &Context) {
                     () = steadily("following", || following::run(ctx)) => {}
                     () = steadily("callbacks", || callbacks::run(ctx)) => {}
                     () = steadily("files", || files::run(ctx)) => {}
+                    () = steadily("accounts", || accounts::run(ctx)) => {}
                 }
             }
             Err(error) => tracing::debug!(%error, "no election while PostgreSQL is away"),

@@ -6,7 +6,7 @@
 //! - [`key_files`], [`key_ring`], [`access_token`], [`refresh_token`], [`secret_token`]: keys and everything made with them.
 //! - [`hashing`]: argon2id, bounded. [`revocations`], [`watch`]: what is refused although its signature holds.
 //! - [`background`]: the tasks a process runs beside its requests; [`command_line`]: what only an operator at the machine does.
-//!   [`prune`]: what maintenance removes.
+//!   [`prune`], [`removal`]: what maintenance removes.
 //!
 //! To add an operation: its file here, its statements under `store/`, its [`audit::Action`], its route.
 
@@ -26,6 +26,7 @@ pub mod prune;
 pub mod refresh;
 pub mod refresh_token;
 pub mod register;
+pub mod removal;
 pub mod reset;
 pub mod revocations;
 pub mod rules;

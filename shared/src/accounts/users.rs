@@ -4,7 +4,7 @@ use super::{
     Accounts,
     audit::{self, Action, Deed, Subject},
     input::UserChange,
-    revocations,
+    removal, revocations,
     revocations::Revocation,
     store::{self, users::UserRow},
     types::{Origin, User},
@@ -15,6 +15,7 @@ use crate::{
     page::{Page, PageRequest},
 };
 use sqlx::PgConnection;
+use std::time::Duration;
 
 pub async fn get_me(accounts: &Accounts, caller: &Caller) -> Result<User> {
     find(accounts, caller.user_id).await
@@ -48,8 +49,7 @@ pub async fn change_user(
     caller.require(Scope::Admin)?;
     let now = accounts.ctx.clock.now();
     let mut tx = accounts.ctx.pg.begin().await?;
-    let admins = store::users::lock_admins(&mut tx).await?;
-    let before = store::users::lock(&mut tx, id).await?.ok_or_else(|| Error::not_found("user"))?;
+    let (before, admins) = lock_with_admins(&mut tx, id).await?;
     let (role, disabled) = (change.role.unwrap_or(before.role), change.disabled.unwrap_or(before.disabled));
     let unchanged = (role, disabled) == (before.role, before.disabled);
     let before = before.into_user();
@@ -76,25 +76,35 @@ pub async fn change_user(
     Ok(after.into_user())
 }
 
-/// Deletes the caller's account with its sessions and keys. Entries of the audit log stay.
+/// Deletes the caller's account with all it has. Entries of the audit log stay.
+///
+/// When this returns nobody finds the account, and nothing is done in its name any more. Of much that it had, some is removed later.
 pub async fn delete_me(accounts: &Accounts, caller: &Caller, origin: &Origin) -> Result<()> {
     caller.require_session()?;
     let (id, now) = (caller.user_id, accounts.ctx.clock.now());
     let mut tx = accounts.ctx.pg.begin().await?;
-    delete_unless_last_admin(&mut tx, id).await?;
+    let (_, admins) = lock_with_admins(&mut tx, id).await?;
+    keep_an_admin(&admins, id)?;
+    store::removal::delete(&mut tx, id, now).await?;
     let revocation = Revocation::deleted_user(id, now);
     revocations::record(&mut tx, &[revocation]).await?;
     audit::record(&mut *tx, now, Deed::new(id, Action::AccountDeleted, Subject::User(id), origin)).await?;
     tx.commit().await?;
     accounts.announce(&[revocation]).await;
+    removal::begin(&accounts.ctx, id).await;
     Ok(())
 }
 
-async fn delete_unless_last_admin(tx: &mut PgConnection, id: UserId) -> Result<()> {
-    let admins = store::users::lock_admins(tx).await?;
-    store::users::lock(tx, id).await?.ok_or_else(|| Error::not_found("user"))?;
-    keep_an_admin(&admins, id)?;
-    store::users::delete(tx, id).await
+/// A user, locked, and with an administrator who can sign in all those: locked too, and before, in the order of their ids.
+async fn lock_with_admins(tx: &mut PgConnection, id: UserId) -> Result<(UserRow, Vec<UserId>)> {
+    let admins = store::users::lock_admins_with(tx, id).await?;
+    let user = store::users::lock(tx, id).await?.ok_or_else(|| Error::not_found("user"))?;
+    if user.role == Role::Admin && !user.disabled && !admins.contains(&id) {
+        // Made one between the two statements. Who locked the others only now might wait for one who waits for this user.
+        let busy = Error::new(Code::Overloaded, "Another request was in the way; the same one passes when repeated.");
+        return Err(busy.retry_after(Duration::from_secs(1)));
+    }
+    Ok((user, admins))
 }
 
 /// `admins` are locked, so that two who leave at once do not each count the other.

@@ -9,6 +9,7 @@ mod login;
 mod password;
 mod refresh;
 mod register;
+mod removal;
 mod revocation;
 mod sessions;
 mod users;

@@ -122,6 +122,8 @@ async fn a_deleted_account_is_gone_and_its_address_free() {
     delete_me(&world.accounts, &world.caller(&ada).await, &Origin::default()).await.unwrap();
     assert_eq!(world.refused(&ada.access_token).await, Code::InvalidToken);
     assert_eq!(world.refresh(&ada.refresh_token).await.unwrap_err(), Code::InvalidRefreshToken);
+    let n_rows: i64 = sqlx::query_scalar("SELECT count(*) FROM users").fetch_one(&world.accounts.ctx.pg).await.unwrap();
+    assert_eq!(n_rows, 0, "of who has little nothing is left when it is answered");
     let again = world.register("ada@example.org").await;
     assert_ne!(again.user.id, ada.user.id);
     assert_eq!(world.audited().await, ["register", "account_deleted", "register"]);

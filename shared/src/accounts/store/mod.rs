@@ -3,6 +3,7 @@
 pub(super) mod api_keys;
 pub(super) mod audit;
 pub(super) mod prune;
+pub(super) mod removal;
 pub(super) mod resets;
 pub(super) mod revocations;
 pub(super) mod sessions;

@@ -1,4 +1,4 @@
-//! Statements on `users`.
+//! Statements on `users`. Those that were deleted and are being removed are found by [`removal`](super::removal) alone.
 
 use crate::{Result, Role, accounts::User, ids::UserId, page::PageRequest};
 use sqlx::{PgConnection, PgExecutor};
@@ -35,7 +35,7 @@ pub(in crate::accounts) async fn by_id(db: impl PgExecutor<'_>, id: UserId) -> R
         UserRow,
         r#"SELECT id AS "id: UserId", email, display_name, password_hash, role AS "role: Role", disabled, token_version, created_at
            FROM users
-           WHERE id = $1"#,
+           WHERE id = $1 AND deleted_at IS NULL"#,
         id.0,
     );
     Ok(row.fetch_optional(db).await?)
@@ -47,7 +47,7 @@ pub(in crate::accounts) async fn by_email(db: impl PgExecutor<'_>, email: &str) 
         UserRow,
         r#"SELECT id AS "id: UserId", email, display_name, password_hash, role AS "role: Role", disabled, token_version, created_at
            FROM users
-           WHERE lower(email) = lower($1)"#,
+           WHERE lower(email) = lower($1) AND deleted_at IS NULL"#,
         email,
     );
     Ok(row.fetch_optional(db).await?)
@@ -59,21 +59,24 @@ pub(in crate::accounts) async fn lock(tx: &mut PgConnection, id: UserId) -> Resu
         UserRow,
         r#"SELECT id AS "id: UserId", email, display_name, password_hash, role AS "role: Role", disabled, token_version, created_at
            FROM users
-           WHERE id = $1
+           WHERE id = $1 AND deleted_at IS NULL
            FOR NO KEY UPDATE"#,
         id.0,
     );
     Ok(row.fetch_optional(tx).await?)
 }
 
-/// The administrators who can sign in, none of whom another transaction can demote until this one ends.
-pub(in crate::accounts) async fn lock_admins(tx: &mut PgConnection) -> Result<Vec<UserId>> {
+/// The administrators who can sign in, none of whom another transaction can demote until this one ends. Nobody is locked unless `id` is one.
+pub(in crate::accounts) async fn lock_admins_with(tx: &mut PgConnection, id: UserId) -> Result<Vec<UserId>> {
     let ids = sqlx::query_scalar!(
         r#"SELECT id AS "id: UserId"
            FROM users
-           WHERE role = 'admin' AND NOT disabled
+           WHERE role = 'admin'
+             AND NOT disabled
+             AND EXISTS (SELECT FROM users WHERE id = $1 AND role = 'admin' AND NOT disabled)
            ORDER BY id
            FOR NO KEY UPDATE"#,
+        id.0,
     );
     Ok(ids.fetch_all(tx).await?)
 }
@@ -137,17 +140,12 @@ pub(in crate::accounts) async fn change(
     Ok(row.fetch_one(tx).await?)
 }
 
-pub(in crate::accounts) async fn delete(tx: &mut PgConnection, id: UserId) -> Result<()> {
-    sqlx::query!("DELETE FROM users WHERE id = $1", id.0).execute(tx).await?;
-    Ok(())
-}
-
 pub(in crate::accounts) async fn page(db: impl PgExecutor<'_>, page: &PageRequest) -> Result<Vec<UserRow>> {
     let rows = sqlx::query_as!(
         UserRow,
         r#"SELECT id AS "id: UserId", email, display_name, password_hash, role AS "role: Role", disabled, token_version, created_at
            FROM users
-           WHERE $1::uuid IS NULL OR id < $1
+           WHERE deleted_at IS NULL AND ($1::uuid IS NULL OR id < $1)
            ORDER BY id DESC
            LIMIT $2"#,
         page.before,

@@ -178,7 +178,8 @@ pub(super) async fn by_id_for(db: impl PgExecutor<'_>, id: FileId, job_owner: Us
         FROM files
         WHERE id = $1
           AND stored_at IS NOT NULL
-          AND (owner_id = $2 OR EXISTS (SELECT FROM users WHERE id = $2 AND role IN ('operator', 'admin') AND NOT disabled))"#,
+          AND (owner_id = $2 OR EXISTS (SELECT FROM users WHERE id = $2 AND role IN ('operator', 'admin') AND NOT disabled))
+          AND NOT EXISTS (SELECT FROM users WHERE id = $2 AND deleted_at IS NOT NULL)"#,
         id.0,
         job_owner.0,
     );

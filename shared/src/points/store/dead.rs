@@ -26,7 +26,7 @@ pub(crate) async fn insert(db: impl PgExecutor<'_>, dead: &[DeadPoint]) -> Resul
         FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::bool[], $8::timestamptz[])
             AS fresh (id, track_id, point, code, detail, submitted_by, for_all, received_at)
         WHERE fresh.submitted_by IS NULL
-          OR EXISTS (SELECT FROM users WHERE users.id = fresh.submitted_by)
+          OR EXISTS (SELECT FROM users WHERE users.id = fresh.submitted_by AND users.deleted_at IS NULL)
         ON CONFLICT DO NOTHING",
         &ids,
         tracks as _,
