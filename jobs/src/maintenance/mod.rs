@@ -1,5 +1,6 @@
 //! What one process does for all: sweeping, reconciling, rates, partitions ahead, pruning, watching, saving publications, firing schedules,
-//! following up on what ended, ending waits for callbacks, sweeping the store of files, removing what deleted accounts had.
+//! following up on what ended, ending waits for callbacks, sweeping the store of files, removing what deleted accounts had,
+//! trimming dead letters of points.
 //! One child is elected by an advisory lock; a second one at the same time would do no harm, since everything here is guarded, but only double
 //! work.
 
@@ -8,6 +9,7 @@ mod callbacks;
 mod files;
 mod following;
 mod leader;
+mod points;
 mod publications;
 mod reconciling;
 mod sampling;
@@ -41,6 +43,7 @@ pub async fn run(ctx: &Context) {
                     () = steadily("callbacks", || callbacks::run(ctx)) => {}
                     () = steadily("files", || files::run(ctx)) => {}
                     () = steadily("accounts", || accounts::run(ctx)) => {}
+                    () = steadily("points", || points::run(ctx)) => {}
                 }
             }
             Err(error) => tracing::debug!(%error, "no election while PostgreSQL is away"),

@@ -4,7 +4,7 @@
 //! It begins in the request that deletes the account, for a moment that is enough for nearly all. The leader goes on with the rest, whoever died.
 
 use super::store::removal::{self as rows, Part};
-use crate::{Context, Result, ids::UserId};
+use crate::{Context, Result, ids::UserId, points::trim};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
@@ -43,7 +43,7 @@ pub async fn remove_deleted(ctx: &Context) -> Result<()> {
 async fn remove(ctx: &Context, id: UserId, until: Option<Instant>) -> Result<()> {
     let is_late = || until.is_some_and(|until| Instant::now() >= until);
     let mut after = Uuid::nil();
-    while let Some(last) = rows::dead_points(&ctx.pg, id, after, ROWS).await? {
+    while let Some((last, _)) = trim::remove_some(ctx, id, (after, Uuid::max())).await? {
         after = last;
         if is_late() {
             return Ok(());

@@ -239,6 +239,8 @@ settings! {
     POINT_RETENTION_MONTHS point_retention_months: u32 = "0" in 0..=1_200;
     /// Tracks that one user may have.
     TRACKS_PER_USER_MAX tracks_per_user_max: u32 = "100000" in 0..=10_000_000;
+    /// Dead letters of points that are kept of one user, the newest; 0 = any number.
+    DEAD_POINTS_PER_USER_MAX dead_points_per_user_max: u32 = "1000000" in 0..=1_000_000_000;
 
     // Files.
     /// Where the contents of files are: file:// and a folder, or s3:// and a bucket, with a prefix if wanted. API and workers need the same.

@@ -8,7 +8,7 @@
 //! - `entry`: many points as one entry of a stream; [`append`]: accepting; [`depth`]: how much waits.
 //! - [`import`]: the job kind that takes in the points of a file.
 //! - [`process`]: from the streams to the tables, `fold` (hours), `dead` letters; [`latest`], [`live`]: what others are told.
-//! - [`read`], [`stats`]: what is asked; [`upkeep`]: partitions ahead of time, retention, what deleted tracks leave.
+//! - [`read`], [`stats`]: what is asked; [`upkeep`]: partitions ahead of time, retention, what deleted tracks leave; [`trim`]: too many dead letters.
 
 pub mod append;
 pub mod check;
@@ -28,6 +28,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod time;
+pub mod trim;
 pub mod upkeep;
 pub mod view;
 

@@ -36,25 +36,6 @@ pub(in crate::accounts) async fn deleted(pg: &PgPool, after: Uuid, limit: i64) -
     Ok(ids.fetch_all(pg).await?)
 }
 
-/// Removes dead letters of points after `after`; returns the last one. There may be millions, and while a backup runs no removed one is vacuumed:
-/// each step goes on behind the one before, and does not look at all of those again.
-pub(in crate::accounts) async fn dead_points(pg: &PgPool, id: UserId, after: Uuid, limit: i64) -> Result<Option<Uuid>> {
-    let last = sqlx::query_scalar!(
-        r#"WITH gone AS (
-             DELETE FROM points_dead
-             WHERE id = ANY (ARRAY(
-                 SELECT id FROM points_dead WHERE submitted_by = $1 AND id > $2 ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED
-             ))
-             RETURNING id
-         )
-         SELECT id AS "id!" FROM gone ORDER BY id DESC LIMIT 1"#,
-        id.0,
-        after,
-        limit,
-    );
-    Ok(last.fetch_optional(pg).await?)
-}
-
 /// What else an account has, in the order in which it goes: what others cascade to is gone before them.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::accounts) enum Part {

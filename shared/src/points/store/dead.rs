@@ -109,3 +109,51 @@ pub(crate) async fn claim(db: impl PgExecutor<'_>, which: Which<'_>) -> Result<V
 pub(crate) async fn delete(db: impl PgExecutor<'_>, ids: &[Uuid]) -> Result<u64> {
     Ok(sqlx::query!("DELETE FROM points_dead WHERE id = ANY($1)", ids).execute(db).await?.rows_affected())
 }
+
+/// Users who have some, in the order of their ids after `after`: found by jumping from one to the next.
+pub(crate) async fn submitters(pg: &PgPool, after: Uuid, limit: i64) -> Result<Vec<UserId>> {
+    let ids = sqlx::query_scalar!(
+        r#"WITH RECURSIVE submitters AS (
+            (SELECT submitted_by AS id FROM points_dead WHERE submitted_by > $1 ORDER BY submitted_by LIMIT 1)
+            UNION ALL
+            SELECT (SELECT submitted_by FROM points_dead WHERE submitted_by > submitters.id ORDER BY submitted_by LIMIT 1)
+            FROM submitters
+            WHERE submitters.id IS NOT NULL
+        )
+        SELECT id AS "id!: UserId"
+        FROM submitters
+        WHERE id IS NOT NULL
+        LIMIT $2"#,
+        after,
+        limit,
+    );
+    Ok(ids.fetch_all(pg).await?)
+}
+
+/// The newest that is not among the newest `most` of a user's; `None` when they have no more than those.
+pub(crate) async fn newest_beyond(pg: &PgPool, submitter: UserId, most: i64) -> Result<Option<Uuid>> {
+    let id =
+        sqlx::query_scalar!("SELECT id FROM points_dead WHERE submitted_by = $1 ORDER BY id DESC OFFSET $2 LIMIT 1", submitter.0, most);
+    Ok(id.fetch_optional(pg).await?)
+}
+
+/// Deletes some of a user's between two ids, the oldest first; returns which. Those that somebody else deletes in this moment are left to them.
+pub(crate) async fn delete_oldest(pg: &PgPool, submitter: UserId, (after, up_to): (Uuid, Uuid), limit: i64) -> Result<Vec<Uuid>> {
+    let ids = sqlx::query_scalar!(
+        "DELETE FROM points_dead
+        WHERE id = ANY (ARRAY(
+            SELECT id
+            FROM points_dead
+            WHERE submitted_by = $1 AND id > $2 AND id <= $3
+            ORDER BY id
+            LIMIT $4
+            FOR UPDATE SKIP LOCKED
+        ))
+        RETURNING id",
+        submitter.0,
+        after,
+        up_to,
+        limit,
+    );
+    Ok(ids.fetch_all(pg).await?)
+}

@@ -4,7 +4,10 @@ use super::{Fixture, account, origin, point};
 use crate::{
     Role,
     ids::TrackId,
-    points::dead::{self, RequeuedPoints, SelectDeadPoints},
+    points::{
+        dead::{self, ListDeadPoints, RequeuedPoints, SelectDeadPoints},
+        trim::trim_dead,
+    },
 };
 use futures_util::future::join_all;
 use uuid::Uuid;
@@ -107,4 +110,35 @@ async fn what_cannot_be_read_or_stored_holds_nothing_up() {
     codes.sort();
     codes.dedup_by(|one, next| one == next);
     assert_eq!((codes, fixture.count("points_dead").await), (vec!["refused".to_owned(), "unreadable".to_owned()], 51));
+}
+
+#[tokio::test]
+async fn of_each_user_the_newest_dead_letters_are_kept() {
+    let fixture = Fixture::with(&[("DEAD_POINTS_PER_USER_MAX", "3")]).await;
+    let (other, third) = (account(&fixture.ctx, Role::User).await, account(&fixture.ctx, Role::User).await);
+    for n in 0..5 {
+        fixture.send(&[point(TrackId::new(), n)]).await;
+    }
+    fixture.send_as(&other, &[point(TrackId::new(), 1), point(TrackId::new(), 2), point(TrackId::new(), 3)]).await;
+    fixture.send_as(&third, &(0..4).map(|n| point(TrackId::new(), n)).collect::<Vec<_>>()).await;
+    fixture.drain().await;
+    let newest: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM points_dead WHERE submitted_by = $1 ORDER BY id DESC LIMIT 3")
+        .bind(fixture.user.user_id.0)
+        .fetch_all(&fixture.ctx.pg)
+        .await
+        .unwrap();
+    trim_dead(&fixture.ctx).await.unwrap();
+    let list = ListDeadPoints { limit: Some(100), ..ListDeadPoints::default() };
+    let kept = dead::list(&fixture.ctx, &fixture.user, &list).await.unwrap();
+    assert_eq!(kept.items.iter().map(|letter| letter.id).collect::<Vec<_>>(), newest);
+    assert_eq!((fixture.dead_codes(&other).await.len(), fixture.dead_codes(&third).await.len()), (3, 3));
+}
+
+#[tokio::test]
+async fn where_there_is_no_bound_all_dead_letters_are_kept() {
+    let fixture = Fixture::with(&[("DEAD_POINTS_PER_USER_MAX", "0")]).await;
+    fixture.send(&[point(TrackId::new(), 1), point(TrackId::new(), 2)]).await;
+    fixture.drain().await;
+    trim_dead(&fixture.ctx).await.unwrap();
+    assert_eq!(fixture.count("points_dead").await, 2);
 }
