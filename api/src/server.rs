@@ -59,8 +59,8 @@ use std::{
 use tokio::{net::TcpSocket, sync::Semaphore};
 use tracing_actix_web::TracingLogger;
 
-/// Connections that have had a large body and stay, for each gulp of one that is held at most: 1,024 of some 200 KB as it is shipped.
-const GROWN_PER_BODY: usize = 2;
+/// So many connections that have had a large body may stay for each gulp that `BODIES_MAX_BYTES` has room for: 1,024 of some 200 KB as it is shipped.
+const GROWN_PER_GULP: usize = 2;
 
 /// Everything a process needs before it can listen.
 pub async fn open_state(mut settings: Settings) -> Result<AppState> {
@@ -68,7 +68,7 @@ pub async fn open_state(mut settings: Settings) -> Result<AppState> {
     let metrics = names::install(Teller::Api);
     pg::fit_pool(&mut settings).await;
     let bodies = BodyBudget::new(settings.bodies_max_bytes.0, settings.max_bulk_bytes.0, settings.max_body_bytes.0);
-    let grown = Grown::up_to(GROWN_PER_BODY * settings.bodies_max_bytes.0 / GULP_BYTES);
+    let grown = Grown::up_to(GROWN_PER_GULP * settings.bodies_max_bytes.0 / GULP_BYTES);
     let n_workers = settings.api_workers();
     let ctx = Context::open_beside_workers(settings, n_workers)?;
     let sockets = Sockets::start(&ctx);

@@ -91,6 +91,7 @@ impl Context {
         let outbound = Outbound::new(Guard::new(&settings.outbound_allow));
         let jobs = Arc::new(LocalJobs::new(&settings, &pg, &redis));
         let (files, storage) = (Arc::new(LocalFiles::new(&settings)), Storage::new(&settings));
+        let points = Arc::new(LocalPoints::new(&settings));
         Ok(Self {
             settings: Arc::new(ArcSwap::from_pointee(settings)),
             pg,
@@ -106,7 +107,7 @@ impl Context {
             history_turns: Arc::default(),
             presence_lists: Arc::default(),
             lookups: Arc::default(),
-            points: Arc::default(),
+            points,
             files,
             storage,
             outbound,

@@ -11,7 +11,8 @@
 //! - [`endpoints`]: receivers that jobs are delivered to. [`mail`], [`ai`]: what jobs ask of a mail server, and of a language model.
 //! - [`tracks`]: what is followed, and [`points`]: where it was. [`files`]: what is uploaded, and what jobs make.
 //! - [`telemetry`]: logs and the one list of metrics.
-//! - [`limits`]: rate limits. [`idempotency`]: replay of answers to repeated creations.
+//! - [`limits`]: rate limits. [`shares`], [`turns`]: what a process has of places, bytes and work at once, and what of it one user may have.
+//!   [`idempotency`]: replay of answers to repeated creations.
 //!
 //! - [`vital`]: tasks whose panic ends the process.
 //! - [`breaker`]: when PostgreSQL or Redis is away, what needs it fails at once.

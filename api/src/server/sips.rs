@@ -29,8 +29,6 @@ use std::{
 
 /// The server makes room where less than this is left of its buffer.
 const MOVES_BELOW_BYTES: usize = 1 << 10;
-/// As long as a head may be, which is what nginx takes. The HTTP server would keep 128 KiB of one that does not end.
-const HEAD_MAX_BYTES: usize = 32 << 10;
 /// Also the server has no more than a status for what it cannot read.
 const TOO_LARGE: &[u8] = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
@@ -40,6 +38,8 @@ pub(super) struct Sips {
     pace: Pace,
     n_left: usize,
     head_end: HeadEnd,
+    /// The HTTP server would keep 128 KiB of one that does not end.
+    head_max_bytes: usize,
     chunks_end: ChunksEnd,
     /// Was read with what is in front of it, and is not for now.
     behind: Bytes,
@@ -48,8 +48,8 @@ pub(super) struct Sips {
 }
 
 impl Sips {
-    /// The client has `head_within` for the head of a request.
-    pub(super) fn new(stream: TcpStream, head_within: Duration, telling: Telling) -> Self {
+    /// The client has `head_within` for the head of a request, which may have `head_max_bytes`.
+    pub(super) fn new(stream: TcpStream, head_within: Duration, head_max_bytes: usize, telling: Telling) -> Self {
         let tap = Tap::default();
         Self {
             stream,
@@ -57,6 +57,7 @@ impl Sips {
             tap,
             pace: Pace::default(),
             head_end: HeadEnd::default(),
+            head_max_bytes,
             chunks_end: ChunksEnd::default(),
             behind: Bytes::new(),
             hearing: Hearing::new(head_within),
@@ -180,7 +181,7 @@ impl AsyncRead for Sips {
             this.n_left = this.tap.n_at_once();
             return Poll::Pending;
         };
-        if !this.tap.heads().are_answering() && this.head_end.n_bytes() > HEAD_MAX_BYTES && !this.tap.is_ending() {
+        if !this.tap.heads().are_answering() && this.head_end.n_bytes() > this.head_max_bytes && !this.tap.is_ending() {
             // Nothing else is being told: a head is read when the answer before was taken.
             drop(this.stream.try_write(TOO_LARGE));
             buffer.set_filled(n_before);

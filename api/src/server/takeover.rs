@@ -88,6 +88,7 @@ where
         .finish(made_once);
     let (head_within, taken_within) =
         (Duration::from_secs(settings.api_client_timeout_s), Duration::from_secs(settings.api_send_timeout_s));
+    let head_max_bytes = settings.api_head_max_bytes.0;
     let unsent = Arc::clone(unsent);
     let opened = fn_service(move |stream: TcpStream| {
         // A socket's second answer would wait for the client to acknowledge the first, which takes clients 40 ms. A client that is gone again is
@@ -95,7 +96,7 @@ where
         drop(stream.set_nodelay(true));
         let peer = stream.peer_addr().ok();
         let telling = Telling::new(taken_within, Arc::clone(&unsent));
-        future::ready(Ok((Sips::new(stream, head_within, telling), Protocol::Http1, peer)))
+        future::ready(Ok((Sips::new(stream, head_within, head_max_bytes, telling), Protocol::Http1, peer)))
     });
     opened.and_then(http)
 }

@@ -16,6 +16,8 @@ use tracing_subscriber::EnvFilter;
 
 /// A `connect` command with an access token has to fit.
 const FRAME_BYTES_LEAST: usize = 1 << 10;
+/// What a request may need, and what the HTTP server takes at all with some room.
+const HEAD_BYTES: RangeInclusive<usize> = 4 << 10..=64 << 10;
 /// What actix itself lets in on each thread: more than a process may have files open, as a rule.
 const CONNECTIONS_OF_WORKER: usize = 25_600;
 
@@ -102,6 +104,9 @@ impl Settings {
         }
         if self.ws_frame_max_bytes.0 < FRAME_BYTES_LEAST || self.ws_outbox_bytes.0 < self.ws_frame_max_bytes.0 {
             problems.add("WS_FRAME_MAX_BYTES", self.ws_frame_max_bytes.0.to_string(), "at least 1KiB, and at most WS_OUTBOX_BYTES");
+        }
+        if !HEAD_BYTES.contains(&self.api_head_max_bytes.0) {
+            problems.add("API_HEAD_MAX_BYTES", self.api_head_max_bytes.0.to_string(), "from 4KiB to 64KiB");
         }
         if self.bodies_max_bytes.0 < self.max_bulk_bytes.0 {
             problems.add("BODIES_MAX_BYTES", self.bodies_max_bytes.0.to_string(), "at least MAX_BULK_BYTES");

@@ -37,6 +37,8 @@ settings! {
     API_KEEP_ALIVE_S api_keep_alive_s: u64 = "65" in 1..=3_600;
     /// Seconds a client has to send the head of a request, and its body (which also has three quarters of REQUEST_TIMEOUT_MS at most).
     API_CLIENT_TIMEOUT_S api_client_timeout_s: u64 = "10" in 1..=600;
+    /// Bytes of a request's head, from 4KiB to 64KiB; longer ones are answered with 431.
+    API_HEAD_MAX_BYTES api_head_max_bytes: Bytes = "32KiB";
     /// Seconds a client may take nothing of its answer before its connection is ended.
     API_SEND_TIMEOUT_S api_send_timeout_s: u64 = "60" in 1..=3_600;
     /// Bytes of answers that clients have not taken, per process; above that, who has more than 64 KiB of them waiting has 5 s to take all.
@@ -235,6 +237,12 @@ settings! {
     INGEST_BATCH_MS ingest_batch_ms: u64 = "50" in 0..=1_000;
     /// Milliseconds after which what a worker took and did not store is another's.
     INGEST_CLAIM_MS ingest_claim_ms: u64 = "30000" in 100..=3_600_000;
+    /// Points that an hour of a track may have; what would change one that has them is a dead letter, or refused.
+    POINTS_PER_HOUR_MAX points_per_hour_max: u32 = "500000" in 1..=1_000_000;
+    /// Requests with `durability=postgres` that are stored at once, per process, a quarter of them one user's; more wait shortly, then get 503.
+    POINT_COMMITS_MAX point_commits_max: usize = "32" in 1..=10_000;
+    /// Stats of points that are read at once, per process, a quarter of them one user's; more wait shortly, then get 503.
+    POINT_STATS_MAX point_stats_max: usize = "4" in 1..=1_000;
     /// Months that points and their stats are kept; 0 = for ever.
     POINT_RETENTION_MONTHS point_retention_months: u32 = "0" in 0..=1_200;
     /// Tracks that one user may have.

@@ -95,8 +95,8 @@ fn all_problems_are_listed_and_secrets_masked() {
     let problems =
         load(&[("API_PORT", "eighty"), ("API_BACKLOG", "0"), ("DATABASE_URL", "mysql://u:hunter2@h/d"), ("RATE_LIMIT_READ", "many")])
             .unwrap_err();
-    let text = problems.to_string();
-    for name in ["API_PORT=eighty", "API_BACKLOG=0", "RATE_LIMIT_READ=many"] {
+    let text = problems.to_string() + &load(&[("API_HEAD_MAX_BYTES", "128KiB")]).unwrap_err().to_string();
+    for name in ["API_PORT=eighty", "API_BACKLOG=0", "RATE_LIMIT_READ=many", "API_HEAD_MAX_BYTES=131072"] {
         assert!(text.contains(name), "{text}");
     }
     assert!(!text.contains("hunter2"), "{text}");

@@ -12,6 +12,7 @@ use tokio::sync::OnceCell;
 
 /// How long an upload waits for its turn: shorter than clients wait for an answer.
 const TURN_WITHIN: Duration = Duration::from_secs(10);
+
 #[derive(Debug)]
 pub struct LocalFiles {
     uploads: Turns,

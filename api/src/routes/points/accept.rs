@@ -113,7 +113,7 @@ impl Accepting<'_> {
                 if !now::unknown(self.ctx, self.caller, &point).await?.is_empty() {
                     return Err(unknown_track().into());
                 }
-                let _turn = self.ctx.points.durable_turn(self.caller.user_id).await?;
+                let _turn = self.ctx.points.commit_turn(self.caller.user_id).await?;
                 now::store(self.ctx, &point).await?;
                 StatusCode::OK
             }
@@ -219,7 +219,7 @@ impl<'a> Taker<'a> {
         let mut at = 0..;
         let known: Vec<Point<'static>> =
             points.into_iter().filter(|_| at.next().is_some_and(|at| unknown.binary_search(&at).is_err())).collect();
-        let _turn = ctx.points.durable_turn(caller.user_id).await?;
+        let _turn = ctx.points.commit_turn(caller.user_id).await?;
         now::store(ctx, &known).await?;
         self.n_accepted = known.len();
         Ok(self.answer(StatusCode::OK, None)?)

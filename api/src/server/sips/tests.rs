@@ -25,6 +25,7 @@ use tokio::{
 use tokio_util::io::poll_read_buf;
 
 const A_WHILE: Duration = Duration::from_secs(10);
+const HEAD_MAX_BYTES: usize = 32 << 10;
 
 fn patient() -> Telling {
     Telling::new(A_WHILE, Unsent::up_to(usize::MAX))
@@ -36,7 +37,7 @@ async fn connection(sent: &[u8]) -> Sips {
     let mut sender = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
     sender.write_all(sent).await.unwrap();
-    Sips::new(stream, A_WHILE, patient())
+    Sips::new(stream, A_WHILE, HEAD_MAX_BYTES, patient())
 }
 
 async fn has_more_to_say(sips: &mut Sips) -> bool {
@@ -78,7 +79,7 @@ async fn a_connection_that_is_put_off_is_read_when_its_turn_comes() {
 async fn what_comes_after_the_turn_was_not_kept_waiting() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut sender = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let mut sips = Sips::new(listener.accept().await.unwrap().0, A_WHILE, patient());
+    let mut sips = Sips::new(listener.accept().await.unwrap().0, A_WHILE, HEAD_MAX_BYTES, patient());
     sips.turn().put_off(Instant::now() + Duration::from_millis(20));
     let mut got = [0; 1];
     let mut reading = pin!(sips.read(&mut got));
@@ -128,7 +129,7 @@ async fn read_as_the_server(sips: &mut Sips, buffer: &mut BytesMut) {
 async fn the_buffer_of_a_connection_does_not_grow_with_its_requests() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut sender = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let mut sips = Sips::new(listener.accept().await.unwrap().0, A_WHILE, patient());
+    let mut sips = Sips::new(listener.accept().await.unwrap().0, A_WHILE, HEAD_MAX_BYTES, patient());
     let mut buffer = BytesMut::with_capacity(SIP_BYTES);
     for n in 0..=255_u8 {
         let request = vec![n; 600 + usize::from(n) * 37 % 400];
@@ -157,7 +158,7 @@ async fn an_answer_that_is_an_error_is_an_answer() {
 async fn no_request_is_read_before_the_answers_are_taken_that_are_there() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let mut sips = Sips::new(listener.accept().await.unwrap().0, A_WHILE, patient());
+    let mut sips = Sips::new(listener.accept().await.unwrap().0, A_WHILE, HEAD_MAX_BYTES, patient());
     client.write_all(b"one more").await.unwrap();
     sips.stream().readable().await.unwrap();
     let (piece, mut n_told) = (vec![0; 64 << 10], 0);

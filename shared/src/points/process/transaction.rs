@@ -4,6 +4,7 @@
 use super::fold::{HourFold, fold, hour_of, hour_start};
 use crate::{
     Context, Error, Result,
+    config::Settings,
     points::{
         Point,
         store::{
@@ -22,13 +23,17 @@ use uuid::Uuid;
 pub(in crate::points) struct Limits {
     /// Points that are read again in one transaction, for all of its hours together. One hour is always computed, however many it has.
     pub(in crate::points) read_again: i64,
-    /// Points of an hour of a track (138 a second) from which on nothing changes it. No more than `read_again`.
+    /// Points of an hour of a track from which on nothing changes it. No more than `read_again`.
     pub(in crate::points) of_hour: i64,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self { read_again: 500_000, of_hour: 500_000 }
+/// Read in about a second.
+const READ_AGAIN: i64 = 500_000;
+
+impl Limits {
+    pub(in crate::points) fn of(settings: &Settings) -> Self {
+        let of_hour = settings.points_per_hour_max.into();
+        Self { read_again: READ_AGAIN.max(of_hour), of_hour }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     ids::TrackId,
     points::{
         Point,
-        process::{Limits, now, write_in},
+        process::{now, write_in},
     },
     testing::{all_hours, differing_hours},
 };
@@ -93,7 +93,7 @@ async fn a_point_behind_others_reads_its_neighbours_and_not_its_hour() {
     now::store(&fixture.ctx, &hour).await.unwrap();
     sqlx::query("ANALYZE points, point_hours").execute(&fixture.ctx.pg).await.unwrap();
     let mut tx = fixture.ctx.pg.begin().await.unwrap();
-    write_in(&mut tx, &[&point(track.id, 1_001)], Limits::default()).await.unwrap();
+    write_in(&mut tx, &[&point(track.id, 1_001)], fixture.ctx.points.limits).await.unwrap();
     let n_read: i64 = sqlx::query_scalar(
         "SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint FROM pg_stat_xact_user_tables WHERE relname ~ '^points_(default|[0-9]+)$'",
     )

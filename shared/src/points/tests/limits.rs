@@ -16,7 +16,9 @@ const HOUR_S: i64 = 3_600;
 impl Fixture {
     async fn with_limits(limits: Limits) -> Self {
         let mut fixture = Self::new().await;
-        fixture.ctx.points = Arc::new(LocalPoints { limits, ..LocalPoints::default() });
+        let mut points = LocalPoints::new(&fixture.ctx.settings());
+        points.limits = limits;
+        fixture.ctx.points = Arc::new(points);
         fixture
     }
 
