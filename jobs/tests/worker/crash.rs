@@ -1,6 +1,9 @@
 //! Processes that are killed: whatever was accepted ends all the same.
 
-use crate::world::{World, gone, send};
+use crate::{
+    held::Gate,
+    world::{World, gone, send},
+};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use shared::jobs::JobState;
@@ -9,10 +12,12 @@ use shared::jobs::JobState;
 async fn a_job_whose_child_is_killed_ends_in_the_childs_replacement() {
     let world = World::new().await;
     let _worker = world.worker(&[]);
-    let id = world.sleep(2_000).await;
-    world.until(id, JobState::Running).await;
+    let gate = Gate::new(&world).await;
+    let id = gate.running().await;
     let pid = world.children(1, &[]).await[0];
     send(pid, Signal::SIGKILL);
+    gone(pid).await;
+    gate.open();
     let job = world.until(id, JobState::Succeeded).await;
     assert_eq!((job.attempt, world.failed_attempts(id).await), (2, vec!["crashed".to_owned()]));
     assert_ne!(world.children(1, &[pid]).await[0], pid);
@@ -22,12 +27,13 @@ async fn a_job_whose_child_is_killed_ends_in_the_childs_replacement() {
 async fn when_the_supervisor_is_killed_its_children_end_and_another_worker_finishes() {
     let world = World::new().await;
     let mut doomed = Some(world.worker(&[]));
-    let id = world.sleep(3_000).await;
-    world.until(id, JobState::Running).await;
+    let gate = Gate::new(&world).await;
+    let id = gate.running().await;
     let pid = world.children(1, &[]).await[0];
     // Dropping kills the supervisor alone, with SIGKILL.
     drop(doomed.take());
     gone(pid).await;
+    gate.open();
     let _other = world.worker(&[]);
     world.until(id, JobState::Succeeded).await;
 }
@@ -40,9 +46,10 @@ async fn a_job_that_aborts_its_process_is_dead_after_two_crashes_alone_and_its_n
     let world = World::new().await;
     let _worker = world.worker(NO_EXPIRY);
     let pid = world.children(1, &[]).await[0];
+    let gate = Gate::new(&world).await;
     let mut running = Vec::new();
     for _ in 0..3 {
-        running.push(world.sleep(3_000).await);
+        running.push(gate.submit().await);
     }
     world.active(3).await;
     let poison = world.submit(json!({"kind": "debug.crash", "delay_ms": 300, "retry": {"base_ms": 10, "max_ms": 20}})).await;
@@ -53,6 +60,7 @@ async fn a_job_that_aborts_its_process_is_dead_after_two_crashes_alone_and_its_n
         reserved.push(world.sleep(10).await);
     }
     gone(pid).await;
+    gate.open();
     let dead = world.until(poison, JobState::Dead).await;
     assert_eq!(world.failed_attempts(poison).await, ["crashed"; 3], "once in company, twice alone");
     assert_eq!((dead.error.unwrap().code.as_str(), world.failures(poison).await), ("poison", 0));
@@ -90,11 +98,15 @@ async fn killing_its_process_twice_does_not_kill_an_innocent_job() {
     let world = World::new().await;
     let _worker = world.worker(NO_EXPIRY);
     let pid = world.children(1, &[]).await[0];
-    let id = world.sleep(2_500).await;
-    world.until(id, JobState::Running).await;
+    let gate = Gate::new(&world).await;
+    let id = gate.submit().await;
+    gate.was_reached(1).await;
     send(pid, Signal::SIGKILL);
-    world.until_job(id, "running again", |job| job.state == JobState::Running && job.attempt == 2).await;
-    send(world.quarantine_child().await, Signal::SIGKILL);
+    gate.was_reached(2).await;
+    let alone = world.quarantine_child().await;
+    send(alone, Signal::SIGKILL);
+    gone(alone).await;
+    gate.open();
     let job = world.until(id, JobState::Succeeded).await;
     assert_eq!((job.attempt, world.failed_attempts(id).await), (3, vec!["crashed".to_owned(); 2]));
     assert_eq!(world.failures(id).await, 0);

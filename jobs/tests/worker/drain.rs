@@ -1,6 +1,9 @@
 //! Workers that are told to stop.
 
-use crate::world::{World, send};
+use crate::{
+    held::Gate,
+    world::{World, send},
+};
 use nix::sys::signal::Signal;
 use shared::jobs::{JobState, workers::WorkerState};
 
@@ -8,8 +11,8 @@ use shared::jobs::{JobState, workers::WorkerState};
 async fn a_warm_stop_finishes_what_runs_and_hands_the_rest_back_unspent() {
     let world = World::new().await;
     let worker = world.worker(&[("WORKER_CONCURRENCY", "1")]);
-    let running = world.sleep(1_000).await;
-    world.until(running, JobState::Running).await;
+    let gate = Gate::new(&world).await;
+    let running = gate.running().await;
     let mut waiting = Vec::new();
     for _ in 0..3 {
         waiting.push(world.sleep(1).await);
@@ -17,6 +20,8 @@ async fn a_warm_stop_finishes_what_runs_and_hands_the_rest_back_unspent() {
     // They are leased ahead: one slot, four times the prefetch.
     world.until_leased(4, 1).await;
     worker.signal(Signal::SIGTERM);
+    world.until_state(WorkerState::Draining).await;
+    gate.open();
     assert!(worker.ended().await);
     assert!(world.workers().await.is_empty(), "a worker that ended in order is not lost");
     assert_eq!(world.job(running).await.state, JobState::Succeeded);
@@ -71,11 +76,12 @@ async fn what_outlasts_the_grace_is_handed_back() {
 async fn a_quiet_worker_finishes_and_leases_nothing_more() {
     let world = World::new().await;
     let worker = world.worker(&[]);
-    let running = world.sleep(1_500).await;
-    world.until(running, JobState::Running).await;
+    let gate = Gate::new(&world).await;
+    let running = gate.running().await;
     worker.signal(Signal::SIGTSTP);
     world.until_state(WorkerState::Quiet).await;
     let later = world.echo().await;
+    gate.open();
     world.until(running, JobState::Succeeded).await;
     assert_eq!(world.job(later).await.state, JobState::Queued);
     let _other = world.worker(&[]);
@@ -86,11 +92,13 @@ async fn a_quiet_worker_finishes_and_leases_nothing_more() {
 async fn leases_are_kept_alive_while_draining() {
     let world = World::new().await;
     let worker = world.worker(&[]);
-    // More than two leases long.
-    let id = world.sleep(3_500).await;
-    world.until(id, JobState::Running).await;
+    let gate = Gate::new(&world).await;
+    let id = gate.running().await;
     let _other = world.worker(&[]);
     worker.signal(Signal::SIGTERM);
+    // Two leases' length: it is their time that has to pass.
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    gate.open();
     assert!(worker.ended().await);
     let job = world.job(id).await;
     assert_eq!((job.state, job.attempt), (JobState::Succeeded, 1), "{job:?}");
@@ -123,9 +131,11 @@ async fn a_worker_is_told_from_afar_to_go_quiet_to_go_on_and_to_stop() {
     let id = world.echo().await;
     tell("resume").await;
     world.until(id, JobState::Succeeded).await;
-    let running = world.sleep(1_000).await;
-    world.until(running, JobState::Running).await;
+    let gate = Gate::new(&world).await;
+    let running = gate.running().await;
     tell("stop").await;
+    world.until_state(WorkerState::Draining).await;
+    gate.open();
     assert!(worker.ended().await);
     assert_eq!(world.job(running).await.state, JobState::Succeeded, "what runs is finished");
 }

@@ -1,6 +1,9 @@
 //! A process that is stopped for longer than its leases last, and then goes on as if nothing had been.
 
-use crate::world::{World, send};
+use crate::{
+    held::Gate,
+    world::{World, send},
+};
 use nix::sys::signal::Signal;
 use shared::jobs::JobState;
 
@@ -8,16 +11,20 @@ use shared::jobs::JobState;
 async fn a_child_that_was_stopped_beyond_its_lease_changes_nothing_when_it_goes_on() {
     let world = World::new().await;
     let _first = world.worker(&[]);
-    let id = world.sleep(1_000).await;
+    let gate = Gate::new(&world).await;
+    let id = gate.submit().await;
     let started = world.until(id, JobState::Running).await;
+    gate.was_reached(1).await;
     let stopped = world.children(1, &[]).await[0];
     send(stopped, Signal::SIGSTOP);
     let second = world.worker(&[]);
+    gate.was_reached(2).await;
+    gate.open();
     let ended = world.until(id, JobState::Succeeded).await;
     assert_eq!((ended.attempt, world.failed_attempts(id).await), (2, vec!["lost".to_owned()]));
     assert_ne!(ended.worker_id, started.worker_id);
     drop(second);
-    // Its handler's time has long passed: the outcome is the first thing it wants to settle, before it leases anything more.
+    // Its handler has its answer by now: the outcome is the first thing it wants to settle, before it leases anything more.
     send(stopped, Signal::SIGCONT);
     let next = world.echo().await;
     let next = world.until(next, JobState::Succeeded).await;

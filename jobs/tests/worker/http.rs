@@ -2,7 +2,7 @@
 
 mod callbacks;
 mod moved;
-mod receiver;
+pub(crate) mod receiver;
 
 use crate::world::World;
 use receiver::{Receiver, Reply};

@@ -12,6 +12,7 @@ mod drain;
 mod events;
 mod fencing;
 mod files;
+mod held;
 mod http;
 mod imports;
 mod limits;

@@ -128,7 +128,7 @@ async fn a_result_that_is_too_long_is_a_dead_letter_and_not_a_dead_worker() {
 async fn a_running_job_shows_how_far_it_is_and_an_ended_one_does_not() {
     let world = World::new().await;
     let _worker = world.worker(&[]);
-    let id = world.sleep(3_000).await;
+    let id = world.sleep(6_000).await;
     let is_past = |percent: f64| move |job: &Job| job.progress.as_ref().is_some_and(|progress| progress.percent > percent);
     let job = world.until_job(id, "at some percent", is_past(0.0)).await;
     assert_eq!(job.progress.unwrap().message.as_deref(), Some("sleeping"));

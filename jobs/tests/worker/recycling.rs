@@ -1,6 +1,6 @@
 //! Children that are replaced: after so many jobs, and when they have grown too large. Nothing is lost by it and nothing runs twice.
 
-use crate::world::World;
+use crate::{held::Gate, world::World};
 use serde_json::json;
 use shared::{
     ids::JobId,
@@ -106,8 +106,8 @@ async fn a_child_that_is_replaced_finishes_what_runs_and_its_slots_move_one_by_o
     let world = World::new().await;
     let _worker = world.worker(&[("WORKER_MAX_TASKS_PER_CHILD", "3"), ("WORKER_CONCURRENCY", "2"), ("WORKER_LEASE_MS", "60000")]);
     let first = world.children(1, &[]).await[0];
-    let long = world.sleep(4_000).await;
-    world.until(long, JobState::Running).await;
+    let gate = Gate::new(&world).await;
+    let long = gate.running().await;
     let short = world.submit_sleeps(4, 10).await;
     for id in &short {
         world.until(*id, JobState::Succeeded).await;
@@ -124,6 +124,7 @@ async fn a_child_that_is_replaced_finishes_what_runs_and_its_slots_move_one_by_o
     assert!(pids.contains(&first), "the first child is there until its long job has ended");
     world.submit_sleeps(2, 60_000).await;
     world.active(2).await;
+    gate.open();
     let job = world.until(long, JobState::Succeeded).await;
     assert_eq!(job.attempt, 1);
     world.active(2).await;

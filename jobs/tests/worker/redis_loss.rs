@@ -35,7 +35,7 @@ async fn a_killed_redis_that_comes_back_is_consumed_from_again_by_itself() {
     let _worker = world.worker(&[("WORKER_RECONCILE_MS", "600000"), ("WORKER_LEASE_MS", "60000")]);
     let first = world.echo().await;
     world.until(first, JobState::Succeeded).await;
-    let running = world.sleep(1_500).await;
+    let running = world.sleep(4_000).await;
     world.until(running, JobState::Running).await;
     redis.kill();
     let mut waiting = Vec::new();
@@ -122,7 +122,7 @@ async fn a_full_redis_holds_jobs_up_and_loses_none() {
     let redis = RedisServer::start().await;
     let world = World::with_redis(&redis).await;
     let _worker = world.worker(&[]);
-    let running = world.sleep(500).await;
+    let running = world.sleep(3_000).await;
     world.until(running, JobState::Running).await;
     let maxmemory = async |bytes: &str| {
         let mut connection = world.ctx.redis.connection();

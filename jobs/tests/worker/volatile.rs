@@ -107,7 +107,7 @@ async fn a_job_whose_time_has_passed_is_expired_and_not_run() {
 async fn a_killed_child_costs_no_job_and_doubles_no_result() {
     let world = world().await;
     let _worker = world.worker(&[]);
-    let running = submit(&world, "debug.sleep", json!({"ms": 1_500}), json!({})).await;
+    let running = submit(&world, "debug.sleep", json!({"ms": 5_000}), json!({})).await;
     let mut jobs = vec![running];
     for n in 0..20 {
         jobs.push(submit(&world, "debug.sleep", json!({"ms": n}), json!({})).await);

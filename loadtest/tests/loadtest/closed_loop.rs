@@ -76,7 +76,7 @@ fn an_answer_that_never_comes_is_a_timeout() {
         0 => Reply::ok(),
         _ => Reply::Nothing,
     });
-    let report = measure(&stub, "-c 1 -d 500ms --timeout 1s --path /slow").unwrap();
+    let report = measure(&stub, "-c 1 --warmup 0.001ms -d 900ms --timeout 1s --path /slow").unwrap();
     assert_eq!(report.rows[0].median.errors.timeouts, 1);
 }
 

@@ -33,9 +33,9 @@ struct Command {
 /// say otherwise.
 fn measure(stub: &Stub, options: &str) -> Result<Report, Error> {
     let url = stub.url();
-    let line = format!("http --url {url} --warmup 1ms -q --admin-env /nonexistent {}", options.trim());
+    let line = format!("http --url {url} -q --admin-env /nonexistent {}", options.trim());
     let mut words: Vec<&str> = line.split(' ').collect();
-    for (option, value) in [("-d", "150ms"), ("--repeat", "1"), ("-t", "1"), ("--timeout", "20s")] {
+    for (option, value) in [("--warmup", "1ms"), ("-d", "400ms"), ("--repeat", "1"), ("-t", "1"), ("--timeout", "20s")] {
         if !words.contains(&option) {
             words.extend([option, value]);
         }

@@ -130,7 +130,7 @@ async fn who_calls_back_before_having_answered_has_the_last_word() {
     let _worker = world.worker(&[]);
     let target = json!({"type": "http", "endpoint_id": endpoint.settings.id, "callback_ttl_s": 600, "timeout_ms": 2_000});
     let id = world.deliver(&endpoint, json!({"target": target, "retry": {"max_attempts": 5, "base_ms": 1, "max_ms": 1}})).await;
-    receiver.was_reached().await;
+    receiver.was_reached(1).await;
     let job = world.call_back(&receiver.token(), json!({"outcome": "ok", "result": 7})).await.unwrap();
     assert_eq!((job.state, result(&job)), (JobState::Succeeded, json!(7)));
     // The delivery that hangs is given up in the end, and changes nothing.

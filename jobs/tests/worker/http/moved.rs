@@ -205,7 +205,7 @@ async fn headers_of_what_follows_a_batch_go_to_no_other_origin_than_they_were_gi
     let endpoint = world.endpoint(&here.url).await;
     let _worker = world.worker(&[]);
     assert_eq!(world.complete(&endpoint, async {}).await, None);
-    here.was_reached().await;
+    here.was_reached(1).await;
     assert_eq!(here.seen()[0].header("authorization"), "Bearer hunter2");
     let moved = Box::pin(world.complete(&endpoint, world.move_to(&endpoint, &elsewhere.url))).await;
     assert_eq!(moved.as_deref(), Some("endpoint_moved"));

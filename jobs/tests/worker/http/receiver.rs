@@ -7,10 +7,13 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::watch,
 };
 
-pub(super) enum Reply {
+pub(crate) enum Reply {
     Text(String),
+    /// A success once this is true.
+    Held(watch::Receiver<bool>),
     /// Says nothing, and keeps the connection.
     Hang,
     /// Ends the connection without a word.
@@ -21,33 +24,33 @@ pub(super) enum Reply {
 
 impl Reply {
     /// `headers` end their lines themselves.
-    pub(super) fn status(status: u16, headers: &str, body: &str) -> Self {
+    pub(crate) fn status(status: u16, headers: &str, body: &str) -> Self {
         Self::Text(format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\n{headers}\r\n{body}", body.len()))
     }
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Seen {
-    pub(super) head: String,
-    pub(super) body: String,
-    pub(super) at: Instant,
+pub(crate) struct Seen {
+    pub(crate) head: String,
+    pub(crate) body: String,
+    pub(crate) at: Instant,
 }
 
 impl Seen {
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         let line = self.head.lines().find(|line| line.split(':').next().is_some_and(|known| known.eq_ignore_ascii_case(name)));
         line.and_then(|line| line.split_once(": ")).unwrap_or_else(|| panic!("{name} in {}", self.head)).1
     }
 }
 
-pub(super) struct Receiver {
-    pub(super) url: String,
+pub(crate) struct Receiver {
+    pub(crate) url: String,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 impl Receiver {
     /// `answer` is given how many requests came before.
-    pub(super) async fn start(answer: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(answer: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook?x=1", listener.local_addr().unwrap());
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -61,16 +64,16 @@ impl Receiver {
         Self { url, seen }
     }
 
-    /// Waits for the first delivery.
-    pub(super) async fn was_reached(&self) {
+    /// Waits until there have been so many requests.
+    pub(crate) async fn was_reached(&self, n_times: usize) {
         let deadline = Instant::now() + Duration::from_secs(20);
-        while self.seen().is_empty() {
-            assert!(Instant::now() < deadline, "nothing was delivered");
+        while self.seen().len() < n_times {
+            assert!(Instant::now() < deadline, "there never were {n_times} deliveries");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
-    pub(super) fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 }
@@ -84,6 +87,10 @@ async fn serve(mut stream: TcpStream, all: &Mutex<Vec<Seen>>, answer: &(dyn Fn(u
     };
     match answer(n_before) {
         Reply::Text(text) => stream.write_all(text.as_bytes()).await,
+        Reply::Held(mut opened) => {
+            drop(opened.wait_for(|is_open| *is_open).await);
+            stream.write_all(b"HTTP/1.1 200 x\r\ncontent-length: 0\r\n\r\n").await
+        }
         Reply::Hang => std::future::pending().await,
         Reply::Cut => Ok(()),
         Reply::Flood => {
