@@ -3,12 +3,12 @@
 //! Whoever ends a job does that at once. Here comes what a killed process left, what was to be done while a server was away, and what
 //! nobody could tell.
 
+use super::rounds::Rounds;
 use shared::{
     Context,
     jobs::aftermath::{self, Cursor},
 };
 use std::time::Duration;
-use tokio::time::{MissedTickBehavior, interval};
 
 /// Between looks for what is noted, which cost a statement each where nothing is.
 const EVERY: Duration = Duration::from_secs(1);
@@ -19,24 +19,20 @@ pub(super) async fn run(ctx: &Context) {
 }
 
 async fn see_to_all(ctx: &Context) {
-    let mut ticks = interval(EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut rounds = Rounds::every("following", EVERY);
     loop {
-        ticks.tick().await;
-        if let Err(error) = aftermath::see_to_all(ctx).await {
-            tracing::warn!(%error, "jobs that wait, or batches, are not dealt with; it is tried again in a second");
-        }
+        rounds.begin().await;
+        rounds.end(aftermath::see_to_all(ctx).await);
     }
 }
 
+/// A pass that fails leaves the cursor where it came to.
 async fn look_on(ctx: &Context) {
-    let mut ticks = interval(Duration::from_millis(ctx.settings().worker_reconcile_ms));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let every = Duration::from_millis(ctx.settings().worker_reconcile_ms);
     let mut cursor = Cursor::default();
+    let mut rounds = Rounds::every("looking_on", every);
     loop {
-        ticks.tick().await;
-        if let Err(error) = aftermath::look_on(ctx, &mut cursor).await {
-            tracing::warn!(%error, "the jobs that others wait for were not all looked at; the next pass goes on there");
-        }
+        rounds.begin().await;
+        rounds.end(aftermath::look_on(ctx, &mut cursor).await);
     }
 }

@@ -12,6 +12,7 @@ mod leader;
 mod points;
 mod publications;
 mod reconciling;
+mod rounds;
 mod sampling;
 mod scheduling;
 mod sweeping;

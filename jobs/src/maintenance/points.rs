@@ -1,20 +1,27 @@
-//! The leader's look for users who have too many dead letters of points.
+//! The leader's look for what deleted tracks left, and for users who have too many dead letters of points.
 
-use shared::{Context, points::trim};
+use super::rounds::Rounds;
+use shared::{
+    Context, Result,
+    points::{trim, upkeep},
+};
 use std::time::Duration;
-use tokio::time::{MissedTickBehavior, interval};
 
-/// Who has too many gets more of them for no longer than this.
+/// Who has too many dead letters gets more of them for no longer than this.
 const EVERY: Duration = Duration::from_mins(1);
+/// What deleted tracks left is removed for so long each time: nobody sees it, and others want the disk too.
+const CLEARING: Duration = Duration::from_secs(20);
 
-/// Trims for as long as it is polled.
+/// Trims and clears for as long as it is polled.
 pub(super) async fn run(ctx: &Context) {
-    let mut ticks = interval(EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut rounds = Rounds::every("points", EVERY);
     loop {
-        ticks.tick().await;
-        if let Err(error) = trim::trim_dead(ctx).await {
-            tracing::warn!(%error, "dead letters of points are not trimmed; it is tried again in a minute");
-        }
+        rounds.begin().await;
+        rounds.end(look(ctx).await);
     }
+}
+
+async fn look(ctx: &Context) -> Result<()> {
+    trim::trim_dead(ctx).await?;
+    upkeep::clear_removed(ctx, CLEARING).await
 }

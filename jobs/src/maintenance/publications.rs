@@ -1,30 +1,22 @@
 //! The leader's saving of publications: what was published on persisted channels moves from Redis to PostgreSQL.
 
+use super::rounds::Rounds;
 use shared::{
     Context,
     channels::persist::{self, Cursor},
 };
 use std::time::Duration;
-use tokio::time::{MissedTickBehavior, interval};
 
 /// Between passes when nothing is left behind: readers find what is not saved yet in Redis, so that this need not be fast.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Saves for as long as it is polled.
 pub(super) async fn run(ctx: &Context) {
-    let mut ticks = interval(EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut cursor = Cursor::default();
-    let mut was_saved = true;
+    let mut rounds = Rounds::every("publications", EVERY);
     loop {
-        ticks.tick().await;
-        let result = save_all(ctx, &mut cursor).await;
-        match &result {
-            Ok(()) if !was_saved => tracing::info!("publications are saved again"),
-            Err(error) if was_saved => tracing::warn!(%error, "publications wait in Redis to be saved; it is tried until it succeeds"),
-            Ok(()) | Err(_) => {}
-        }
-        was_saved = result.is_ok();
+        rounds.begin().await;
+        rounds.end(save_all(ctx, &mut cursor).await);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The leader's slow loop: pauses and recent rows every few seconds, a rolling scan of all rows and all copies beside them.
 
+use super::rounds::Rounds;
 use shared::{
     Context, Result,
     jobs::{
@@ -9,7 +10,6 @@ use shared::{
 };
 use std::{collections::HashMap, time::Duration};
 use time::OffsetDateTime;
-use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
 
 /// Ids are made when a request begins, rows are seen when it commits: recent reaches back this far behind the last pass.
@@ -29,17 +29,15 @@ struct Scans {
     copies: HashMap<QueueName, u64>,
 }
 
-/// Reconciles for as long as it is polled.
+/// Reconciles for as long as it is polled. A pass that failed is made up for by the next one, which covers the same.
 pub(super) async fn run(ctx: &Context) {
-    let mut ticks = interval(Duration::from_millis(ctx.settings().worker_reconcile_ms));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let every = Duration::from_millis(ctx.settings().worker_reconcile_ms);
     // A new leader knows nothing of what was looked at before: its first passes cover everything.
     let mut scans = Scans { recent_from: Uuid::nil(), rolling_after: Uuid::nil(), copies: HashMap::new() };
+    let mut rounds = Rounds::every("reconciling", every);
     loop {
-        ticks.tick().await;
-        if let Err(error) = pass(ctx, &mut scans).await {
-            tracing::warn!(%error, "a pass of the reconciler failed; the next one covers the same");
-        }
+        rounds.begin().await;
+        rounds.end(pass(ctx, &mut scans).await);
     }
 }
 

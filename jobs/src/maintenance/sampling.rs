@@ -1,24 +1,21 @@
 //! The leader's look at how fast each queue goes, once a second.
 
+use super::rounds::Rounds;
 use shared::{
     Context, Result,
     jobs::engine::{rates::Sampler, upkeep},
 };
 use std::time::Duration;
-use tokio::time::{MissedTickBehavior, interval};
 
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Samples for as long as it is polled.
 pub(super) async fn run(ctx: &Context) {
-    let mut ticks = interval(EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut sampler = Sampler::default();
+    let mut rounds = Rounds::every("sampling", EVERY);
     loop {
-        ticks.tick().await;
-        if let Err(error) = sample(ctx, &mut sampler).await {
-            tracing::debug!(%error, "the queues' rates are not known at the moment");
-        }
+        rounds.begin().await;
+        rounds.end(sample(ctx, &mut sampler).await);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The leader's slowest loop: partitions ahead of time, and what is past its retention.
 
+use super::rounds::Rounds;
 use shared::{
     Context, Result, accounts,
     channels::persist,
@@ -8,7 +9,6 @@ use shared::{
     points, schedules,
 };
 use std::time::Duration;
-use tokio::time::{MissedTickBehavior, interval};
 
 const EVERY: Duration = Duration::from_mins(10);
 /// Rows that one statement removes, and statements in one go: no long lock, no endless run.
@@ -17,13 +17,10 @@ const ROUNDS: usize = 200;
 
 /// Keeps house for as long as it is polled.
 pub(super) async fn run(ctx: &Context) {
-    let mut ticks = interval(EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut rounds = Rounds::every("upkeep", EVERY);
     loop {
-        ticks.tick().await;
-        if let Err(error) = keep(ctx).await {
-            tracing::warn!(%error, "upkeep failed; it is tried again in ten minutes");
-        }
+        rounds.begin().await;
+        rounds.end(keep(ctx).await);
     }
 }
 

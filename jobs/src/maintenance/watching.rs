@@ -1,11 +1,11 @@
 //! The leader's watch over queues that should move and do not.
 
+use super::rounds::Rounds;
 use shared::{
-    Context,
+    Context, Result,
     jobs::engine::watchdog::{self, Watch},
 };
 use std::time::Duration;
-use tokio::time::{MissedTickBehavior, interval};
 
 /// Looks in the time after which a queue counts as stalled.
 const LOOKS: u32 = 6;
@@ -16,20 +16,22 @@ pub(super) async fn run(ctx: &Context) {
     if patience.is_zero() {
         return std::future::pending().await;
     }
-    let mut ticks = interval(patience / LOOKS);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut watch, mut has_inherited) = (Watch::default(), false);
+    let mut rounds = Rounds::every("watching", patience / LOOKS);
     loop {
-        ticks.tick().await;
-        let result = async {
-            if !std::mem::replace(&mut has_inherited, true) {
-                watchdog::inherit(ctx, &mut watch).await.inspect_err(|_| has_inherited = false)?;
-            }
-            watchdog::look(ctx, &mut watch, patience).await
-        };
-        if let Err(error) = result.await {
-            tracing::debug!(%error, "the watchdog sees nothing while a server is away");
+        rounds.begin().await;
+        let result = look(ctx, &mut watch, &mut has_inherited, patience).await;
+        if result.is_err() {
             watch.forget();
         }
+        rounds.end(result);
     }
+}
+
+async fn look(ctx: &Context, watch: &mut Watch, has_inherited: &mut bool, patience: Duration) -> Result<()> {
+    if !*has_inherited {
+        watchdog::inherit(ctx, watch).await?;
+        *has_inherited = true;
+    }
+    watchdog::look(ctx, watch, patience).await
 }

@@ -5,6 +5,7 @@ use crate::{Context, Result};
 use std::{
     collections::HashSet,
     sync::{Mutex, PoisonError},
+    time::Instant,
 };
 use time::{Date, Duration, Month, OffsetDateTime};
 
@@ -16,9 +17,8 @@ const MONTHS_BACK: i32 = 24;
 /// After this nobody takes a deleted track for one that is there; see `process::tracks`.
 const WRITERS_FORGET_AFTER: Duration = Duration::minutes(5);
 const TRACKS_AT_ONCE: i64 = 1_000;
-/// Points that one statement deletes, and statements in one go: no long lock, no endless run.
+/// Points that one statement deletes: no long lock.
 const ROWS: i64 = 5_000;
-const ROUNDS: usize = 200;
 
 /// A month, counted from year 0.
 type MonthNumber = i32;
@@ -83,26 +83,33 @@ pub async fn keep_house(ctx: &Context) -> Result<()> {
             tracing::info!(n_months = n_dropped, "points past their retention were removed");
         }
     }
-    clear_removed(ctx, now).await
+    Ok(())
 }
 
-/// Deletes what was written to tracks that are gone.
-async fn clear_removed(ctx: &Context, now: OffsetDateTime) -> Result<()> {
-    let mut n_rounds = 0;
-    for (track_id, removed_at) in store::upkeep::removed_tracks(&ctx.pg, TRACKS_AT_ONCE).await? {
-        while store::upkeep::delete_points(&ctx.pg, track_id, ROWS).await? > 0 {
-            n_rounds += 1;
-            if n_rounds >= ROUNDS {
-                return Ok(());
+/// Deletes what was written to tracks that are gone, until nothing is left or its time is up.
+pub async fn clear_removed(ctx: &Context, within: std::time::Duration) -> Result<()> {
+    let (now, deadline) = (ctx.clock.now(), Instant::now() + within);
+    loop {
+        let tracks = store::upkeep::removed_tracks(&ctx.pg, TRACKS_AT_ONCE).await?;
+        let mut n_forgotten = 0;
+        for &(track_id, removed_at) in &tracks {
+            while store::upkeep::delete_points(&ctx.pg, track_id, ROWS).await? > 0 {
+                if Instant::now() >= deadline {
+                    return Ok(());
+                }
+            }
+            store::upkeep::delete_hours(&ctx.pg, track_id).await?;
+            latest::forget(ctx, track_id).await;
+            if removed_at + WRITERS_FORGET_AFTER < now {
+                store::upkeep::forget_track(&ctx.pg, track_id).await?;
+                n_forgotten += 1;
             }
         }
-        store::upkeep::delete_hours(&ctx.pg, track_id).await?;
-        latest::forget(ctx, track_id).await;
-        if removed_at + WRITERS_FORGET_AFTER < now {
-            store::upkeep::forget_track(&ctx.pg, track_id).await?;
+        // Those that are not forgotten yet would be the first again.
+        if n_forgotten < TRACKS_AT_ONCE || Instant::now() >= deadline {
+            return Ok(());
         }
     }
-    Ok(())
 }
 
 fn month_of(at: OffsetDateTime) -> MonthNumber {

@@ -221,6 +221,9 @@ async fn the_latest_point_is_known_with_and_without_redis() {
     assert_eq!(listed.hour.unwrap().count, 4);
 }
 
+/// Longer than it takes.
+const WITHIN: std::time::Duration = std::time::Duration::from_mins(5);
+
 #[tokio::test]
 async fn a_deleted_track_takes_its_points_along() {
     let fixture = Fixture::new().await;
@@ -231,10 +234,19 @@ async fn a_deleted_track_takes_its_points_along() {
     // A writer that has not heard of it.
     fixture.send(&[point(gone.id, 2)]).await;
     fixture.drain().await;
-    upkeep::keep_house(&fixture.ctx).await.unwrap();
+    upkeep::clear_removed(&fixture.ctx, WITHIN).await.unwrap();
     assert_eq!((fixture.count("points").await, fixture.count("point_hours").await, fixture.count("tracks_removed").await), (1, 1, 1));
     fixture.ctx.clock.advance(time::Duration::minutes(10));
-    upkeep::keep_house(&fixture.ctx).await.unwrap();
+    upkeep::clear_removed(&fixture.ctx, WITHIN).await.unwrap();
+    assert_eq!(fixture.count("tracks_removed").await, 0);
+}
+
+#[tokio::test]
+async fn however_many_tracks_are_deleted_they_are_cleared_in_one_go() {
+    let fixture = Fixture::new().await;
+    let many = "INSERT INTO tracks_removed SELECT gen_random_uuid(), now() - interval '1 year' FROM generate_series(1, 2500)";
+    sqlx::query(many).execute(&fixture.ctx.pg).await.unwrap();
+    upkeep::clear_removed(&fixture.ctx, WITHIN).await.unwrap();
     assert_eq!(fixture.count("tracks_removed").await, 0);
 }
 
