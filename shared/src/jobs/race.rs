@@ -14,13 +14,15 @@ use super::{
     store::{self, change::Requeued, read::JobRow},
 };
 use crate::{Context, Error, Result, clock::unix_ms, ids::JobId, telemetry::metrics};
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, future::try_join_all, stream};
 use std::{collections::HashMap, time::Duration};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// Leases looked at most to list what runs.
 const RUNNING_MAX: usize = 100_000;
+/// Queues that Redis is asked about at the same time.
+const QUEUES_AT_ONCE: usize = 32;
 /// Replaced jobs that are cancelled at the same time: a bulk may replace a thousand.
 const CANCELS_AT_ONCE: usize = 16;
 
@@ -102,17 +104,16 @@ pub(super) async fn lease(ctx: &Context, row: &JobRow) -> Option<Lease> {
     leases(ctx, std::slice::from_ref(row)).await.remove(&row.id)
 }
 
-/// The leases of those of `rows` that are pending and have one, one call per queue.
+/// The leases of those of `rows` that are pending and have one, a call per queue.
 pub(super) async fn leases(ctx: &Context, rows: &[JobRow]) -> Leases {
     let mut by_queue: HashMap<&str, Vec<JobId>> = HashMap::new();
     for row in rows.iter().filter(|row| row.is_pending()) {
         by_queue.entry(&row.queue).or_default().push(row.id);
     }
-    let mut found = Leases::new();
-    for (queue, ids) in by_queue {
-        let Ok(queue) = QueueName::new(queue) else { continue };
-        match engine::leases(ctx, &queue, &ids).await {
-            Ok(leases) => found.extend(leases),
+    let (mut found, by_queue) = (Leases::new(), Vec::from_iter(by_queue));
+    for some in by_queue.chunks(QUEUES_AT_ONCE) {
+        match try_join_all(some.iter().map(|(queue, ids)| leases_of(ctx, queue, ids))).await {
+            Ok(leases) => found.extend(leases.into_iter().flatten()),
             Err(error) => {
                 tracing::debug!(%error, "jobs are shown without their leases");
                 break;
@@ -122,6 +123,10 @@ pub(super) async fn leases(ctx: &Context, rows: &[JobRow]) -> Leases {
     found
 }
 
+async fn leases_of(ctx: &Context, queue: &str, ids: &[JobId]) -> Result<Leases> {
+    engine::leases(ctx, &QueueName::new(queue)?, ids).await
+}
+
 /// The jobs that run, of one queue or of all.
 pub(super) async fn running_ids(ctx: &Context, queue: Option<&str>) -> Result<Vec<Uuid>> {
     let queues = match queue {
@@ -129,19 +134,26 @@ pub(super) async fn running_ids(ctx: &Context, queue: Option<&str>) -> Result<Ve
         None => store::queues::queue_names(&ctx.pg).await?,
     };
     let mut running = Vec::new();
-    for queue in queues {
-        let queue = QueueName::new(&queue)?;
-        let mut cursor = 0;
-        loop {
-            let (leases, next) = engine::running(ctx, &queue, cursor).await?;
-            running.extend(leases.into_iter().filter(|(_, lease)| lease.started).map(|(id, _)| id.0));
-            cursor = next;
-            if cursor == 0 || running.len() >= RUNNING_MAX {
-                break;
-            }
+    for some in queues.chunks(QUEUES_AT_ONCE) {
+        running.extend(try_join_all(some.iter().map(|queue| running_of(ctx, queue))).await?.into_iter().flatten());
+        if running.len() >= RUNNING_MAX {
+            break;
         }
     }
     Ok(running)
+}
+
+async fn running_of(ctx: &Context, queue: &str) -> Result<Vec<Uuid>> {
+    let queue = QueueName::new(queue)?;
+    let (mut running, mut cursor) = (Vec::new(), 0);
+    loop {
+        let (leases, next) = engine::running(ctx, &queue, cursor).await?;
+        running.extend(leases.into_iter().filter(|(_, lease)| lease.started).map(|(id, _)| id.0));
+        cursor = next;
+        if cursor == 0 || running.len() >= RUNNING_MAX {
+            return Ok(running);
+        }
+    }
 }
 
 /// How many jobs a queue holds: by Redis, and by PostgreSQL (which counts up to `count_max`) when that is away.
