@@ -17,7 +17,7 @@ use futures_util::{StreamExt, future::LocalBoxFuture};
 use serde::de::DeserializeOwned;
 use shared::{Code, Error, Result, config::Settings, json_words::Broken, limits::Class, text};
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::{task::coop::consume_budget, time::timeout};
 use validator::Validate;
 
 /// Longest that the body of a sign-in may take to arrive: it fits into one packet.
@@ -123,6 +123,7 @@ pub(crate) async fn read(request: &HttpRequest, mut payload: Payload) -> Result<
     let collect = async {
         let mut body = BytesMut::with_capacity(announced.unwrap_or(0).min(64 << 10));
         while let Some(chunk) = payload.next().await {
+            consume_budget().await;
             let chunk = chunk.map_err(|error| Error::new(Code::InvalidJson, "The body broke off.").caused_by(error.to_string()))?;
             if body.len() + chunk.len() > limit {
                 return Err(too_large(limit));

@@ -3,18 +3,21 @@
 use super::{
     body::{patience, refuse_encoding, too_large},
     budget::{Reservation, holder},
+    line_buffer::LineBuffer,
 };
 use crate::{gate::require_unrevoked, state::AppState};
 use actix_web::{HttpRequest, dev::Payload, http::header, web::Data};
-use bytes::BytesMut;
 use futures_util::StreamExt;
 use shared::{Code, Error, Result};
 use std::time::Duration;
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    task::coop::consume_budget,
+    time::{Instant, timeout_at},
+};
 
 /// What has arrived and was not taken yet is in `buffer`.
 pub(super) struct Incoming {
-    pub(super) buffer: BytesMut,
+    pub(super) buffer: LineBuffer,
     request: HttpRequest,
     payload: Option<Payload>,
     reservation: Reservation,
@@ -36,7 +39,7 @@ impl Incoming {
             return Err(too_large(bytes_max));
         }
         Ok(Self {
-            buffer: BytesMut::new(),
+            buffer: LineBuffer::default(),
             request: request.clone(),
             payload: Some(payload),
             reservation: state.bodies.open(holder(request), announced)?,
@@ -50,6 +53,8 @@ impl Incoming {
     /// `false` at the end of the body.
     pub(super) async fn read_more(&mut self) -> Result<bool> {
         let Some(payload) = &mut self.payload else { return Ok(false) };
+        // What has come in many pieces is there all at once, and others have their turn in between.
+        consume_budget().await;
         let late = |_| Error::new(Code::RequestTimeout, format!("The body did not arrive within {} ms.", self.patience.as_millis()));
         let next = timeout_at(self.deadline, payload.next()).await.map_err(late)?;
         require_unrevoked(&self.request).await?;
@@ -62,7 +67,7 @@ impl Incoming {
             Some(Ok(chunk)) => {
                 self.bytes_left = self.bytes_left.checked_sub(chunk.len()).ok_or_else(|| too_large(self.bytes_max))?;
                 self.reservation.cover(self.buffer.len() + chunk.len())?;
-                self.buffer.extend_from_slice(&chunk);
+                self.buffer.push(&chunk);
                 Ok(true)
             }
         }

@@ -6,7 +6,7 @@ use super::{
     incoming::Incoming,
 };
 use actix_web::{HttpRequest, dev::Payload, http::header};
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use shared::{Code, Error, Result, text};
@@ -63,7 +63,7 @@ impl Items {
     /// Reads to the end, and gives the bytes back for [`Items::next_chunk`] to go through.
     pub async fn whole(&mut self) -> Result<Bytes> {
         self.read_all().await?;
-        Ok(Bytes::copy_from_slice(&self.body.buffer))
+        Ok(self.body.buffer.copy())
     }
 
     /// Reads to the end, for callers that hold what others wait for while they go through the items.
@@ -73,7 +73,7 @@ impl Items {
 
     async fn json_items<T: DeserializeOwned>(&mut self) -> Result<Vec<Result<T>>> {
         self.body.read_all().await?;
-        let body = self.body.buffer.split();
+        let body = self.body.buffer.take_all();
         if body.is_empty() {
             return Ok(Vec::new());
         }
@@ -88,15 +88,11 @@ impl Items {
     async fn lines<T: DeserializeOwned>(&mut self, n_max: usize) -> Result<Vec<Result<T>>> {
         let mut items = Vec::new();
         while items.len() < n_max {
-            let line = match memchr::memchr(b'\n', &self.body.buffer) {
-                Some(end) => {
-                    let line = self.body.buffer.split_to(end);
-                    self.body.buffer.advance(1);
-                    line
-                }
+            let line = match self.body.buffer.take_line() {
+                Some(line) => line,
                 None if self.body.read_more().await? => continue,
                 None if self.body.buffer.is_empty() => break,
-                None => self.body.buffer.split(),
+                None => self.body.buffer.take_all(),
             };
             if !line.trim_ascii().is_empty() {
                 if self.n_lines == LINES_MAX {

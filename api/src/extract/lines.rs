@@ -23,11 +23,11 @@ impl Lines {
             is_open = body.read_more().await?;
         }
         loop {
-            match memchr::memrchr(b'\n', &body.buffer) {
-                Some(end) => return Ok(Some(body.buffer.split_to(end + 1))),
+            match body.buffer.take_lines() {
+                Some(lines) => return Ok(Some(lines)),
                 // A line longer than a block.
                 None if body.read_more().await? => {}
-                None => return Ok(Some(body.buffer.split()).filter(|rest| !rest.is_empty())),
+                None => return Ok(Some(body.buffer.take_all()).filter(|rest| !rest.is_empty())),
             }
         }
     }
@@ -35,6 +35,6 @@ impl Lines {
     /// The whole of it at once.
     pub(crate) async fn whole(&mut self) -> Result<BytesMut> {
         self.0.read_all().await?;
-        Ok(self.0.buffer.split())
+        Ok(self.0.buffer.take_all())
     }
 }

@@ -7,6 +7,7 @@ mod channel;
 mod conditional;
 mod incoming;
 mod items;
+mod line_buffer;
 mod lines;
 mod path;
 mod prefer;
