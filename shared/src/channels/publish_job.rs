@@ -3,7 +3,7 @@
 
 use super::{
     Action, ChannelError, NewPublication, publish,
-    requests::{BROADCAST_CHANNELS_MAX, PUBLISHING_AT_ONCE, Requester, without_connection},
+    requests::{BROADCAST_CHANNELS_MAX, PUBLISHING_AT_ONCE, Requester, broadcast_bytes, without_connection},
 };
 use crate::{
     Caller, Context, Error, Result,
@@ -96,6 +96,7 @@ async fn publish_on(ctx: &Context, name: &str, new: &NewPublication<'_>) -> Resu
 pub(crate) async fn check(ctx: &Context, caller: &Caller, payload: Option<&RawValue>) -> Result<()> {
     let missing = || Error::invalid("/payload", "payload", "must name what to publish, and where");
     let payload = PublishLater::parse(payload.ok_or_else(missing)?)?;
+    broadcast_bytes(ctx, payload.channels.len(), &payload.data, "/payload/channels")?;
     for (index, name) in payload.names().enumerate() {
         let pointer = if payload.channel.is_some() { "/payload/channel".to_owned() } else { format!("/payload/channels/{index}") };
         let channel = ctx.namespaces.resolve(name).map_err(|error| Error::invalid(&pointer, "channel", error.to_string()))?;

@@ -8,19 +8,33 @@ use super::{
     publish,
 };
 use crate::{
-    Caller, Context, Scope,
+    Caller, Context, Error, Result, Scope,
     accounts::Proof,
     ids::UserId,
     page::{Page, PageRequest},
 };
 use futures_util::{StreamExt as _, stream};
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 
 /// Channels that one broadcast names at most.
 pub const BROADCAST_CHANNELS_MAX: usize = 1_000;
+/// Of what a broadcast publishes on all its channels together, so much costs as much as a request of its own.
+pub const BROADCAST_BYTES_PER_TOKEN: usize = 1 << 20;
 /// Publications of one broadcast under way at the same time.
 pub(super) const PUBLISHING_AT_ONCE: usize = 64;
+
+/// Bytes of what a user's broadcast publishes on all its channels together, unless they are more than a bulk may have: one small body
+/// would fill Redis.
+pub fn broadcast_bytes(ctx: &Context, n_channels: usize, data: &RawValue, pointer: &str) -> Result<usize> {
+    let (n_bytes, max) = (n_channels * data.get().len(), ctx.settings().max_bulk_bytes.0);
+    if n_bytes > max {
+        let detail = format!("{n_channels} channels get {n_bytes} bytes together, and may get {max} (`MAX_BULK_BYTES`)");
+        return Err(Error::invalid(pointer, "too_large", detail));
+    }
+    Ok(n_bytes)
+}
 
 /// Who asks.
 #[derive(Debug, Clone, Copy)]

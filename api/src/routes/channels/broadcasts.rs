@@ -16,9 +16,10 @@ use shared::{
     Caller, Context, Error, Result,
     channels::{
         Position,
-        requests::{self, BROADCAST_CHANNELS_MAX, Requester},
+        requests::{self, BROADCAST_BYTES_PER_TOKEN, BROADCAST_CHANNELS_MAX, Requester},
     },
     idempotency::{Attempt, StoredAnswer},
+    limits::{Class, Principal},
 };
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -72,7 +73,8 @@ pub struct BroadcastAnswer<'a> {
     items: Vec<BroadcastItem<'a>>,
 }
 
-/// Publishes the same on up to 1000 channels; one that is refused does not keep it from the others.
+/// Publishes the same on up to 1000 channels; one that is refused does not keep it from the others. On all of them together it is at most as
+/// large as a bulk (`MAX_BULK_BYTES`), and costs a request of the class `bulk` for each MiB.
 #[utoipa::path(post, path = "/api/v1/broadcasts", tag = "channels", operation_id = "create_broadcast",
     request_body = Broadcast, params(IdempotencyKeyHeader), security(("bearer" = []), ("api_key" = [])),
     responses(
@@ -87,6 +89,14 @@ pub async fn create_broadcast(
     body: Body<Broadcast>,
 ) -> ApiResult {
     let Broadcast { channels, data, tags, idempotency_key, skip_history } = body.value;
+    let n_bytes = requests::broadcast_bytes(&state.ctx, channels.len(), &data, "/channels")?;
+    // The first is taken as for any request.
+    for _ in 1..n_bytes.div_ceil(BROADCAST_BYTES_PER_TOKEN) {
+        let verdict = state.limiter.check(&state.ctx, Class::Bulk, Principal::User(caller.user_id)).await;
+        if let Some(refusal) = verdict.and_then(|verdict| verdict.refusal()) {
+            return Err(refusal.into());
+        }
+    }
     let mut publish = Publish { data, tags, idempotency_key, skip_history };
     let Some(key) = key else {
         let body = answer(&broadcast(&state.ctx, &caller, &channels, &publish).await?, &meta.request_id)?;

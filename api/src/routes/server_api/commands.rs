@@ -142,6 +142,9 @@ async fn broadcast(ctx: &Context, requester: Requester<'_>, params: &str) -> Ans
     if to.channels.len() > BROADCAST_CHANNELS_MAX {
         return Err(socket::Refusal::LIMIT_EXCEEDED.into());
     }
+    if let Requester::Account(_) = requester {
+        requests::broadcast_bytes(ctx, to.channels.len(), &data, "/channels")?;
+    }
     let verdicts = requests::broadcast_for(ctx, requester, &to.channels, &content.with(&data)?).await;
     let responses = verdicts.into_iter().map(|verdict| match verdict {
         Ok(position) => json!({"result": Published::from(position)}),

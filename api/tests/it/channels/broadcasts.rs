@@ -35,6 +35,21 @@ async fn a_repeat_with_the_same_key_publishes_nothing() {
 }
 
 #[tokio::test]
+async fn what_all_channels_get_together_is_no_more_than_a_bulk_and_counts_as_much() {
+    let world = World::with(&[("MAX_BULK_BYTES", "4MiB"), ("RATE_LIMIT_BULK", "5/h"), ("RATE_LIMITS", "on")]).await;
+    let body = |n_channels: usize| {
+        let channels: Vec<String> = (0..n_channels).map(|n| format!("chat:{n}")).collect();
+        json!({"channels": channels, "data": "x".repeat(60_000)})
+    };
+    let broadcast = |n_channels| world.post(&world.ada, "/api/v1/broadcasts", &body(n_channels));
+    assert_eq!(send_for_problem(broadcast(100)).await, (422, "validation_failed".to_owned()));
+    // 3.4 MiB: four of the five, of which the refused one had one.
+    assert_eq!(send(broadcast(60)).await.0, 207);
+    assert_eq!(send_for_problem(broadcast(60)).await, (429, "rate_limited".to_owned()));
+    assert_eq!(world.history("chat:0").await["offset"], 1);
+}
+
+#[tokio::test]
 async fn none_and_too_many_channels_are_refused() {
     let world = World::new().await;
     for n in [0, 1_001] {
