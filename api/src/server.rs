@@ -4,11 +4,13 @@
 
 mod deadlines;
 mod ends;
+mod leaving;
 pub(crate) mod pacing;
 mod sips;
 mod takeover;
 mod telling;
 
+pub(crate) use self::leaving::{has_left, left};
 pub use self::sips::Grown;
 use self::{sips::GULP_BYTES, telling::Unsent};
 use crate::{

@@ -1,11 +1,10 @@
 //! `Prefer: wait=N` (RFC 7240): how long a caller would wait for the result instead of polling.
 
-use crate::{edge::RequestScope, error::ApiError};
+use crate::{edge::RequestScope, error::ApiError, server::left};
 use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header::HeaderName};
 use shared::{Code, Error};
 use std::{
     future::{Ready, ready},
-    rc::Rc,
     time::Duration,
 };
 
@@ -21,13 +20,15 @@ pub struct PreferWait(pub Option<Patience>);
 pub struct Patience {
     /// At most [`WAIT_MAX`].
     pub wait: Duration,
-    scope: Rc<RequestScope>,
+    request: HttpRequest,
 }
 
 impl Patience {
-    /// From here on the request only waits, which is limited apart, and gives its place among those in flight back.
-    pub fn begins(&self) {
-        self.scope.leave_in_flight();
+    /// From here on the request only waits, which is limited apart, and gives its place among those in flight back. Ends when the
+    /// caller has left.
+    pub fn begins(&self) -> impl Future<Output = ()> + use<> {
+        RequestScope::from_request(&self.request).leave_in_flight();
+        left(self.request.clone())
     }
 }
 
@@ -36,8 +37,8 @@ impl FromRequest for PreferWait {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let scope = RequestScope::from_request(request);
-        let patience = wait_of(request).map(|wait| wait.filter(|wait| !wait.is_zero()).map(|wait| Patience { wait, scope }));
+        let patience = |wait| Patience { wait, request: request.clone() };
+        let patience = wait_of(request).map(|wait| wait.filter(|wait| !wait.is_zero()).map(patience));
         ready(patience.map(Self).map_err(ApiError::from))
     }
 }

@@ -94,10 +94,7 @@ async fn announce(ctx: &Context, new_job: &NewJob, job: Job, patience: Option<Pa
     };
     submit::announce(ctx, &[new_job]).await;
     match (waiter, patience) {
-        (Some(waiter), Some(patience)) => {
-            patience.begins();
-            waiter.wait(job, patience.wait).await
-        }
+        (Some(waiter), Some(patience)) => waiter.wait(job, patience.wait, patience.begins()).await,
         (None, _) | (_, None) => job,
     }
 }

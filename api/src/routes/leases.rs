@@ -7,11 +7,10 @@ use crate::{
     gate::require_unrevoked,
     idempotency::{self, Creation, OptionalKey},
     openapi::headers::IdempotencyKeyHeader,
-    server::OpenConnection,
+    server::{has_left, left},
     state::AppState,
 };
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web::Data};
-use nix::sys::socket::{MsgFlags, recv};
 use serde_json::value::RawValue;
 use shared::{
     Error,
@@ -61,8 +60,9 @@ pub async fn lease_jobs(state: Data<AppState>, CallerOf(caller): CallerOf, reque
     drop(body);
     // Who waits does nothing; how many may is limited apart.
     RequestScope::from_request(&request).leave_in_flight();
-    let may_have = async || require_unrevoked(&request).await.map(|()| !is_gone(&request));
-    let jobs = remote::lease(&state.ctx, &caller, &asked, may_have).await?;
+    // Jobs that are sent to who has left would be nobody's until their leases expire.
+    let may_have = async || require_unrevoked(&request).await.map(|()| !has_left(&request));
+    let jobs = remote::lease(&state.ctx, &caller, &asked, may_have, left(request.clone())).await?;
     Ok(HttpResponse::Ok().json(LeasedJobs { jobs, settled }))
 }
 
@@ -86,11 +86,4 @@ pub async fn extend_leases(state: Data<AppState>, CallerOf(caller): CallerOf, bo
 
 fn parsed(settles: &[Box<RawValue>]) -> Vec<Parsed> {
     settles.iter().map(|settle| parse_item(settle.get().as_bytes())).collect()
-}
-
-/// Whether the worker has closed its connection: jobs that it is sent then would be nobody's until their leases expire.
-fn is_gone(request: &HttpRequest) -> bool {
-    let Some(socket) = request.conn_data::<OpenConnection>().map(OpenConnection::socket) else { return false };
-    let peeked = recv(socket, &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
-    matches!(peeked, Ok(0) | Err(nix::errno::Errno::ECONNRESET))
 }

@@ -10,6 +10,7 @@ use crate::{
 use futures_util::StreamExt;
 use std::{
     collections::HashMap,
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -102,19 +103,21 @@ impl Waiter {
         Some(waiter)
     }
 
-    /// The job once it has ended, or as it stands after `patience`. `accepted` is what it was at its submit, which nothing that
+    /// The job once it has ended, or as it stands after `patience` and when the caller has `left`. `accepted` is what it was at its submit, which nothing that
     /// goes wrong from here on undoes: the job is told as it was last seen when it cannot be read, or was deleted meanwhile.
-    pub async fn wait(self, accepted: Job, patience: Duration) -> Job {
+    pub async fn wait(self, accepted: Job, patience: Duration, left: impl Future<Output = ()>) -> Job {
         let deadline = Instant::now() + patience.min(WAIT_MAX);
         let mut poll = interval_at(Instant::now() + POLL, POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last_seen = accepted;
         let watch = async {
+            let mut left = pin!(left);
             loop {
                 tokio::select! {
                     () = self.ended.notified() => {}
                     _ = poll.tick() => {}
                     () = self.ctx.jobs.waiters.over() => return,
+                    () = &mut left => return,
                 }
                 match read::current(&self.ctx, self.id).await {
                     Ok(job) => last_seen = job,
@@ -141,14 +144,19 @@ impl Drop for Waiter {
 }
 
 /// Submits a prepared job and waits up to `patience` for its end; `begins` is called when the job is submitted and there is nothing left but
-/// to wait. At once when too many wait already, and for a duplicate.
-pub async fn submit_and_wait(ctx: &Context, job: NewJob, patience: Duration, begins: impl FnOnce()) -> Result<Job> {
+/// to wait, and gives what ends when the caller has left. At once when too many wait already, and for a duplicate.
+pub async fn submit_and_wait<L: Future<Output = ()>>(
+    ctx: &Context,
+    job: NewJob,
+    patience: Duration,
+    begins: impl FnOnce() -> L,
+) -> Result<Job> {
     let waiter = Waiter::begin(ctx, &job).await;
     let job = submit::submit(ctx, job).await?;
     match waiter {
         Some(waiter) if !job.duplicate => {
-            begins();
-            Ok(waiter.wait(job, patience).await)
+            let left = begins();
+            Ok(waiter.wait(job, patience, left).await)
         }
         Some(_) | None => Ok(job),
     }

@@ -24,6 +24,18 @@ async fn statuses(app: &TestApp, requests: &[&str]) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn who_says_that_was_all_and_waits_for_a_job_is_answered_with_what_there_is() {
+    let app = TestApp::start().await;
+    let (bearer, job) = (token(&register(&app, "ada@example.org").await).to_owned(), r#"{"kind":"debug.echo"}"#);
+    let submit = format!(
+        "POST /api/v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {bearer}\r\nContent-Type: application/json\r\n\
+        Prefer: wait=30\r\nContent-Length: {}\r\n\r\n{job}",
+        job.len()
+    );
+    assert_eq!(statuses(&app, &[&submit]).await, ["202"]);
+}
+
+#[tokio::test]
 async fn requests_that_come_at_once_are_answered_in_their_order() {
     let app = TestApp::start().await;
     let bearer = format!("Host: x\r\nAuthorization: Bearer {}\r\n", token(&register(&app, "ada@example.org").await));

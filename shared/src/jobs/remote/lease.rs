@@ -24,7 +24,10 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::time::{Duration, Instant};
+use std::{
+    pin::{Pin, pin},
+    time::{Duration, Instant},
+};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 use validator::Validate;
@@ -80,12 +83,13 @@ pub struct LeasedJobs {
     pub settled: Option<Vec<SettleItem>>,
 }
 
-/// Up to `max` jobs, or none when the wait ends. `may_have` is asked before jobs are handed to a caller that has waited.
+/// Up to `max` jobs, or none when the wait ends or the caller has `left`. `may_have` is asked before jobs are handed to a caller that has waited.
 pub async fn lease(
     ctx: &Context,
     caller: &Caller,
     request: &LeaseJobs,
     may_have: impl AsyncFn() -> Result<bool>,
+    left: impl Future<Output = ()>,
 ) -> Result<Vec<LeasedJob>> {
     let (session, order) = session::touch(ctx, caller, request.session_id).await?;
     let wait = Duration::from_millis(request.wait_ms.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0));
@@ -103,6 +107,7 @@ pub async fn lease(
         tokio::select! {
             () = tokio::time::sleep_until(deadline.into()) => {}
             () = ctx.jobs.waiters.over() => {}
+            () = left => {}
         }
         return Ok(Vec::new());
     }
@@ -111,7 +116,7 @@ pub async fn lease(
         let is_known = begun.elapsed() < KNOWN_FOR;
         Ok(may_have().await? && (is_known || still_takes(ctx, caller, &session, queue).await?))
     };
-    take(ctx, &session, queues, max, deadline, &may_have).await
+    take(ctx, &session, (queues, max), deadline, &may_have, pin!(left)).await
 }
 
 /// What was looked at so lately is not looked at again.
@@ -129,18 +134,18 @@ const AT_ONCE: Duration = Duration::from_millis(200);
 async fn take(
     ctx: &Context,
     session: &Session,
-    queues: Vec<QueueName>,
-    max: usize,
+    wish: (Vec<QueueName>, usize),
     deadline: Instant,
     may_have: &impl AsyncFn(&QueueName) -> Result<bool>,
+    mut left: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<Vec<LeasedJob>> {
     let (holder, process) = (session.holder(ctx), ctx.for_process());
     loop {
-        let wish = (queues.clone(), max);
         // What is leased in the moment of giving up goes back.
         let batch = tokio::select! {
-            batch = ctx.jobs.desk.wait(&process, &ctx.jobs.runtime, &holder, wish, deadline) => batch,
+            batch = ctx.jobs.desk.wait(&process, &ctx.jobs.runtime, &holder, wish.clone(), deadline) => batch,
             () = ctx.jobs.waiters.over() => None,
+            () = &mut left => None,
         };
         let Some(batch) = batch else { return Ok(Vec::new()) };
         if !may_have(&batch.keys.queue).await? {

@@ -9,7 +9,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn submit_and_wait(fixture: &Fixture, patience: Duration) -> Job {
     let job = prepare(&fixture.ctx, &fixture.user, json!({"kind": "debug.echo"})).await.unwrap();
-    wait::submit_and_wait(&fixture.ctx, job, patience, || {}).await.unwrap()
+    wait::submit_and_wait(&fixture.ctx, job, patience, std::future::pending::<()>).await.unwrap()
 }
 
 /// Ends the next job that appears, and tells `channel` if there is one.
@@ -37,6 +37,14 @@ async fn the_end_is_heard() {
     let channel = Some(fixture.ctx.keys.job_ends());
     let (job, ()) = futures_util::future::join(submit_and_wait(&fixture, PATIENCE), end_the_next(&fixture, channel)).await;
     assert_eq!((job.state, job.result.unwrap().get()), (JobState::Succeeded, "{}"));
+}
+
+#[tokio::test]
+async fn who_has_left_waits_no_longer() {
+    let fixture = Fixture::new().await;
+    let job = prepare(&fixture.ctx, &fixture.user, json!({"kind": "debug.echo"})).await.unwrap();
+    let waiting = wait::submit_and_wait(&fixture.ctx, job, PATIENCE, || std::future::ready(()));
+    assert_eq!(tokio::time::timeout(PATIENCE / 2, waiting).await.expect("its place is free").unwrap().state, JobState::Queued);
 }
 
 #[tokio::test]
