@@ -50,7 +50,7 @@ async fn past_the_limit_in_flight_requests_are_shed_and_probes_answered() {
 
 #[tokio::test]
 async fn a_request_past_its_deadline_is_a_504() {
-    let app = TestApp::start_with(&[("REQUEST_TIMEOUT_MS", "1000")]).await;
+    let app = TestApp::start_with(&[("REQUEST_TIMEOUT_MS", "3000")]).await;
     let session = register(&app, "ada@example.org").await;
     let lock = lock_users(&app).await;
     let problem = send_for_problem(app.get("/api/v1/auth/me").bearer_auth(token(&session))).await;

@@ -63,7 +63,7 @@ async fn sign_ins_whose_bodies_do_not_come_end_soon_and_keep_nobody_from_signing
 
 #[tokio::test]
 async fn a_body_that_comes_too_slowly_is_told_so_before_the_request_itself_is_late() {
-    let app = TestApp::start_with(&[("REQUEST_TIMEOUT_MS", "1000")]).await;
+    let app = TestApp::start_with(&[("REQUEST_TIMEOUT_MS", "3000")]).await;
     let session = register(&app, "ada@example.org").await;
     let mut slow = begin(&app, "/api/v1/jobs", &format!("Authorization: Bearer {}\r\n", token(&session))).await;
     let answer = whole_answer(&mut slow).await;
@@ -112,7 +112,7 @@ async fn who_is_shed_with_a_short_body_keeps_the_connection() {
 
 #[tokio::test]
 async fn where_nothing_is_waited_for_the_wish_to_wait_moves_no_deadline() {
-    let settings = [("REQUEST_TIMEOUT_MS", "500"), ("DB_LOCK_TIMEOUT_MS", "60000"), ("DB_STATEMENT_TIMEOUT_MS", "60000")];
+    let settings = [("REQUEST_TIMEOUT_MS", "3000"), ("DB_LOCK_TIMEOUT_MS", "60000"), ("DB_STATEMENT_TIMEOUT_MS", "60000")];
     let app = TestApp::start_with(&settings).await;
     let session = register(&app, "ada@example.org").await;
     let lock = lock_users(&app).await;
