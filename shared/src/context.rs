@@ -4,7 +4,7 @@ use crate::{
     Result,
     breaker::Breaker,
     capacity::pools::OF_SUPERVISOR,
-    channels::{Namespaces, Turns, persist::Registered, presence::PresenceLists},
+    channels::{HistoryTurns, Namespaces, persist::Registered, presence::PresenceLists},
     clock::Clock,
     config::Settings,
     files::{LocalFiles, Storage},
@@ -44,8 +44,8 @@ pub struct Context {
     pub jobs: Arc<LocalJobs>,
     /// Persisted channels that this process has published on lately.
     pub registered: Arc<Registered>,
-    /// Whose turn it is to read large answers of history.
-    pub history_turns: Arc<Turns>,
+    /// Whose turn it is to read of history.
+    pub history_turns: Arc<HistoryTurns>,
     /// Lists of those who are present that are being read.
     pub presence_lists: Arc<PresenceLists>,
     pub lookups: Arc<LookupBatch>,

@@ -3,13 +3,13 @@
 use crate::world::World;
 use serde_json::{Value, json};
 use shared::{
-    channels::{Filter, history},
+    channels::{Filter, Reader, history},
     jobs::JobState,
 };
 
 async fn published(world: &World, channel: &str) -> Vec<Value> {
     let channel = world.ctx.namespaces.resolve(channel).unwrap();
-    let history = history(&world.ctx, &channel, &Filter::newest(10)).await.unwrap();
+    let history = history(&world.ctx, &Reader::Process, &channel, &Filter::newest(10)).await.unwrap();
     history.publications.iter().map(|publication| serde_json::from_slice(&publication.body).unwrap()).collect()
 }
 

@@ -4,7 +4,7 @@ use crate::world::{World, gone, send};
 use futures_util::future::try_join_all;
 use nix::sys::signal::Signal;
 use serde_json::value::RawValue;
-use shared::channels::{Channel, Direction, Filter, NewPublication, Position, history, publish};
+use shared::channels::{Channel, Direction, Filter, NewPublication, Position, Reader, history, publish};
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
@@ -67,7 +67,7 @@ async fn everything_that_was_accepted_is_saved_once_whoever_is_killed() {
     for (channel, position) in channels.iter().zip(&positions) {
         let since = Some(Position::new(0, &position.epoch));
         let filter = Filter { limit: 300, since, direction: Direction::Forward };
-        let history = history(&world.ctx, channel, &filter).await.unwrap();
+        let history = history(&world.ctx, &Reader::Process, channel, &filter).await.unwrap();
         let offsets: Vec<u64> = history.publications.iter().map(|publication| publication.offset).collect();
         assert_eq!(offsets, (1..=300).collect::<Vec<_>>());
     }

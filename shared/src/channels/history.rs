@@ -1,8 +1,9 @@
 //! Reading what is kept of a channel, and where it stands.
 
 use super::{
-    Channel, ChannelError, Position, Publication, persist,
+    Channel, ChannelError, Position, Publication, Reader, persist,
     scripts::{self, HISTORY},
+    turns::{Asker, Turn},
 };
 use crate::{Context, Error, redis::Connection};
 use bytes::Bytes;
@@ -16,8 +17,11 @@ pub const HISTORY_READ_MAX: u32 = 300;
 /// Bodies of one answer, together: it ends with the publication before the one that passes this, and the reader goes on from there.
 pub(super) const HISTORY_READ_BYTES: usize = 1 << 20;
 
-/// An answer up to this is read at once. For a larger one there are [`turns`](super::turns).
-const SMALL_BYTES: usize = 16 << 10;
+/// An answer up to this is read in one of many turns. For a larger one there are few ([`turns`](super::turns)).
+pub(super) const SMALL_BYTES: usize = 16 << 10;
+
+/// Publications that a script reads at a time come to no more than this, however large those are that their channel allows.
+const SLICE_BYTES: usize = 512 << 10;
 
 /// The position of a channel that nothing is published on is kept for so long after somebody last asked for it, as its subscribers do
 /// all the time: whoever asks for names alone fills nothing.
@@ -77,44 +81,49 @@ enum Extent {
     Whole,
 }
 
+/// What is to be read.
+#[derive(Debug, Clone, Copy)]
+struct What<'a> {
+    channel: &'a Channel,
+    filter: &'a Filter,
+    extent: Extent,
+}
+
 /// What is kept of a channel, in PostgreSQL too if it is persisted, as far as one answer goes. `UnrecoverablePosition` when `since` is
 /// of another epoch, or comes after all there is; publications that are no longer kept are simply not there.
-pub async fn history(ctx: &Context, channel: &Channel, filter: &Filter) -> Result<History, ChannelError> {
+pub async fn history(ctx: &Context, reader: &Reader, channel: &Channel, filter: &Filter) -> Result<History, ChannelError> {
     if channel.namespace.history.is_none() {
         return Err(ChannelError::NotAvailable);
     }
-    let read = read(ctx, channel, filter, Extent::Part).await?;
+    let asker = Asker::now(reader);
+    let read = read(ctx, asker, What { channel, filter, extent: Extent::Part }).await?;
     let position = &read.history.position;
     let is_lost =
         |since: &Position| !since.counts_in(&position.epoch) || (filter.direction == Direction::Forward && since.offset > position.offset);
     if filter.since.as_ref().is_some_and(is_lost) {
         return Err(ChannelError::UnrecoverablePosition);
     }
-    if channel.namespace.persist { persist::complete(ctx, channel, filter, read).await } else { Ok(read.history) }
+    if channel.namespace.persist { persist::complete(ctx, asker, (channel, filter), read).await } else { Ok(read.history) }
 }
 
 /// What a subscriber that was at `since` has missed, for [`begin`](super::recovery::begin): only what Redis keeps, so that coming
 /// back costs the same in a persisted channel. Nothing when it is too much for one answer, or in another epoch.
-pub async fn missed(ctx: &Context, channel: &Channel, since: &Position) -> Result<History, ChannelError> {
+pub async fn missed(ctx: &Context, reader: &Reader, channel: &Channel, since: &Position) -> Result<History, ChannelError> {
     if channel.namespace.history.is_none() {
         return Err(ChannelError::NotAvailable);
     }
     let filter = Filter { limit: HISTORY_READ_MAX, since: Some(since.clone()), direction: Direction::Forward };
-    let Read { mut history, is_cut, .. } = read(ctx, channel, &filter, Extent::Whole).await?;
-    if is_cut {
-        history.publications.clear();
-    }
-    Ok(history)
+    Ok(read(ctx, Asker::now(reader), What { channel, filter: &filter, extent: Extent::Whole }).await?.history)
 }
 
 /// Where the channel stands.
-pub async fn position(ctx: &Context, channel: &Channel) -> Result<Position, ChannelError> {
-    Ok(history(ctx, channel, &Filter::default()).await?.position)
+pub async fn position(ctx: &Context, reader: &Reader, channel: &Channel) -> Result<Position, ChannelError> {
+    Ok(history(ctx, reader, channel, &Filter::default()).await?.position)
 }
 
 /// The same of many channels, in their order; of one that keeps no history it is `None`.
-pub async fn positions(ctx: &Context, channels: &[Channel]) -> Result<Vec<Option<Position>>, ChannelError> {
-    let each = stream::iter(channels).map(async |channel| match position(ctx, channel).await {
+pub async fn positions(ctx: &Context, reader: &Reader, channels: &[Channel]) -> Result<Vec<Option<Position>>, ChannelError> {
+    let each = stream::iter(channels).map(async |channel| match position(ctx, reader, channel).await {
         Ok(position) => Ok(Some(position)),
         Err(ChannelError::NotAvailable) => Ok(None),
         Err(error) => Err(error),
@@ -135,22 +144,25 @@ pub async fn history_remove(ctx: &Context, channel: &Channel) -> Result<(), Chan
     Ok(cmd.exec_async(&mut ctx.redis.connection()).await?)
 }
 
-/// Reads an answer that may be large only when it is its turn.
-async fn read(ctx: &Context, channel: &Channel, filter: &Filter, extent: Extent) -> Result<Read, ChannelError> {
-    let read = read_up_to(ctx, ctx.redis.connection(), (channel, filter, extent), SMALL_BYTES).await?;
+/// Reads an answer that may be large only when it is its turn among those, and finds that out for little.
+async fn read(ctx: &Context, asker: Asker<'_>, what: What<'_>) -> Result<Read, ChannelError> {
+    let turn = ctx.history_turns.small.take(asker).await?;
+    let read = read_up_to(ctx, (turn, ctx.redis.connection()), what, (SMALL_BYTES, Extent::Whole)).await?;
     if !read.is_cut {
         return Ok(read);
     }
-    let _turn = ctx.history_turns.take().await?;
-    read_up_to(ctx, ctx.redis.bulk_connection(), (channel, filter, extent), HISTORY_READ_BYTES).await
+    let turn = ctx.history_turns.large.take(asker).await?;
+    read_up_to(ctx, (turn, ctx.redis.bulk_connection()), what, (HISTORY_READ_BYTES, what.extent)).await
 }
 
+/// Where it is more than `bytes`, `extent` of that.
 async fn read_up_to(
     ctx: &Context,
-    connection: Connection,
-    (channel, filter, extent): (&Channel, &Filter, Extent),
-    bytes: usize,
+    (turn, connection): (Turn, Connection),
+    what: What<'_>,
+    (bytes, extent): (usize, Extent),
 ) -> Result<Read, ChannelError> {
+    let What { channel, filter, .. } = what;
     let (keys, name, fresh_epoch) = (&ctx.keys, channel.name.as_str(), scripts::fresh_epoch());
     let since = filter.since.as_ref().map(|since| since.offset);
     let (command, first, last) = match (filter.direction, since) {
@@ -163,25 +175,29 @@ async fn read_up_to(
     let is_empty = (filter.direction, since) == (Direction::Reverse, Some(0));
     let limit = if is_empty { 0 } else { filter.limit.min(HISTORY_READ_MAX) };
     let epoch = filter.since.as_ref().map_or("", |since| &since.epoch);
-    let whole_since = since.filter(|_| extent == Extent::Whole).map(|offset| offset.to_string()).unwrap_or_default();
+    let whole_since = since.filter(|_| what.extent == Extent::Whole).map(|offset| offset.to_string()).unwrap_or_default();
     let meta_ttl_s = ctx.settings().channel_layer_group_expiry;
-    let (offset, epoch, entries, unsaved_ms): (u64, String, Vec<Entry>, Option<u64>) = scripts::run_over(connection, &HISTORY, |cmd| {
+    let (found, _turn) = scripts::run_in::<Found>(turn, connection, &HISTORY, |cmd| {
         cmd.arg(2).arg(keys.channel_meta(name)).arg(keys.channel_history(name));
         cmd.arg(&fresh_epoch).arg(meta_ttl_s).arg(UNPUBLISHED_KEPT_FOR.as_secs().min(meta_ttl_s));
         cmd.arg(limit).arg(bytes).arg(command).arg(&first).arg(last).arg(epoch).arg(&whole_since);
+        cmd.arg(slice(channel)).arg(u8::from(extent == Extent::Whole));
     })
     .await?;
+    let (offset, epoch, entries, unsaved_ms, is_cut) = found;
     let mut publications = entries.into_iter().map(Entry::publication).collect::<Result<_, Error>>()?;
-    let is_cut = cut(&mut publications, bytes);
+    cut(&mut publications, bytes);
     Ok(Read { history: History { publications, position: Position { offset, epoch: epoch.into() } }, unsaved_ms, is_cut })
 }
 
-/// Leaves the first publications whose bodies come to no more than `bytes`, but one at least. Returns whether there was more than that.
-pub(super) fn cut(publications: &mut Vec<Publication>, bytes: usize) -> bool {
-    let n_fit = n_within(publications.iter().map(|publication| publication.body.len()), bytes);
-    let is_cut = n_fit < publications.len() || publications.iter().any(|publication| publication.body.len() > bytes);
-    publications.truncate(n_fit);
-    is_cut
+/// Publications of a channel that a script reads at a time, at most.
+pub(super) fn slice(channel: &Channel) -> usize {
+    (SLICE_BYTES / channel.namespace.publication_max_bytes).max(1)
+}
+
+/// Leaves the first publications whose bodies come to no more than `bytes`, but one at least.
+pub(super) fn cut(publications: &mut Vec<Publication>, bytes: usize) {
+    publications.truncate(n_within(publications.iter().map(|publication| publication.body.len()), bytes));
 }
 
 /// How many of the first sizes come to no more than `bytes` together; one at least.
@@ -193,6 +209,9 @@ pub(super) fn n_within(sizes: impl Iterator<Item = usize>, bytes: usize) -> usiz
     };
     sizes.take_while(fits).count().max(1)
 }
+
+/// What the script returns, in its order.
+type Found = (u64, String, Vec<Entry>, Option<u64>, bool);
 
 /// One entry of the stream: its id, and its fields `b` and `t`.
 struct Entry(String, Vec<Vec<u8>>);

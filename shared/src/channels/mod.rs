@@ -3,7 +3,7 @@
 //! - `name`, `namespace`, `namespaces`: a channel, and the rules it comes under.
 //! - `position`, `publication`, `delivery`: the nouns of a channel's life. `error`: why something was refused.
 //! - `publish`, `history`: the two sides of what is kept, each one script (`*.lua` beside). `recovery`: how a subscription begins without missing anything.
-//! - `turns`: large answers, one after the other. `persist`: what is kept beyond what Redis keeps.
+//! - `turns`: who may read next. `persist`: what is kept beyond what Redis keeps.
 //! - `link`: how a process hears of publications. `control`: how it orders connections about, wherever they are held.
 //! - [`requests`], [`administration`], [`listing`], [`publish_job`]: what is asked without a connection.
 //! - `presence`: who is subscribed. `connections`: how many a user has. `sessions`: what the server subscribes a user to.
@@ -53,7 +53,7 @@ pub use subject::{
     Action, Admission, Authority, Capability, Membership, Pattern, ServerSubscription, Subject, SubscriptionGrant, TokenError,
 };
 pub use token::{admit, verify_subscription_token};
-pub use turns::Turns;
+pub use turns::{HistoryTurns, Reader};
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,8 @@
 //! to the same ones.
 
 use super::{
-    Action, Authority, Channel, ChannelError, ClientInfo, Filter, History, Membership, NewPublication, Position, Subject, history, may,
+    Action, Authority, Channel, ChannelError, ClientInfo, Filter, History, Membership, NewPublication, Position, Reader, Subject, history,
+    may,
     persist::{ArchiveCursor, Archived, archive},
     presence::{self, PresenceList, PresenceStats},
     publish,
@@ -69,6 +70,14 @@ impl Requester<'_> {
         }
     }
 
+    /// In whose turn it reads: the same as the user's connections.
+    fn reader(self) -> Reader {
+        match self {
+            Self::Account(caller) => Reader::User(caller.user_id.to_string().into()),
+            Self::Backend => Reader::Backend,
+        }
+    }
+
     /// An idempotency key in the requester's own space: nobody's key keeps another's publication back.
     fn own_key(self, key: &str) -> String {
         match self {
@@ -130,7 +139,7 @@ pub async fn broadcast_for(
 
 pub async fn history_for(ctx: &Context, requester: Requester<'_>, channel: &Channel, filter: &Filter) -> Result<History, ChannelError> {
     requester.require(ctx, channel, Action::ReadHistory).await?;
-    history(ctx, channel, filter).await
+    history(ctx, &requester.reader(), channel, filter).await
 }
 
 /// What was saved of a persisted channel, whatever became of Redis since.
@@ -141,16 +150,29 @@ pub async fn archive_for(
     request: &PageRequest<ArchiveCursor>,
 ) -> Result<Page<Archived>, ChannelError> {
     requester.require(ctx, channel, Action::ReadHistory).await?;
-    archive(ctx, channel, request).await
+    archive(ctx, &requester.reader(), channel, request).await
 }
 
 /// Who is subscribed now.
 pub async fn presence_for(ctx: &Context, requester: Requester<'_>, channel: &Channel) -> Result<PresenceList, ChannelError> {
     requester.require(ctx, channel, Action::ReadPresence).await?;
-    presence::list(ctx, channel).await
+    presence::list(ctx, &requester.reader(), channel).await
 }
 
 pub async fn presence_stats_for(ctx: &Context, requester: Requester<'_>, channel: &Channel) -> Result<PresenceStats, ChannelError> {
     requester.require(ctx, channel, Action::ReadPresence).await?;
     presence::stats(ctx, channel).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Role, caller::Credential, ids::SessionId};
+
+    #[test]
+    fn requests_and_connections_of_a_user_read_in_the_same_turns() {
+        let caller = Caller::new(UserId::new(), Role::User, Role::User.scopes(), Credential::Session(SessionId::new()));
+        assert_eq!(Requester::Account(&caller).reader(), subject(caller).reader());
+        assert_ne!(Requester::Backend.reader(), Subject::anonymous().reader());
+    }
 }

@@ -1,9 +1,9 @@
 //! The scripts of channels: what they take and return is written on top of each `.lua` file. Each touches the keys of one channel,
 //! or of one user.
 
-use super::ChannelError;
-use crate::{Context, redis::Connection};
-use redis::{Cmd, FromRedisValue};
+use super::{ChannelError, turns::Turn};
+use crate::{Context, Error, redis::Connection};
+use redis::{Cmd, FromRedisValue, RedisError, RedisResult, Value};
 use std::sync::LazyLock;
 
 /// Lua with the name by which a server knows it once it has run there.
@@ -39,15 +39,7 @@ scripts! {
 /// Runs `script`; `fill` adds the number of keys, the keys and the arguments. A server that does not know the script (it is new,
 /// or was restarted) has done nothing, and is sent it whole.
 pub(super) async fn run<T: FromRedisValue>(ctx: &Context, script: &Script, fill: impl Fn(&mut Cmd)) -> Result<T, ChannelError> {
-    run_over(ctx.redis.connection(), script, fill).await
-}
-
-/// The same over another connection than everybody's.
-pub(super) async fn run_over<T: FromRedisValue>(
-    mut connection: Connection,
-    script: &Script,
-    fill: impl Fn(&mut Cmd),
-) -> Result<T, ChannelError> {
+    let mut connection = ctx.redis.connection();
     let mut cmd = redis::cmd("EVALSHA");
     fill(cmd.arg(&*script.hash));
     match cmd.query_async(&mut connection).await {
@@ -58,6 +50,29 @@ pub(super) async fn run_over<T: FromRedisValue>(
         }
         answer => Ok(answer?),
     }
+}
+
+/// The same in a turn, over a connection of its own. What was sent stays with the server when whoever asked for it leaves: so the turn, which is
+/// given back with the answer, is over when that has come, and not before.
+pub(super) async fn run_in<T: FromRedisValue>(
+    turn: Turn,
+    connection: Connection,
+    script: &Script,
+    fill: impl Fn(&mut Cmd),
+) -> Result<(T, Turn), ChannelError> {
+    let mut cmd = redis::cmd("EVALSHA");
+    fill(cmd.arg(&*script.hash));
+    let (mut answer, mut turn) = answer_in(turn, connection.clone(), cmd).await?;
+    if matches!(&answer, Err(error) if error.code() == Some("NOSCRIPT")) {
+        let mut cmd = redis::cmd("EVAL");
+        fill(cmd.arg(script.code));
+        (answer, turn) = answer_in(turn, connection, cmd).await?;
+    }
+    Ok((redis::from_redis_value(answer?).map_err(RedisError::from)?, turn))
+}
+
+async fn answer_in(turn: Turn, mut connection: Connection, cmd: Cmd) -> crate::Result<(RedisResult<Value>, Turn)> {
+    tokio::spawn(async move { (cmd.query_async(&mut connection).await, turn) }).await.map_err(Error::internal)
 }
 
 /// An epoch for a channel that begins one. It need only differ from the channel's others.

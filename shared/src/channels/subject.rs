@@ -1,6 +1,6 @@
 //! Who holds a connection, and what they proved.
 
-use super::ChannelName;
+use super::{ChannelName, Reader};
 use crate::{
     Role,
     accounts::{Accounts, Proof},
@@ -54,6 +54,11 @@ impl Subject {
             Authority::Account(proof) => accounts.goes_on(proof).await,
             Authority::Anonymous | Authority::Token(_) | Authority::Insecure => Ok(true),
         }
+    }
+
+    /// In whose turn its connections read.
+    pub fn reader(&self) -> Reader {
+        Reader::User(Arc::clone(&self.user))
     }
 
     /// The role of an account of ours.

@@ -45,7 +45,7 @@ impl Connection {
         let ctx = &self.hub.state.ctx;
         let channel = ctx.namespaces.resolve(&request.channel)?;
         self.permit(&channel, Action::ReadHistory).await?;
-        let history = channels::history(ctx, &channel, &request.filter).await?;
+        let history = channels::history(ctx, &self.holder().subject.reader(), &channel, &request.filter).await?;
         let read = HistoryRead { epoch: &history.position.epoch, offset: history.position.offset };
         self.send(reply::history(id, &read, &history.publications));
         Ok(())

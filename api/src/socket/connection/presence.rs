@@ -21,7 +21,8 @@ impl Connection {
 
     async fn list_present(&self, channel: &str) -> Result<PresenceRead, Failure> {
         let channel = self.readable_presence(channel).await?;
-        Ok(PresenceRead { presence: presence::list(&self.hub.state.ctx, &channel).await? })
+        let reader = self.holder().subject.reader();
+        Ok(PresenceRead { presence: presence::list(&self.hub.state.ctx, &reader, &channel).await? })
     }
 
     async fn count_present(&self, channel: &str) -> Result<PresenceCounted, Failure> {

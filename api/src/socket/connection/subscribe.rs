@@ -161,11 +161,11 @@ impl Connection {
         if !follows {
             return Ok(None);
         }
-        let ctx = &self.hub.state.ctx;
+        let (ctx, reader) = (&self.hub.state.ctx, self.holder().subject.reader());
         if let Some(since) = since {
-            return Ok(Some(channels::missed(ctx, &channel.channel, since).await?));
+            return Ok(Some(channels::missed(ctx, &reader, &channel.channel, since).await?));
         }
-        let position = channels::position(ctx, &channel.channel).await?;
+        let position = channels::position(ctx, &reader, &channel.channel).await?;
         Ok(Some(History { publications: Vec::new(), position }))
     }
 

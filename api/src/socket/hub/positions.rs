@@ -4,7 +4,7 @@
 use super::{Hub, channel::HubChannel};
 use crate::socket::connection::Connection;
 use actix_web::rt;
-use shared::channels::{self, Position};
+use shared::channels::{self, Position, Reader};
 use std::{rc::Rc, sync::Arc, time::Duration};
 use tokio::time::sleep;
 
@@ -37,7 +37,7 @@ impl Hub {
 
     async fn compare(&self, due: Vec<Rc<HubChannel>>) -> Vec<Suspect> {
         let names: Vec<_> = due.iter().filter(|channel| channel.followed().is_some()).map(|channel| channel.channel.clone()).collect();
-        let Ok(positions) = channels::positions(&self.state.ctx, &names).await else {
+        let Ok(positions) = channels::positions(&self.state.ctx, &Reader::Process, &names).await else {
             due.iter().for_each(|channel| self.looks.retry(self.now(), channel));
             return Vec::new();
         };

@@ -4,9 +4,10 @@ use super::store::{self, Span};
 use crate::{
     Context, Error, Result,
     channels::{
-        Channel, ChannelError, Direction, Filter, HISTORY_READ_MAX, History, Publication,
-        history::{HISTORY_READ_BYTES, Read, cut, n_within},
+        Channel, ChannelError, Direction, Filter, HISTORY_READ_MAX, History, Publication, Reader,
+        history::{HISTORY_READ_BYTES, Read, cut, n_within, slice},
         scripts::{self, UNSAVED_READ},
+        turns::{Asker, Turn},
     },
     clock::from_unix_ms,
     page::{Key, Page, PageRequest},
@@ -32,7 +33,12 @@ const BYTES: i64 = HISTORY_READ_BYTES as i64;
 
 /// A page of what was saved of a channel, across its epochs, newest first; it ends sooner where a page would be too large. The last
 /// second's publications may not be saved yet: those are in the channel's [`history`](crate::channels::history()).
-pub async fn archive(ctx: &Context, channel: &Channel, request: &PageRequest<ArchiveCursor>) -> Result<Page<Archived>, ChannelError> {
+pub async fn archive(
+    ctx: &Context,
+    reader: &Reader,
+    channel: &Channel,
+    request: &PageRequest<ArchiveCursor>,
+) -> Result<Page<Archived>, ChannelError> {
     if !channel.namespace.persist {
         return Err(ChannelError::NotAvailable);
     }
@@ -40,7 +46,7 @@ pub async fn archive(ctx: &Context, channel: &Channel, request: &PageRequest<Arc
     const END_OF_TIME_MS: i64 = 253_402_300_799_000;
     let before = request.before.map_or((END_OF_TIME_MS, i64::MAX), |cursor| (cursor.published_at_ms, signed(cursor.offset)));
     let limit = request.limit.min(HISTORY_READ_MAX.into());
-    let _turn = ctx.history_turns.take().await?;
+    let _turn = ctx.history_turns.large.take(Asker::now(reader)).await?;
     let rows = store::archived(&ctx.pg, channel.name.as_str(), before, (limit + 1, BYTES)).await?;
     let found: Vec<_> = rows.into_iter().map(|row| Archived { epoch: row.epoch.into(), publication: row.publication }).collect();
     let sizes = found.iter().map(|archived| archived.publication.body.len());
@@ -71,13 +77,18 @@ impl Key for ArchiveCursor {
 
 /// `read`, with what Redis has let go of. Without the database it is only what Redis has: a reader sees by the offsets that there
 /// was more.
-pub(in crate::channels) async fn complete(ctx: &Context, channel: &Channel, filter: &Filter, read: Read) -> Result<History, ChannelError> {
+pub(in crate::channels) async fn complete(
+    ctx: &Context,
+    asker: Asker<'_>,
+    (channel, filter): (&Channel, &Filter),
+    read: Read,
+) -> Result<History, ChannelError> {
     let Read { mut history, unsaved_ms, is_cut } = read;
     // Redis itself has what comes next.
     let is_complete = is_cut && filter.direction == Direction::Reverse;
     let Some(gap) = Gap::of(filter, &history).filter(|_| !is_complete) else { return Ok(history) };
-    let _turn = ctx.history_turns.take().await?;
-    match gap.fill(ctx, channel, &history, unsaved_ms).await {
+    let turn = ctx.history_turns.large.take(asker).await?;
+    match gap.fill(ctx, turn, channel, (&history, unsaved_ms)).await {
         Ok(older) => gap.join(older, &mut history),
         Err(error) => tracing::warn!(%error, channel = %channel.name, "history is only what Redis keeps"),
     }
@@ -111,10 +122,18 @@ impl Gap {
 
     /// What is unsaved is read before what is saved: a publication is always in one of them, and moves only this way. Either comes with
     /// the publication that passes the bytes of an answer, if one does: so nothing of the other stands where more of it should.
-    async fn fill(&self, ctx: &Context, channel: &Channel, history: &History, unsaved_ms: Option<u64>) -> Result<Vec<Publication>> {
+    async fn fill(
+        &self,
+        ctx: &Context,
+        mut turn: Turn,
+        channel: &Channel,
+        (history, unsaved_ms): (&History, Option<u64>),
+    ) -> Result<Vec<Publication>> {
         let mut found = BTreeMap::new();
         if let Some(unsaved_ms) = unsaved_ms {
-            found.extend(self.unsaved(ctx, channel, unsaved_ms).await?.into_iter().map(|publication| (publication.offset, publication)));
+            let unsaved;
+            (unsaved, turn) = self.unsaved(ctx, turn, channel, unsaved_ms).await?;
+            found.extend(unsaved.into_iter().map(|publication| (publication.offset, publication)));
         }
         let (channel, epoch) = (channel.name.as_str(), &*history.position.epoch);
         let span = Span { channel, epoch, after: signed(self.after), below: signed(self.below) };
@@ -123,6 +142,7 @@ impl Gap {
             Direction::Forward => store::oldest(&ctx.pg, span, (limit, BYTES)).await?,
             Direction::Reverse => store::newest(&ctx.pg, span, (limit, BYTES)).await?,
         };
+        drop(turn);
         found.extend(saved.into_iter().map(|publication| (publication.offset, publication)));
         Ok(match self.direction {
             Direction::Forward => found.into_values().take(self.limit).collect(),
@@ -130,21 +150,19 @@ impl Gap {
         })
     }
 
-    async fn unsaved(&self, ctx: &Context, channel: &Channel, unsaved_ms: u64) -> Result<Vec<Publication>> {
+    async fn unsaved(&self, ctx: &Context, turn: Turn, channel: &Channel, unsaved_ms: u64) -> Result<(Vec<Publication>, Turn)> {
         let (low, high) = (format!("{unsaved_ms}-{}", self.after + 1), format!("{unsaved_ms}-{}", self.below - 1));
         let (command, first, last) = match self.direction {
             Direction::Forward => ("XRANGE", low, high),
             Direction::Reverse => ("XREVRANGE", high, low),
         };
         let key = ctx.keys.channel_unsaved(channel.name.as_str());
-        let entries: Vec<(String, Vec<String>)> = scripts::run_over(ctx.redis.bulk_connection(), &UNSAVED_READ, |cmd| {
-            cmd.arg(1).arg(&key).arg(command).arg(&first).arg(&last).arg(self.limit).arg(HISTORY_READ_BYTES);
+        let (entries, turn): (Vec<(String, Vec<String>)>, _) = scripts::run_in(turn, ctx.redis.bulk_connection(), &UNSAVED_READ, |cmd| {
+            cmd.arg(1).arg(&key).arg(command).arg(&first).arg(&last).arg(self.limit).arg(HISTORY_READ_BYTES).arg(slice(channel));
         })
         .await?;
-        entries
-            .into_iter()
-            .map(|(id, fields)| publication(fields).ok_or_else(|| Error::internal(format!("`{id}` is no publication"))))
-            .collect()
+        let read = |(id, fields)| publication(fields).ok_or_else(|| Error::internal(format!("`{id}` is no publication")));
+        Ok((entries.into_iter().map(read).collect::<Result<_>>()?, turn))
     }
 
     fn join(&self, older: Vec<Publication>, history: &mut History) {

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     channels::{
-        Channel, Direction, Filter, Position, history, history_remove,
+        Channel, Direction, Filter, Position, Reader, history, history_remove,
         tests::{Channels, json, offsets, with_namespaces},
     },
     page::{Page, page_request},
@@ -34,7 +34,7 @@ async fn save_all(ctx: &Context) -> usize {
 
 async fn read(channels: &Channels, channel: &Channel, limit: u32, since: Option<&Position>, direction: Direction) -> Vec<u64> {
     let filter = Filter { limit, since: since.cloned(), direction };
-    offsets(&history(&channels.ctx, channel, &filter).await.expect("both servers answer").publications)
+    offsets(&history(&channels.ctx, &Reader::Process, channel, &filter).await.expect("both servers answer").publications)
 }
 
 async fn count(ctx: &Context, table: &'static str) -> i64 {
@@ -109,7 +109,7 @@ async fn answers_end_before_they_are_too_large_wherever_they_come_from() {
     assert_eq!(read(&channels, &saved, 300, Some(&since(0)), Direction::Forward).await, (1..=17).collect::<Vec<_>>());
     assert_eq!(read(&channels, &saved, 300, Some(&since(25)), Direction::Forward).await, (26..=36).collect::<Vec<_>>());
     assert_eq!(read(&channels, &saved, 300, None, Direction::Reverse).await, (20..=36).rev().collect::<Vec<_>>());
-    let page = archive(&channels.ctx, &saved, &page_request(Some(1_000), None).unwrap()).await.unwrap();
+    let page = archive(&channels.ctx, &Reader::Process, &saved, &page_request(Some(1_000), None).unwrap()).await.unwrap();
     assert_eq!((page.items.len(), page.next_cursor.is_some()), (17, true));
 }
 
@@ -206,7 +206,9 @@ async fn the_archive_reads_across_epochs() {
     publish_many(&channels, &saved, 2).await;
     // What the old epoch left unsaved is saved as well.
     assert_eq!(save_all(&channels.ctx).await, 5);
-    let page = async |cursor: Option<&str>| archive(&channels.ctx, &saved, &page_request(Some(3), cursor).unwrap()).await.unwrap();
+    let page = async |cursor: Option<&str>| {
+        archive(&channels.ctx, &Reader::Process, &saved, &page_request(Some(3), cursor).unwrap()).await.unwrap()
+    };
     let Page { items: newest, next_cursor } = page(None).await;
     let Page { items: older, next_cursor: None } = page(next_cursor.as_deref()).await else { panic!("two pages are all") };
     let read: Vec<u64> = newest.iter().chain(&older).map(|archived| archived.publication.offset).collect();

@@ -4,7 +4,10 @@
 use super::{PRESENCE_LIST_BYTES_MAX, PRESENCE_LIST_MAX, PresenceStats, offered, stats};
 use crate::{
     Context, Error,
-    channels::{Channel, ChannelError, ClientInfo, Turns},
+    channels::{
+        Channel, ChannelError, ClientInfo, Reader,
+        turns::{Asker, Turns},
+    },
 };
 use serde_json::value::RawValue;
 use std::{
@@ -13,7 +16,7 @@ use std::{
 };
 use tokio::{
     sync::Mutex as Turnstile,
-    time::{Instant, timeout},
+    time::{Instant, timeout_at},
 };
 
 /// The infos of clients, as JSON and as they are kept, by the clients' ids.
@@ -32,7 +35,7 @@ pub struct PresenceLists {
 
 impl Default for PresenceLists {
     fn default() -> Self {
-        Self { turns: Turns::new("Too many lists of clients are being read."), readings: Mutex::default() }
+        Self { turns: Turns::of_large("Too many lists of clients are being read."), readings: Mutex::default() }
     }
 }
 
@@ -74,16 +77,16 @@ impl Drop for Asking<'_> {
 }
 
 /// Everybody who is present. `LimitExceeded` above [`PRESENCE_LIST_MAX`] and [`PRESENCE_LIST_BYTES_MAX`].
-pub async fn list(ctx: &Context, channel: &Channel) -> Result<PresenceList, ChannelError> {
+pub async fn list(ctx: &Context, reader: &Reader, channel: &Channel) -> Result<PresenceList, ChannelError> {
     offered(channel)?;
-    let asked = Instant::now();
+    let (asked, asker) = (Instant::now(), Asker::now(reader));
     let asking = ctx.presence_lists.ask(channel.name.as_str());
-    let found = timeout(asking.lists.turns.within(), async {
+    let found = timeout_at(asker.until, async {
         let mut last = asking.reading.lock().await;
         if let Some(last) = last.as_ref().filter(|last| last.begun >= asked) {
             return Ok(last.list.clone());
         }
-        let _turn = asking.lists.turns.take().await?;
+        let _turn = asking.lists.turns.take(asker).await?;
         let begun = Instant::now();
         let list = read(ctx, channel).await?;
         *last = Some(Last { begun, list: list.clone() });

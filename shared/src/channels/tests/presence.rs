@@ -14,7 +14,7 @@ fn client(user: &str, client: &str) -> ClientInfo {
 
 impl Channels {
     async fn listed(&self, channel: &Channel) -> Vec<String> {
-        let mut clients: Vec<_> = list(&self.ctx, channel).await.unwrap().keys().map(ToString::to_string).collect();
+        let mut clients: Vec<_> = list(&self.ctx, &Reader::Process, channel).await.unwrap().keys().map(ToString::to_string).collect();
         clients.sort_unstable();
         clients
     }
@@ -46,7 +46,7 @@ async fn clients_come_and_go_and_users_are_counted_once() {
     leave(&channels.ctx, &kept, "b").await.unwrap();
     leave(&channels.ctx, &kept, "b").await.unwrap();
     assert_eq!((channels.counted(&kept).await, channels.listed(&kept).await), ((2, 2), vec!["c".to_owned(), "d".to_owned()]));
-    let infos = list(&channels.ctx, &kept).await.unwrap();
+    let infos = list(&channels.ctx, &Reader::Process, &kept).await.unwrap();
     assert_eq!(infos["d"].get(), r#"{"user":"8:x","client":"d","conn_info":{"n": "1:2"}}"#);
 }
 
@@ -109,7 +109,7 @@ async fn a_namespace_without_presence_has_none() {
     join(&channels.ctx, &public, &client("7", "a")).await.unwrap();
     leave(&channels.ctx, &public, "a").await.unwrap();
     assert!(matches!(stats(&channels.ctx, &public).await, Err(ChannelError::NotAvailable)));
-    assert!(matches!(list(&channels.ctx, &public).await, Err(ChannelError::NotAvailable)));
+    assert!(matches!(list(&channels.ctx, &Reader::Process, &public).await, Err(ChannelError::NotAvailable)));
 }
 
 #[tokio::test]
@@ -120,7 +120,7 @@ async fn many_clients_are_counted_and_refused_as_a_list() {
     let clients = ids.iter().map(|id| client(&format!("u{}", id.len()), id)).collect::<Vec<_>>();
     join_all(&channels.ctx, &live, &clients).await.unwrap();
     assert_eq!(channels.counted(&live).await, (5_001, 4));
-    assert!(matches!(list(&channels.ctx, &live).await, Err(ChannelError::LimitExceeded(_))));
+    assert!(matches!(list(&channels.ctx, &Reader::Process, &live).await, Err(ChannelError::LimitExceeded(_))));
     leave_all(&channels.ctx, &live, &clients.into_iter().map(|info| info.client).collect::<Vec<_>>()).await.unwrap();
     assert_eq!(channels.counted(&live).await, (0, 0));
 }
@@ -138,7 +138,7 @@ async fn large_infos_are_counted_and_refused_as_a_list() {
     join_all(&channels.ctx, &live, &clients).await.unwrap();
     assert_eq!(channels.listed(&live).await.len(), 64);
     join(&channels.ctx, &live, &info(63, PRESENCE_LIST_BYTES_MAX / 64 - around + 1)).await.unwrap();
-    assert!(matches!(list(&channels.ctx, &live).await, Err(ChannelError::LimitExceeded(_))));
+    assert!(matches!(list(&channels.ctx, &Reader::Process, &live).await, Err(ChannelError::LimitExceeded(_))));
     assert_eq!(channels.counted(&live).await, (64, 1));
     leave(&channels.ctx, &live, "000").await.unwrap();
     assert_eq!(channels.listed(&live).await.len(), 63);
@@ -149,7 +149,7 @@ async fn all_who_ask_before_a_list_is_read_get_the_same() {
     let channels = Channels::open().await;
     let kept = channels.channel("kept:1");
     join(&channels.ctx, &kept, &client("7", "a")).await.unwrap();
-    let lists = future::try_join_all((0..50).map(|_| list(&channels.ctx, &kept))).await.unwrap();
+    let lists = future::try_join_all((0..50).map(|_| list(&channels.ctx, &Reader::Process, &kept))).await.unwrap();
     let read: BTreeSet<_> = lists.iter().map(Arc::as_ptr).collect();
     assert!(read.len() <= 2, "{} were read, where the others had asked before the second was begun", read.len());
     assert!(lists.iter().all(|list| list.contains_key("a")));
@@ -159,10 +159,10 @@ async fn all_who_ask_before_a_list_is_read_get_the_same() {
 async fn who_asks_is_not_told_what_was_read_before() {
     let channels = Channels::open().await;
     let kept = channels.channel("kept:1");
-    let mut before = Box::pin(list(&channels.ctx, &kept));
+    let mut before = Box::pin(list(&channels.ctx, &Reader::Process, &kept));
     assert!(futures_util::poll!(&mut before).is_pending());
     join(&channels.ctx, &kept, &client("7", "a")).await.unwrap();
-    let (before, after) = future::try_join(before, list(&channels.ctx, &kept)).await.unwrap();
+    let (before, after) = future::try_join(before, list(&channels.ctx, &Reader::Process, &kept)).await.unwrap();
     assert!(!Arc::ptr_eq(&before, &after) && after.contains_key("a"), "a client that is present finds itself");
 }
 
@@ -172,7 +172,7 @@ async fn long_lists_are_read_in_slices_and_whole() {
     let live = channels.channel("live:1");
     let clients: Vec<_> = (0..3_000).map(|n| client(&n.to_string(), &format!("c{n}"))).collect();
     join_all(&channels.ctx, &live, &clients).await.unwrap();
-    let list = list(&channels.ctx, &live).await.unwrap();
+    let list = list(&channels.ctx, &Reader::Process, &live).await.unwrap();
     assert!(clients.iter().all(|client| list[&client.client].get() == client.to_json()) && list.len() == clients.len());
 }
 

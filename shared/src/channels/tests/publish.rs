@@ -6,14 +6,14 @@ use futures_util::future::join_all;
 use proptest::prelude::*;
 
 async fn all(ctx: &Context, channel: &Channel) -> History {
-    history(ctx, channel, &Filter { limit: 300, ..Filter::default() }).await.expect("Redis answers")
+    history(ctx, &Reader::Process, channel, &Filter { limit: 300, ..Filter::default() }).await.expect("Redis answers")
 }
 
 #[tokio::test]
 async fn offsets_count_up_from_one_in_an_epoch() {
     let channels = Channels::open().await;
     let kept = channels.channel("kept:1");
-    let nowhere = position(&channels.ctx, &kept).await.unwrap();
+    let nowhere = position(&channels.ctx, &Reader::Process, &kept).await.unwrap();
     let first = channels.publish(&kept, "1").await;
     let second = channels.publish(&kept, "2").await;
     assert_eq!((nowhere.offset, first.offset, second.offset), (0, 1, 2));
@@ -113,7 +113,7 @@ async fn a_restarted_redis_begins_a_new_epoch_whatever_it_still_holds() {
     assert_eq!(after.offset, 1);
     assert_eq!(bodies(&all(&channels.ctx, &kept).await.publications), ["{\"data\":3}"]);
     let old = Filter { limit: 1, since: Some(before), ..Filter::default() };
-    assert!(matches!(history(&channels.ctx, &kept, &old).await, Err(ChannelError::UnrecoverablePosition)));
+    assert!(matches!(history(&channels.ctx, &Reader::Process, &kept, &old).await, Err(ChannelError::UnrecoverablePosition)));
     drop(channels.stores);
 }
 

@@ -51,8 +51,9 @@ async fn a_second_run_publishes_nothing_twice() {
     for _ in 0..2 {
         assert_eq!(run(&channels, job_id, payload).await.published, 2);
     }
-    let published =
-        async |channel: &Channel| history(&channels.ctx, channel, &Filter::newest(10)).await.expect("Redis answers").publications;
+    let published = async |channel: &Channel| {
+        history(&channels.ctx, &Reader::Process, channel, &Filter::newest(10)).await.expect("Redis answers").publications
+    };
     assert_eq!((published(&a).await.len(), published(&b).await.len()), (1, 1));
     run(&channels, JobId::new(), payload).await;
     assert_eq!(published(&a).await.len(), 2, "another job is another publication");

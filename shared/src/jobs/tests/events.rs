@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     Code,
-    channels::{Channel, Filter, history},
+    channels::{Channel, Filter, Reader, history},
     jobs::{
         cancel,
         engine::{IDS_MAX, QueueKeys, expire, followers},
@@ -27,7 +27,7 @@ async fn follow(ctx: &Context, id: JobId) -> Channel {
 async fn told(ctx: &Context, channel: &Channel, n: usize) -> Vec<Value> {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
-        let history = history(ctx, channel, &Filter { limit: 300, ..Filter::default() }).await.unwrap();
+        let history = history(ctx, &Reader::Process, channel, &Filter { limit: 300, ..Filter::default() }).await.unwrap();
         if history.publications.len() >= n {
             let bodies = history.publications.iter().map(|publication| serde_json::from_slice::<Value>(&publication.body).unwrap());
             return bodies.map(|body| body["data"].clone()).collect();
@@ -195,7 +195,7 @@ async fn an_end_that_was_not_announced_is_told_when_redis_is_back() {
     redis.restart().await;
     let deadline = Instant::now() + Duration::from_secs(20);
     let newest = Filter::newest(1);
-    while !history(&fixture.ctx, &channel, &newest).await.is_ok_and(|history| !history.publications.is_empty()) {
+    while !history(&fixture.ctx, &Reader::Process, &channel, &newest).await.is_ok_and(|history| !history.publications.is_empty()) {
         assert!(Instant::now() < deadline, "Redis is back, and the end is not told");
         sleep(Duration::from_millis(20)).await;
     }

@@ -3,7 +3,7 @@
 use super::{Fixture, point, until};
 use crate::{
     Code,
-    channels::{Filter, history},
+    channels::{Filter, Reader, history},
     ids::UserId,
     points::{depth, live},
 };
@@ -45,7 +45,7 @@ async fn points_of_tracks_that_somebody_watches_are_told() {
     fixture.drain().await;
     let told = async |id| {
         let filter = Filter::newest(10);
-        history(&fixture.ctx, &channel(id), &filter).await.unwrap().publications
+        history(&fixture.ctx, &Reader::Process, &channel(id), &filter).await.unwrap().publications
     };
     until("it is told", async || !told(watched.id).await.is_empty()).await;
     let publication = String::from_utf8(told(watched.id).await[0].body.to_vec()).unwrap();
