@@ -1,5 +1,6 @@
 //! The in-flight limit of one worker thread, and how the classes of routes share it. What is over it is shed at once, before its
-//! body is read and before anything else is done for it. Probes always pass. Idle keep-alive connections do not count.
+//! body is read and before anything else is done for it. Probes always pass. Idle keep-alive connections do not count, nor does who
+//! waits for a body that is on its way, or for a turn: a place is for those who are worked on, and is taken again when work begins.
 //!
 //! Each class has a few places that no other class takes; the rest is for whoever comes first. So a class alone may have nearly all
 //! places, and no class can keep another out. Those of operators are beside the limit.
@@ -48,16 +49,19 @@ pub(super) enum Reason {
     Class,
     /// It was kept waiting before it was read, and most places were taken a moment ago.
     Late,
+    /// It had given its place back while it waited, and there was none when its body or its turn came.
+    Waited,
 }
 
 impl Reason {
-    const ALL: [Self; 3] = [Self::InFlight, Self::Class, Self::Late];
+    const ALL: [Self; 4] = [Self::InFlight, Self::Class, Self::Late, Self::Waited];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::InFlight => "in_flight",
             Self::Class => "class",
             Self::Late => "late",
+            Self::Waited => "waited",
         }
     }
 }
@@ -92,7 +96,10 @@ struct Meters {
 pub(super) struct Place {
     admission: Rc<Admission>,
     class: RouteClass,
+    /// When it was taken; later by as long as it was given back for.
     since: Instant,
+    /// Since when it is given back, to be taken again.
+    waits_since: Option<Instant>,
     /// Whether how long it is kept tells how busy the process is.
     is_sample: bool,
     is_login_at_work: bool,
@@ -133,7 +140,8 @@ impl Admission {
         });
         let Some(reason) = refusal else {
             self.count(class).set(self.count(class).get() + 1);
-            return Ok(Place { admission: Rc::clone(self), class, since: arrived, is_sample: true, is_login_at_work: false });
+            let admission = Rc::clone(self);
+            return Ok(Place { admission, class, since: arrived, waits_since: None, is_sample: true, is_login_at_work: false });
         };
         Err(self.refuse(class, reason))
     }
@@ -168,12 +176,14 @@ impl Admission {
     }
 
     fn refusal(&self, class: RouteClass) -> Option<Reason> {
-        let n = self.count(class).get();
         if class == RouteClass::Login && self.are_logins_full() {
             return Some(Reason::Class);
         }
-        let has_room = n < self.own(class) || self.n_common() < self.common_max();
-        (!has_room).then_some(Reason::InFlight)
+        (!self.has_room(class)).then_some(Reason::InFlight)
+    }
+
+    fn has_room(&self, class: RouteClass) -> bool {
+        self.count(class).get() < self.own(class) || self.n_common() < self.common_max()
     }
 
     fn are_logins_full(&self) -> bool {
@@ -201,15 +211,18 @@ impl Admission {
     }
 
     fn release(&self, place: &Place) {
-        let count = self.count(place.class);
-        let n_before: usize = self.in_flight.iter().map(Cell::get).sum();
-        count.set(count.get() - 1);
         if place.is_login_at_work {
             self.logins_at_work.set(self.logins_at_work.get() - 1);
         }
+        if place.waits_since.is_some() {
+            return;
+        }
+        let count = self.count(place.class);
+        let n_before: usize = self.in_flight.iter().map(Cell::get).sum();
+        count.set(count.get() - 1);
         let Some(adaptive) = self.adaptive.as_ref().filter(|_| place.is_sample) else { return };
         let now = Instant::now();
-        let sample = Sample { class: place.class, took: now.saturating_duration_since(place.since), in_flight: n_before };
+        let sample = Sample { class: place.class, took: place.took(now), in_flight: n_before };
         if let Some(limit) = adaptive.borrow_mut().learn(sample, now) {
             self.limit.set(limit);
             self.meters.limit.set(limit as f64);
@@ -218,18 +231,46 @@ impl Admission {
 }
 
 impl Place {
-    /// The body is there, and work begins. How long a client took to send it says nothing of this process.
+    /// Gives it back until work begins: what its client or others take says nothing of this process, and keeps nobody out.
+    pub(super) fn begin_wait(&mut self) {
+        if self.waits_since.is_none() {
+            let count = self.admission.count(self.class);
+            count.set(count.get() - 1);
+            self.waits_since = Some(Instant::now());
+        }
+    }
+
+    /// What was waited for is there, above all the body, and work begins.
     pub(super) fn begin_work(&mut self) -> Result<(), Reason> {
-        self.since = Instant::now();
-        if self.class != RouteClass::Login || self.is_login_at_work {
-            return Ok(());
+        let admission = &self.admission;
+        let is_next_login = self.class == RouteClass::Login && !self.is_login_at_work;
+        if is_next_login && admission.are_logins_full() {
+            return Err(admission.refuse(self.class, Reason::Class));
         }
-        if self.admission.are_logins_full() {
-            return Err(self.admission.refuse(self.class, Reason::Class));
+        if let Some(waits_since) = self.waits_since {
+            if !admission.has_room(self.class) {
+                return Err(admission.refuse(self.class, Reason::Waited));
+            }
+            let count = admission.count(self.class);
+            count.set(count.get() + 1);
+            self.since += waits_since.elapsed();
+            self.waits_since = None;
         }
-        self.admission.logins_at_work.set(self.admission.logins_at_work.get() + 1);
-        self.is_login_at_work = true;
+        if is_next_login {
+            admission.logins_at_work.set(admission.logins_at_work.get() + 1);
+            self.is_login_at_work = true;
+        }
         Ok(())
+    }
+
+    /// How long it was kept until `now`, without what it was given back for.
+    fn took(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since)
+    }
+
+    /// As [`Admission::next_turn`].
+    pub(super) fn next_turn(&self, now: Instant) -> Instant {
+        self.admission.next_turn(now)
     }
 
     /// Has nothing learned from how long it is kept.

@@ -150,7 +150,7 @@ where
     /// The answer to a request that is not looked at any further. It is made straight: there are many of them, and little time.
     fn shed(&self, request: ServiceRequest, arrived: Instant) -> ServiceResponse<BoxBody> {
         let turn = self.admission.next_turn(arrived);
-        let error = overloaded("More requests are in flight than this process takes.", turn - arrived);
+        let error = overloaded(TOO_MANY, turn - arrived);
         self.overloaded.increment(1);
         let id = scope::id_of(&request);
         if let Some(connection) = request.conn_data::<Turn>() {
@@ -201,6 +201,8 @@ where
         }
     }
 }
+
+const TOO_MANY: &str = "More requests are in flight than this process takes.";
 
 /// Sends away: until the connection is read again, `put_off` from now, and with jitter, so that those sent away do not come back as one crowd.
 fn overloaded(detail: &'static str, put_off: Duration) -> DomainError {

@@ -1,13 +1,18 @@
 //! What is known of a request before anything is done for it: its id, its client, and its place among those in flight.
 
-use super::{address, admission::Place, overloaded};
+use super::{
+    TOO_MANY, address,
+    admission::{Place, Reason},
+    overloaded,
+};
+use crate::server::pacing::Turn;
 use actix_web::{
     HttpMessage, HttpRequest,
     dev::ServiceRequest,
     http::{StatusCode, header::HeaderName},
 };
-use shared::config::Settings;
-use std::{cell::RefCell, net::IpAddr, rc::Rc, time::Duration};
+use shared::{Result, config::Settings, turns::Waiter};
+use std::{cell::RefCell, net::IpAddr, rc::Rc, time::Instant};
 use uuid::Uuid;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -21,13 +26,15 @@ pub struct RequestScope {
     pub address: IpAddr,
     /// None for probes.
     place: RefCell<Option<Place>>,
+    /// Read again later, if the request is shed.
+    connection: Option<Turn>,
 }
 
 impl RequestScope {
     pub(super) fn of(request: &ServiceRequest, settings: &Settings, place: Option<Place>) -> Rc<Self> {
         let id = id_of(request);
         let address = address::of_client(request, settings);
-        Rc::new(Self { id, address, place: RefCell::new(place) })
+        Rc::new(Self { id, address, place: RefCell::new(place), connection: request.conn_data::<Turn>().cloned() })
     }
 
     /// The scope that the edge gave to this request.
@@ -42,14 +49,6 @@ impl RequestScope {
         }
     }
 
-    /// The body is there, and work begins. A sign-in may be sent away here: as many are worked on as there may be.
-    pub(crate) fn begin_work(&self) -> shared::Result<()> {
-        match self.place.borrow_mut().as_mut().map(Place::begin_work) {
-            Some(Err(_)) => Err(overloaded("Too many sign-ins at once.", Duration::ZERO)),
-            Some(Ok(())) | None => Ok(()),
-        }
-    }
-
     /// Has nothing learned from how long this request takes: its client sends or reads all the while.
     pub(crate) fn goes_at_the_clients_pace(&self) {
         if let Some(place) = self.place.borrow_mut().as_mut() {
@@ -61,6 +60,32 @@ impl RequestScope {
         if let Some(place) = self.place.borrow_mut().take() {
             place.end(status);
         }
+    }
+}
+
+/// Who waits, for a body that is on its way or for a turn, is not in flight meanwhile.
+impl Waiter for RequestScope {
+    fn begin_wait(&self) {
+        if let Some(place) = self.place.borrow_mut().as_mut() {
+            place.begin_wait();
+        }
+    }
+
+    /// May send away: who has waited takes a place again, and of sign-ins as many are worked on as there may be.
+    fn begin_work(&self) -> Result<()> {
+        let mut place = self.place.borrow_mut();
+        let Some(place) = place.as_mut() else { return Ok(()) };
+        let Err(reason) = place.begin_work() else { return Ok(()) };
+        let detail = match reason {
+            Reason::Class => "Too many sign-ins at once.",
+            Reason::InFlight | Reason::Late | Reason::Waited => TOO_MANY,
+        };
+        let now = Instant::now();
+        let turn = place.next_turn(now);
+        if let Some(connection) = &self.connection {
+            connection.put_off(turn);
+        }
+        Err(overloaded(detail, turn - now))
     }
 }
 

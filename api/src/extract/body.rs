@@ -1,6 +1,9 @@
 //! A JSON body: read up to its limit and in its time, looked over for text that cannot be stored, parsed, validated.
 
-use super::budget::{Reservation, holder};
+use super::{
+    budget::{Reservation, holder},
+    incoming::next_chunk,
+};
 use crate::{
     edge::RequestScope,
     error::ApiError,
@@ -13,11 +16,11 @@ use actix_web::{
     http::header,
     web::{Bytes, BytesMut, Data},
 };
-use futures_util::{StreamExt, future::LocalBoxFuture};
+use futures_util::future::LocalBoxFuture;
 use serde::de::DeserializeOwned;
-use shared::{Code, Error, Result, config::Settings, json_words::Broken, limits::Class, text};
+use shared::{Code, Error, Result, config::Settings, json_words::Broken, limits::Class, text, turns::Waiter};
 use std::time::Duration;
-use tokio::{task::coop::consume_budget, time::timeout};
+use tokio::time::timeout;
 use validator::Validate;
 
 /// Longest that the body of a sign-in may take to arrive: it fits into one packet.
@@ -122,9 +125,7 @@ pub(crate) async fn read(request: &HttpRequest, mut payload: Payload) -> Result<
     let mut reservation = state.bodies.open(holder(request), announced)?;
     let collect = async {
         let mut body = BytesMut::with_capacity(announced.unwrap_or(0).min(64 << 10));
-        while let Some(chunk) = payload.next().await {
-            consume_budget().await;
-            let chunk = chunk.map_err(|error| Error::new(Code::InvalidJson, "The body broke off.").caused_by(error.to_string()))?;
+        while let Some(chunk) = next_chunk(request, &mut payload, &mut reservation).await? {
             if body.len() + chunk.len() > limit {
                 return Err(too_large(limit));
             }

@@ -1,6 +1,7 @@
 //! The bytes of large bodies that the process holds at once, over all requests: a crowd of bulk requests is sent away
-//! before it fills the memory. Small bodies are bounded by the requests in flight and cost nothing here. Nobody has all of it: who sends much, and
-//! slowly, leaves room for others; and strangers, who may be many, have a part of their own.
+//! before it fills the memory. Small bodies that come with their heads are bounded by the requests in flight and cost nothing here; those that
+//! are on their way are not in flight, and are bounded by what they hold of this. Nobody has all of it: who sends much, and slowly, leaves room
+//! for others; and strangers, who may be many, have a part of their own.
 
 use crate::edge::RequestScope;
 use actix_web::{HttpMessage, HttpRequest};
@@ -15,6 +16,8 @@ use std::{sync::Arc, time::Duration};
 
 /// Bodies up to this size are free.
 const FREE_BYTES: usize = 16 << 10;
+/// What a body on its way counts as at least: its request is there meanwhile, with all that was made for it.
+const ON_ITS_WAY_BYTES: usize = 4 << 10;
 /// What strangers have together, as a part of what users have: besides, so that they take nothing from these.
 const STRANGERS: usize = 4;
 
@@ -49,7 +52,7 @@ impl BodyBudget {
         if announced.is_some_and(|bytes| bytes > FREE_BYTES && !shares.has_room(&holder, bytes)) {
             return Err(exhausted());
         }
-        Ok(Reservation { shares: Arc::clone(shares), holder, held: None })
+        Ok(Reservation { shares: Arc::clone(shares), holder, announced, held: None })
     }
 }
 
@@ -58,15 +61,25 @@ impl BodyBudget {
 pub(crate) struct Reservation {
     shares: Arc<Shares<Principal>>,
     holder: Principal,
+    announced: Option<usize>,
     held: Option<Share<Principal>>,
 }
 
 impl Reservation {
     /// Makes sure that `bytes` are covered. It grows with what has arrived, so that a client that only announces much holds nothing.
     pub(super) fn cover(&mut self, bytes: usize) -> Result<()> {
-        if bytes <= FREE_BYTES {
-            return Ok(());
+        if bytes <= FREE_BYTES { Ok(()) } else { self.hold(bytes) }
+    }
+
+    /// The body is on its way, and is no longer bounded by the requests in flight: what would be free is held.
+    pub(super) fn cover_wait(&mut self) -> Result<()> {
+        match self.held {
+            Some(_) => Ok(()),
+            None => self.hold(self.announced.unwrap_or(FREE_BYTES).clamp(ON_ITS_WAY_BYTES, FREE_BYTES)),
         }
+    }
+
+    fn hold(&mut self, bytes: usize) -> Result<()> {
         let is_covered = match &mut self.held {
             Some(held) => held.grow(bytes.saturating_sub(held.n())),
             None => {
@@ -80,7 +93,8 @@ impl Reservation {
 
 fn exhausted() -> Error {
     metrics::counter!(HTTP_SHED, "reason" => "bodies").increment(1);
-    Error::new(Code::Overloaded, "Too many large bodies are being handled.").retry_after(Duration::from_secs(rand::random_range(1..=3)))
+    Error::new(Code::Overloaded, "Too many bodies are on their way, or too large ones.")
+        .retry_after(Duration::from_secs(rand::random_range(1..=3)))
 }
 
 #[cfg(test)]
@@ -103,6 +117,23 @@ mod tests {
         assert!(second.cover(30 * KIB).is_err());
         drop(first);
         second.cover(30 * KIB).unwrap();
+    }
+
+    #[test]
+    fn a_body_on_its_way_holds_what_it_may_grow_to_for_free() {
+        let (budget, holder) = (BodyBudget::new(32 * KIB, 16 * KIB, 16 * KIB), Principal::User(UserId::new()));
+        let waiting = |announced| {
+            let mut body = budget.open(holder, announced).unwrap();
+            body.cover_wait().map(|()| body)
+        };
+        let mut bodies = vec![waiting(Some(1)).unwrap(), waiting(Some(8 * KIB)).unwrap()];
+        assert!(waiting(None).is_err(), "16 KiB are more than are left for one who has this much");
+        bodies[1].cover(8 * KIB).unwrap();
+        bodies[0].cover_wait().unwrap();
+        assert_eq!(bodies.iter().map(|body| body.held.as_ref().unwrap().n()).sum::<usize>(), 12 * KIB);
+        bodies.push(waiting(Some(4 * KIB)).unwrap());
+        drop(bodies);
+        assert!(waiting(Some(20 * KIB)).is_ok());
     }
 
     #[test]

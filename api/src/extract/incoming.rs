@@ -5,10 +5,11 @@ use super::{
     budget::{Reservation, holder},
     line_buffer::LineBuffer,
 };
-use crate::{gate::require_unrevoked, state::AppState};
+use crate::{edge::RequestScope, gate::require_unrevoked, state::AppState};
 use actix_web::{HttpRequest, dev::Payload, http::header, web::Data};
-use futures_util::StreamExt;
-use shared::{Code, Error, Result};
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt};
+use shared::{Code, Error, Result, turns::Waiter};
 use std::time::Duration;
 use tokio::{
     task::coop::consume_budget,
@@ -53,18 +54,15 @@ impl Incoming {
     /// `false` at the end of the body.
     pub(super) async fn read_more(&mut self) -> Result<bool> {
         let Some(payload) = &mut self.payload else { return Ok(false) };
-        // What has come in many pieces is there all at once, and others have their turn in between.
-        consume_budget().await;
         let late = |_| Error::new(Code::RequestTimeout, format!("The body did not arrive within {} ms.", self.patience.as_millis()));
-        let next = timeout_at(self.deadline, payload.next()).await.map_err(late)?;
+        let next = timeout_at(self.deadline, next_chunk(&self.request, payload, &mut self.reservation)).await.map_err(late)??;
         require_unrevoked(&self.request).await?;
         match next {
             None => {
                 self.payload = None;
                 Ok(false)
             }
-            Some(Err(error)) => Err(Error::new(Code::InvalidJson, "The body broke off.").caused_by(error.to_string())),
-            Some(Ok(chunk)) => {
+            Some(chunk) => {
                 self.bytes_left = self.bytes_left.checked_sub(chunk.len()).ok_or_else(|| too_large(self.bytes_max))?;
                 self.reservation.cover(self.buffer.len() + chunk.len())?;
                 self.buffer.push(&chunk);
@@ -75,6 +73,26 @@ impl Incoming {
 
     pub(super) async fn read_all(&mut self) -> Result<()> {
         while self.read_more().await? {}
-        Ok(())
+        self.begin_work()
     }
+
+    /// So much has arrived as was wanted; until now the request may have waited for it.
+    pub(super) fn begin_work(&self) -> Result<()> {
+        RequestScope::from_request(&self.request).begin_work()
+    }
+}
+
+/// The next of a body. While it is on its way its request is not in flight, until the caller begins to work.
+pub(super) async fn next_chunk(request: &HttpRequest, payload: &mut Payload, reservation: &mut Reservation) -> Result<Option<Bytes>> {
+    // What has come in many pieces is there all at once, and others have their turn in between.
+    consume_budget().await;
+    let next = match payload.next().now_or_never() {
+        Some(next) => next,
+        None => {
+            reservation.cover_wait()?;
+            RequestScope::from_request(request).begin_wait();
+            payload.next().await
+        }
+    };
+    next.transpose().map_err(|error| Error::new(Code::InvalidJson, "The body broke off.").caused_by(error.to_string()))
 }

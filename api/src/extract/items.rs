@@ -102,6 +102,7 @@ impl Items {
                 items.push(parse_item(&line));
             }
         }
+        self.body.begin_work()?;
         Ok(items)
     }
 }

@@ -17,6 +17,12 @@ impl Lines {
 
     /// Whole lines, or the rest; `None` at the end.
     pub(crate) async fn next_block(&mut self) -> Result<Option<BytesMut>> {
+        let block = self.arrived().await?;
+        self.0.begin_work()?;
+        Ok(block)
+    }
+
+    async fn arrived(&mut self) -> Result<Option<BytesMut>> {
         let body = &mut self.0;
         let mut is_open = true;
         while is_open && body.buffer.len() < BLOCK_BYTES {

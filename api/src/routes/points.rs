@@ -3,6 +3,7 @@
 mod accept;
 
 use crate::{
+    edge::RequestScope,
     error::{ApiResult, Problem},
     extract::{Body, CallerOf, Id, Meta, Query},
     state::AppState,
@@ -153,7 +154,9 @@ pub async fn create_points(
     payload: Payload,
 ) -> ApiResult {
     let SendAnyQuery { track_id, atomic, durability } = query;
-    let accepting = Accepting { ctx: &state.ctx, caller: &caller, request_id: &meta.request_id, of_track: track_id.map(TrackId) };
+    let scope = RequestScope::from_request(&request);
+    let of_track = track_id.map(TrackId);
+    let accepting = Accepting { ctx: &state.ctx, caller: &caller, request_id: &meta.request_id, scope: &scope, of_track };
     accepting.run(SendQuery { atomic, durability }, &request, payload).await
 }
 
@@ -179,7 +182,8 @@ pub async fn create_track_points(
     payload: Payload,
 ) -> ApiResult {
     now::require_writable(&state.ctx, &caller, id).await?;
-    let accepting = Accepting { ctx: &state.ctx, caller: &caller, request_id: &meta.request_id, of_track: Some(id) };
+    let scope = RequestScope::from_request(&request);
+    let accepting = Accepting { ctx: &state.ctx, caller: &caller, request_id: &meta.request_id, scope: &scope, of_track: Some(id) };
     accepting.run(query, &request, payload).await
 }
 
@@ -187,8 +191,14 @@ pub async fn create_track_points(
 #[utoipa::path(get, path = "/api/v1/points/stats", tag = "points", operation_id = "get_point_stats", params(StatsQuery),
     security(("bearer" = []), ("api_key" = [])),
     responses((status = 200, description = "The stats, oldest first", body = Stats)))]
-pub async fn get_point_stats(state: Data<AppState>, CallerOf(caller): CallerOf, Query(query): Query<StatsQuery>) -> ApiResult {
-    Ok(HttpResponse::Ok().json(state.ctx.read(async |ctx| stats::of_all(ctx, &caller, &query).await).await?))
+pub async fn get_point_stats(
+    state: Data<AppState>,
+    CallerOf(caller): CallerOf,
+    Query(query): Query<StatsQuery>,
+    request: HttpRequest,
+) -> ApiResult {
+    let scope = RequestScope::from_request(&request);
+    Ok(HttpResponse::Ok().json(state.ctx.read(async |ctx| stats::of_all(ctx, &caller, &query, &*scope).await).await?))
 }
 
 /// Points that were accepted and could not be stored, the newest first: those the caller sent; operators see all.

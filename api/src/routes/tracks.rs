@@ -1,6 +1,7 @@
 //! Tracks: what is followed, and what is asked of one.
 
 use crate::{
+    edge::RequestScope,
     error::{ApiResult, Problem},
     extract::{Body, CallerOf, Id, Meta, Query, answer_with_etag, check_if_match},
     idempotency::{self, Creation, OptionalKey},
@@ -121,6 +122,8 @@ pub async fn get_track_stats(
     CallerOf(caller): CallerOf,
     Id(id): Id<TrackId>,
     Query(query): Query<StatsQuery>,
+    request: HttpRequest,
 ) -> ApiResult {
-    Ok(HttpResponse::Ok().json(state.ctx.read(async |ctx| stats::of_track(ctx, &caller, id, &query).await).await?))
+    let scope = RequestScope::from_request(&request);
+    Ok(HttpResponse::Ok().json(state.ctx.read(async |ctx| stats::of_track(ctx, &caller, id, &query, &*scope).await).await?))
 }

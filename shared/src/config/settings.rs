@@ -57,7 +57,7 @@ settings! {
     MAX_BODY_BYTES max_body_bytes: Bytes = "1MiB";
     /// Largest body of a bulk request.
     MAX_BULK_BYTES max_bulk_bytes: Bytes = "16MiB";
-    /// Bytes of bodies above 16 KiB that the process holds at once; more get 503.
+    /// Bytes of bodies above 16 KiB, and of those on their way (4 KiB at least), that the process holds at once; more get 503.
     BODIES_MAX_BYTES bodies_max_bytes: Bytes = "64MiB";
     /// Largest payload or result of one job.
     MAX_PAYLOAD_BYTES max_payload_bytes: Bytes = "256KiB";

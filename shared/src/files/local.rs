@@ -2,10 +2,10 @@
 
 use super::{StoreId, store};
 use crate::{
-    Code, Context, Error, Result,
+    Context, Result,
     config::Settings,
     ids::UserId,
-    turns::{Turn, Turns},
+    turns::{Turn, Turns, Waiter},
 };
 use std::time::Duration;
 use tokio::sync::OnceCell;
@@ -22,24 +22,24 @@ pub struct LocalFiles {
 
 impl LocalFiles {
     pub(crate) fn new(settings: &Settings) -> Self {
-        Self { uploads: Turns::new(settings.uploads_max), downloads: Turns::new(settings.downloads_max), store_id: OnceCell::new() }
+        Self {
+            uploads: Turns::new(settings.uploads_max, "Too many files are being uploaded."),
+            downloads: Turns::new(settings.downloads_max, "Too many files are being downloaded."),
+            store_id: OnceCell::new(),
+        }
     }
 
     /// Whoever comes first goes first; whose turn does not come in time may ask again. Held for as long as the upload lasts.
-    pub async fn upload_turn(&self, user_id: UserId) -> Result<Turn> {
-        self.uploads.within(user_id, TURN_WITHIN).await.ok_or_else(|| busy("uploaded"))
+    pub async fn upload_turn(&self, user_id: UserId, waiter: &impl Waiter) -> Result<Turn> {
+        self.uploads.within(user_id, TURN_WITHIN, waiter).await
     }
 
     /// Held for as long as the download lasts, and that may be long: nobody waits for it.
     pub fn download_turn(&self, user_id: UserId) -> Result<Turn> {
-        self.downloads.at_once(user_id).ok_or_else(|| busy("downloaded"))
+        self.downloads.at_once(user_id)
     }
 
     pub(super) async fn store_id(&self, ctx: &Context) -> Result<StoreId> {
         self.store_id.get_or_try_init(|| store::store_id(&ctx.pg)).await.copied()
     }
-}
-
-fn busy(done: &str) -> Error {
-    Error::new(Code::Overloaded, format!("Too many files are being {done}.")).retry_after(Duration::from_secs(rand::random_range(1..=3)))
 }

@@ -7,10 +7,10 @@ use super::{
     upkeep::KnownMonths,
 };
 use crate::{
-    Code, Error, Result,
+    Result,
     config::Settings,
     ids::UserId,
-    turns::{Turn, Turns},
+    turns::{Turn, Turns, Waiter},
 };
 use std::time::Duration;
 
@@ -38,22 +38,18 @@ impl LocalPoints {
             months: KnownMonths::default(),
             live: Live::default(),
             limits: Limits::of(settings),
-            stats: Turns::new(settings.point_stats_max),
-            commits: Turns::new(settings.point_commits_max),
+            stats: Turns::new(settings.point_stats_max, "Too many stats are being read."),
+            commits: Turns::new(settings.point_commits_max, "Too many points are being stored with `durability=postgres`."),
         }
     }
 
     /// Held while stats are read.
-    pub(super) async fn stats_turn(&self, user_id: UserId) -> Result<Turn> {
-        self.stats.within(user_id, TURN_WITHIN).await.ok_or_else(|| busy("Too many stats are being read."))
+    pub(super) async fn stats_turn(&self, user_id: UserId, waiter: &impl Waiter) -> Result<Turn> {
+        self.stats.within(user_id, TURN_WITHIN, waiter).await
     }
 
     /// Held while points are stored for a caller that waits for the commit.
-    pub async fn commit_turn(&self, user_id: UserId) -> Result<Turn> {
-        self.commits.within(user_id, TURN_WITHIN).await.ok_or_else(|| busy("Too many points are being stored with `durability=postgres`."))
+    pub async fn commit_turn(&self, user_id: UserId, waiter: &impl Waiter) -> Result<Turn> {
+        self.commits.within(user_id, TURN_WITHIN, waiter).await
     }
-}
-
-fn busy(what: &'static str) -> Error {
-    Error::new(Code::Overloaded, what).retry_after(Duration::from_secs(rand::random_range(1..=3)))
 }

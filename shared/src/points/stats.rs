@@ -1,7 +1,7 @@
 //! Stats of hours and days, from what is kept of hours as points are stored: no point is read for them.
 
 use super::{read, store, store::read::Buckets};
-use crate::{Caller, Context, Result, Scope, ids::TrackId, instant, tracks::manage};
+use crate::{Caller, Context, Result, Scope, ids::TrackId, instant, tracks::manage, turns::Waiter};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -123,10 +123,10 @@ impl HourRow {
 }
 
 /// Of one track.
-pub async fn of_track(ctx: &Context, caller: &Caller, track_id: TrackId, query: &StatsQuery) -> Result<Stats> {
+pub async fn of_track(ctx: &Context, caller: &Caller, track_id: TrackId, query: &StatsQuery, waiter: &impl Waiter) -> Result<Stats> {
     let buckets = query.buckets()?;
     manage::require_readable(ctx, caller, track_id).await?;
-    let _turn = ctx.points.stats_turn(caller.user_id).await?;
+    let _turn = ctx.points.stats_turn(caller.user_id, waiter).await?;
     let rows = store::read::stats(&ctx.pg, track_id, buckets).await?;
     Ok(Stats { bucket: query.bucket, items: rows.into_iter().map(HourStats::from).collect() })
 }
@@ -143,10 +143,10 @@ pub(crate) async fn rows_of(
 }
 
 /// Of all tracks of the caller together; operators have everybody's.
-pub async fn of_all(ctx: &Context, caller: &Caller, query: &StatsQuery) -> Result<Stats> {
+pub async fn of_all(ctx: &Context, caller: &Caller, query: &StatsQuery, waiter: &impl Waiter) -> Result<Stats> {
     caller.require(Scope::TracksRead)?;
     let buckets = query.buckets()?;
-    let _turn = ctx.points.stats_turn(caller.user_id).await?;
+    let _turn = ctx.points.stats_turn(caller.user_id, waiter).await?;
     let rows = store::read::stats_of_all(&ctx.pg, caller.owner_filter(), buckets).await?;
     Ok(Stats { bucket: query.bucket, items: rows.into_iter().map(HourStats::from).collect() })
 }

@@ -96,7 +96,7 @@ impl Fixture {
     }
 
     async fn stats(&self, track: &Track) -> Value {
-        let stats = stats::of_track(&self.ctx, &self.user, track.id, &StatsQuery::default()).await.unwrap();
+        let stats = stats::of_track(&self.ctx, &self.user, track.id, &StatsQuery::default(), &()).await.unwrap();
         serde_json::to_value(stats.items).unwrap()
     }
 

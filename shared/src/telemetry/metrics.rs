@@ -39,7 +39,7 @@ metrics_list! {
     api  always histogram HTTP_DURATION = "http_server_request_duration_seconds" [route, method, status] "Time from request head to response head, by route template.";
     api  always gauge     HTTP_IN_FLIGHT = "http_server_active_requests" [worker] "Requests under way.";
     api  always gauge     HTTP_CONCURRENCY_LIMIT = "http_server_concurrency_limit" [worker] "Requests that may be in flight.";
-    api  always counter   HTTP_SHED = "http_server_shed_total" [reason, class] "Requests refused before their body was read, by class of routes: in_flight; class for too many sign-ins; late if the connection had been put off and others come in time.";
+    api  always counter   HTTP_SHED = "http_server_shed_total" [reason, class] "Requests refused before anything was done for them, by class of routes: in_flight; class for too many sign-ins; late if the connection had been put off and others come in time; waited if there was no place when the body came, or the turn. Without a class: bodies if too many, or too large, are on their way.";
     api  always histogram HTTP_SHED_SECONDS = "http_server_shed_seconds" [] "Time from a request's head to the answer that it is shed.";
     api  always counter   HTTP_BYTES_IN = "http_server_request_body_bytes_total" [] "Bytes of bodies that requests announced.";
     api  always counter   HTTP_BYTES_OUT = "http_server_response_body_bytes_total" [] "Bytes of bodies that were answered, compressed as they were.";

@@ -1,7 +1,7 @@
 //! One upload on its way in: refused early where its head tells, then written to the store as it arrives, a small buffer at a time; or only
 //! compared, where it was answered before.
 
-use crate::{extract::refuse_encoding, gate::require_unrevoked};
+use crate::{edge::RequestScope, extract::refuse_encoding, gate::require_unrevoked};
 use actix_multipart::{Field, Multipart, MultipartError};
 use actix_web::{
     HttpRequest,
@@ -93,7 +93,10 @@ async fn begin(ctx: &Context, caller: &Caller, request: &HttpRequest, payload: P
     if announced.is_some_and(|length| length > bytes_max + AROUND_BYTES) {
         return Err(Error::new(Code::BodyTooLarge, format!("A file may have {bytes_max} bytes.")));
     }
-    let turn = ctx.files.upload_turn(caller.user_id).await?;
+    // Uploads come at the pace of their clients, and how many may is limited apart.
+    let scope = RequestScope::from_request(request);
+    scope.leave_in_flight();
+    let turn = ctx.files.upload_turn(caller.user_id, &*scope).await?;
     let mut form = Form { parts: Multipart::new(request.headers(), payload), patience };
     let part = form.next().await?.ok_or_else(|| broken_rule("required", "must be there, with the content"))?;
     let name = name_of(&part)?;

@@ -2,6 +2,7 @@
 
 use super::{Durability, RejectedPoint, SendQuery};
 use crate::{
+    edge::RequestScope,
     error::{ApiResult, Problem},
     extract::Lines,
 };
@@ -31,6 +32,7 @@ pub(super) struct Accepting<'a> {
     pub(super) ctx: &'a Context,
     pub(super) caller: &'a Caller,
     pub(super) request_id: &'a str,
+    pub(super) scope: &'a RequestScope,
     /// The track that the request names.
     pub(super) of_track: Option<TrackId>,
 }
@@ -113,7 +115,7 @@ impl Accepting<'_> {
                 if !now::unknown(self.ctx, self.caller, &point).await?.is_empty() {
                     return Err(unknown_track().into());
                 }
-                let _turn = self.ctx.points.commit_turn(self.caller.user_id).await?;
+                let _turn = self.ctx.points.commit_turn(self.caller.user_id, self.scope).await?;
                 now::store(self.ctx, &point).await?;
                 StatusCode::OK
             }
@@ -219,7 +221,7 @@ impl<'a> Taker<'a> {
         let mut at = 0..;
         let known: Vec<Point<'static>> =
             points.into_iter().filter(|_| at.next().is_some_and(|at| unknown.binary_search(&at).is_err())).collect();
-        let _turn = ctx.points.commit_turn(caller.user_id).await?;
+        let _turn = ctx.points.commit_turn(caller.user_id, accepting.scope).await?;
         now::store(ctx, &known).await?;
         self.n_accepted = known.len();
         Ok(self.answer(StatusCode::OK, None)?)

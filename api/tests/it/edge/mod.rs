@@ -8,6 +8,7 @@ mod pressure;
 mod revoked;
 mod slow;
 mod smuggling;
+mod turns;
 
 use crate::support::{TestApp, send_for_problem};
 use reqwest::Method;

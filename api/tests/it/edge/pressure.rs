@@ -16,8 +16,12 @@ use tokio::time::timeout;
 
 /// Holds the users' table, so that whoever reads it waits.
 pub(super) async fn lock_users(app: &TestApp) -> Transaction<'static, Postgres> {
+    lock(app, "LOCK TABLE users IN ACCESS EXCLUSIVE MODE").await
+}
+
+pub(super) async fn lock(app: &TestApp, lock: &'static str) -> Transaction<'static, Postgres> {
     let mut tx = app.state.ctx.pg.begin().await.unwrap();
-    tx.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    tx.execute(lock).await.unwrap();
     tx
 }
 

@@ -1,6 +1,6 @@
 //! Clients that take their time: what they hold meanwhile, and what they keep from nobody.
 
-use super::pressure::{lock_users, wait_for_waiter};
+use super::pressure::{lock, lock_users, wait_for_waiter};
 use crate::{
     auth::{register, token},
     support::{TestApp, problem_of, send},
@@ -72,13 +72,103 @@ async fn a_body_that_comes_too_slowly_is_told_so_before_the_request_itself_is_la
 
 #[tokio::test]
 async fn who_would_wait_for_a_job_keeps_the_place_in_flight_until_there_is_a_job() {
-    let app = TestApp::start_with(&[("API_CONCURRENCY_LIMIT", "1")]).await;
+    let patient = [("DB_LOCK_TIMEOUT_MS", "60000"), ("DB_STATEMENT_TIMEOUT_MS", "60000")];
+    // Submits are written over the connections of the process, which the test asks over as well.
+    let app = TestApp::start_with(&[&patient[..], &[("API_CONCURRENCY_LIMIT", "1"), ("DB_POOL_MAX", "32")]].concat()).await;
     let session = register(&app, "ada@example.org").await;
-    let headers = format!("Authorization: Bearer {}\r\nPrefer: wait=30\r\n", token(&session));
-    let slow = begin(&app, "/api/v1/jobs", &headers).await;
-    let other = app.get("/api/v1/auth/me").bearer_auth(token(&session)).send().await.unwrap();
-    assert_eq!(problem_of(other).await, (503, "overloaded".to_owned()));
-    drop(slow);
+    let lock = lock(&app, "LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE").await;
+    let submit = app
+        .post("/api/v1/jobs")
+        .bearer_auth(token(&session))
+        .header("prefer", "wait=30")
+        .json(&json!({"kind": "debug.echo", "payload": 1}));
+    let submitted = tokio::spawn(submit.send());
+    wait_for_waiter(&app).await;
+    let ask = async || app.get("/api/v1/auth/me").bearer_auth(token(&session)).send().await.unwrap();
+    assert_eq!(problem_of(ask().await).await, (503, "overloaded".to_owned()));
+    lock.rollback().await.unwrap();
+    let others_go_on = async { while ask().await.status() != 200 {} };
+    timeout(Duration::from_secs(20), others_go_on).await.expect("who waits for the job has left its place");
+    submitted.abort();
+}
+
+/// A body of as many bytes as [`begin`] says.
+fn padded(json: &str) -> String {
+    format!("{json:100}")
+}
+
+const JOB: &str = r#"{"kind": "debug.echo", "payload": 1}"#;
+const JOBS: &str = r#"{"jobs": [{"kind": "debug.echo", "payload": 1}]}"#;
+const REFRESH: &str = r#"{"refresh_token": "none"}"#;
+
+#[rstest]
+#[case::of_a_user("/api/v1/jobs", true, JOB, "202", "/api/v1/jobs", JOB)]
+#[case::of_a_user_and_large_perhaps("/api/v1/jobs/bulk", true, JOBS, "207", "/api/v1/jobs/bulk", JOBS)]
+#[case::of_strangers("/api/v1/auth/refresh", false, REFRESH, "401", "/api/v1/jobs", JOB)]
+#[tokio::test]
+async fn bodies_on_their_way_keep_nobody_out_and_are_answered_when_they_come(
+    #[case] path: &str,
+    #[case] is_of_user: bool,
+    #[case] body: &str,
+    #[case] answered: &str,
+    #[case] path_of_other: &str,
+    #[case] body_of_other: &'static str,
+) {
+    // Without limits of rate nothing is waited for between the head and the body.
+    let patient = [("API_CLIENT_TIMEOUT_S", "600"), ("REQUEST_TIMEOUT_MS", "600000"), ("RATE_LIMITS", "off")];
+    let app = TestApp::start_with(&[&patient[..], &[("API_CONCURRENCY_LIMIT", "20")]].concat()).await;
+    let (slow, other) = (register(&app, "slow@example.org").await, register(&app, "other@example.org").await);
+    let credentials = if is_of_user { format!("Authorization: Bearer {}\r\n", token(&slow)) } else { String::new() };
+    let mut on_their_way = Vec::new();
+    for _ in 0..25 {
+        on_their_way.push(begin(&app, path, &credentials).await);
+    }
+    let send_other =
+        || app.post(path_of_other).bearer_auth(token(&other)).header("content-type", "application/json").body(body_of_other).send();
+    let answered_meanwhile = async { while !send_other().await.unwrap().status().is_success() {} };
+    timeout(Duration::from_secs(20), answered_meanwhile).await.expect("another is served while they wait");
+    for mut stream in on_their_way {
+        stream.write_all(padded(body).as_bytes()).await.unwrap();
+        let answer = whole_answer(&mut stream).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {answered}")), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_comes_when_all_places_are_taken_is_shed_and_keeps_its_connection() {
+    let settings = [("API_CONCURRENCY_LIMIT", "1"), ("API_CLIENT_TIMEOUT_S", "600"), ("RATE_LIMITS", "off")];
+    let app = TestApp::start_with(&settings).await;
+    let session = register(&app, "ada@example.org").await;
+    let mut slow = begin(&app, "/api/v1/jobs", &format!("Authorization: Bearer {}\r\n", token(&session))).await;
+    let lock = lock_users(&app).await;
+    let held = tokio::spawn(app.get("/api/v1/auth/me").bearer_auth(token(&session)).send());
+    wait_for_waiter(&app).await;
+    slow.write_all(padded(JOB).as_bytes()).await.unwrap();
+    let shed = whole_answer(&mut slow).await.to_lowercase();
+    assert!(shed.starts_with("http/1.1 503") && shed.contains("retry-after: ") && !shed.contains("connection: close"), "{shed}");
+    lock.rollback().await.unwrap();
+    assert_eq!(held.await.unwrap().unwrap().status(), 200);
+    slow.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    assert!(whole_answer(&mut slow).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn strangers_whose_bodies_are_on_their_way_are_so_many_and_a_body_that_comes_with_its_head_is_read() {
+    // Strangers have a quarter of 64 KiB, and a body that is on its way counts as 4 KiB at least.
+    let sizes = [("BODIES_MAX_BYTES", "64KiB"), ("MAX_BULK_BYTES", "64KiB"), ("MAX_BODY_BYTES", "16KiB"), ("MAX_PAYLOAD_BYTES", "16KiB")];
+    let app = TestApp::start_with(&[&sizes[..], &[("RATE_LIMITS", "off"), ("API_CLIENT_TIMEOUT_S", "600")]].concat()).await;
+    let mut on_their_way = Vec::new();
+    for _ in 0..4 {
+        on_their_way.push(begin(&app, "/api/v1/auth/refresh", "").await);
+    }
+    let head = "POST /api/v1/auth/refresh HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n";
+    for (body, status) in [(String::new(), "503"), (padded(REFRESH), "401")] {
+        let mut stream = TcpStream::connect(app.address).await.unwrap();
+        stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+        let answer = whole_answer(&mut stream).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+    }
+    drop(on_their_way);
 }
 
 #[rstest]
@@ -100,14 +190,17 @@ async fn an_answer_to_the_head_alone_costs_no_connection_when_the_body_is_there(
 async fn who_is_shed_with_a_short_body_keeps_the_connection() {
     let app = TestApp::start_with(&[("API_CONCURRENCY_LIMIT", "1")]).await;
     let session = register(&app, "ada@example.org").await;
-    let slow = begin(&app, "/api/v1/jobs", &format!("Authorization: Bearer {}\r\nPrefer: wait=30\r\n", token(&session))).await;
+    let lock = lock_users(&app).await;
+    let held = tokio::spawn(app.get("/api/v1/auth/me").bearer_auth(token(&session)).send());
+    wait_for_waiter(&app).await;
     let mut stream = TcpStream::connect(app.address).await.unwrap();
     for _ in 0..2 {
         stream.write_all(b"POST /api/v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}").await.unwrap();
         let head = whole_answer(&mut stream).await;
         assert!(head.starts_with("HTTP/1.1 503") && !head.to_lowercase().contains("connection: close"), "{head}");
     }
-    drop(slow);
+    lock.rollback().await.unwrap();
+    assert_eq!(held.await.unwrap().unwrap().status(), 200);
 }
 
 #[tokio::test]

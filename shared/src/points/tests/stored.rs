@@ -268,11 +268,11 @@ async fn who_reads_stats_waits_for_their_own_turn_and_others_do_not() {
     let fixture = Fixture::new().await;
     let other = account(&fixture.ctx, Role::User).await;
     let query = StatsQuery::default();
-    let turn = fixture.ctx.points.stats_turn(fixture.user.user_id).await.unwrap();
-    let own = stats::of_all(&fixture.ctx, &fixture.user, &query);
+    let turn = fixture.ctx.points.stats_turn(fixture.user.user_id, &()).await.unwrap();
+    let own = stats::of_all(&fixture.ctx, &fixture.user, &query, &());
     let of_others = async {
         for _ in 0..20 {
-            stats::of_all(&fixture.ctx, &other, &query).await.unwrap();
+            stats::of_all(&fixture.ctx, &other, &query, &()).await.unwrap();
         }
     };
     let mut own = std::pin::pin!(own);
