@@ -3,7 +3,8 @@
 use super::protocol::command::Request;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use shared::telemetry::metrics::{
-    WS_BYTES_IN, WS_BYTES_OUT, WS_CLOSED, WS_COMMANDS, WS_CONNECTIONS, WS_FANOUT_LAG, WS_FRAMES_SENT, WS_OUTBOX_BYTES, WS_SUBSCRIPTIONS,
+    WS_BYTES_IN, WS_BYTES_OUT, WS_CLOSED, WS_COMMANDS, WS_CONNECTIONS, WS_FANOUT_LAG, WS_FRAMES_SENT, WS_OUTBOX_BYTES, WS_OUTBOX_MEMORY,
+    WS_SUBSCRIPTIONS,
 };
 use std::{cell::Cell, fmt, time::Duration};
 
@@ -15,6 +16,7 @@ pub(super) struct Meters {
     bytes_out: Counter,
     subscriptions: Gauge,
     outbox_bytes: Gauge,
+    outbox_memory: Gauge,
     fanout_lag: Histogram,
     n_frames_sent: Cell<u64>,
     n_bytes_in: Cell<u64>,
@@ -35,7 +37,8 @@ impl Meters {
         Self {
             connections: gauge!(WS_CONNECTIONS, "worker" => worker.clone()),
             subscriptions: gauge!(WS_SUBSCRIPTIONS, "worker" => worker.clone()),
-            outbox_bytes: gauge!(WS_OUTBOX_BYTES, "worker" => worker),
+            outbox_bytes: gauge!(WS_OUTBOX_BYTES, "worker" => worker.clone()),
+            outbox_memory: gauge!(WS_OUTBOX_MEMORY, "worker" => worker),
             fanout_lag: histogram!(WS_FANOUT_LAG),
             commands: Request::METHODS.iter().map(|method| (*method, counter!(WS_COMMANDS, "method" => *method))).collect(),
             frames_sent: counter!(WS_FRAMES_SENT),
@@ -92,11 +95,12 @@ impl Meters {
         counter!(WS_CLOSED, "code" => code.to_string()).increment(1);
     }
 
-    /// Tells what was counted since the last tick.
-    pub(super) fn observe(&self, n_connections: usize) {
+    /// Tells what was counted since the last tick; `n_memory_bytes` is what all that waits takes.
+    pub(super) fn observe(&self, n_connections: usize, n_memory_bytes: usize) {
         self.connections.set(n_connections as f64);
         self.subscriptions.set(self.n_subscriptions.get() as f64);
         self.outbox_bytes.set(self.n_outbox_bytes.get() as f64);
+        self.outbox_memory.set(n_memory_bytes as f64);
         self.frames_sent.increment(self.n_frames_sent.take());
         self.bytes_in.increment(self.n_bytes_in.take());
         self.bytes_out.increment(self.n_bytes_out.take());

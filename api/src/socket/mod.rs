@@ -2,7 +2,7 @@
 //!
 //! - [`upgrade`]: from a request to a socket; [`limits`]: how many, and how fast. [`rules`]: the settings that a socket asks for.
 //! - [`frames`]: RFC 6455. [`protocol`]: what is said in the frames. Both are text in and text out.
-//! - [`connection`]: one connection; [`outbox`]: what waits to be sent to it. [`serve`]: the task that serves it.
+//! - [`connection`]: one connection; [`outbox`]: what waits to be sent to it, and [`memory`]: to all of a thread. [`serve`]: the task that serves it.
 //! - [`hub`]: the connections of one thread, and their channels. [`meters`]: what it counts.
 //! - [`fanout`]: one per process: from Redis to the hubs. [`following`]: which jobs and queues are told about. [`drain`]: the end of all sockets.
 //!
@@ -16,6 +16,7 @@ mod following;
 mod frames;
 mod hub;
 mod limits;
+mod memory;
 mod meters;
 mod outbox;
 mod protocol;

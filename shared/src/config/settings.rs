@@ -210,8 +210,7 @@ settings! {
     SCHEDULES_MAX schedules_max: usize = "10000" in 1..=1_000_000;
     /// Schedules that one user who is no operator may have.
     SCHEDULES_PER_USER_MAX schedules_per_user_max: usize = "100" in 0..=1_000_000;
-    /// How late an occurrence may fire, in seconds, where the schedule has no `catch_up`: how long the leader may be away without any
-    /// being left out.
+    /// How late an occurrence may fire, in seconds, where the schedule has no `catch_up`: how long the leader may be away without any being left out.
     SCHEDULE_LATE_MAX_S schedule_late_max_s: u32 = "60" in 1..=86_400;
     /// Jobs that one job may wait for (`depends_on`).
     JOB_DEPENDENCIES_MAX job_dependencies_max: usize = "20" in 0..=100;
@@ -313,8 +312,7 @@ settings! {
     AI_ANSWER_MAX_BYTES ai_answer_max_bytes: Bytes = "4MiB";
 
     // Delivery over HTTP.
-    /// Where the API is reached from outside, such as `https://api.example.org`: receivers are told to call back there. Empty = they get
-    /// the path alone.
+    /// Where the API is reached from outside, such as `https://api.example.org`: receivers are told to call back there. Empty = they get the path alone.
     PUBLIC_URL public_url: Option<String> = "";
     /// Networks that jobs may be delivered to although they are not public.
     OUTBOUND_ALLOW outbound_allow: Vec<IpNet> = "";
@@ -354,6 +352,8 @@ settings! {
     WS_COMMANDS_PER_S ws_commands_per_s: u32 = "1000" in 0..=1_000_000;
     /// Bytes that wait to be sent to one socket; a reader that is further behind is closed with 3008.
     WS_OUTBOX_BYTES ws_outbox_bytes: Bytes = "1MiB";
+    /// Memory that all of these take, per process; each thread has its part, and at least 8 MiB. Past it answers are refused (100), and who does not read is closed with 3008. The last quarter is for users who have less than a quarter.
+    WS_OUTBOXES_MAX_BYTES ws_outboxes_max_bytes: Bytes = "256MiB";
     /// Messages that wait to be sent to one socket; a reader that is further behind is closed with 3008.
     CHANNEL_LAYER_CAPACITY channel_layer_capacity: usize = "1000" in 1..=1_000_000;
     /// Seconds between pings.
@@ -390,8 +390,7 @@ settings! {
     OTEL_TRACES_SAMPLER otel_traces_sampler: Sampler = "parentbased_always_on";
     /// Share of traces that are kept, 0 to 1, where the sampler goes by it.
     OTEL_TRACES_SAMPLER_ARG otel_traces_sampler_arg: f64 = "1" in 0.0..=1.0;
-    /// Whether callers decide by `traceparent` if their trace is kept: only where no stranger can send it. Off: its ids are kept, and the
-    /// sampler decides as if they had said nothing.
+    /// Whether callers decide by `traceparent` if their trace is kept: only where no stranger can send it. Off: its ids are kept, and the sampler decides as if they had said nothing.
     TRACEPARENT_TRUSTED traceparent_trusted: bool = "off";
     /// Log filter: a level, or directives such as info,sqlx=warn.
     LOG_LEVEL log_level: String = "info";

@@ -118,6 +118,8 @@ metrics_list! {
     api  later  counter   WS_CLOSED = "ws_closed_total" [code] "Sockets closed by us.";
     api  always counter   WS_COMMANDS = "ws_commands_total" [method] "Commands received over sockets.";
     api  always gauge     WS_OUTBOX_BYTES = "ws_outbox_bytes" [worker] "Bytes that wait to be written to sockets.";
+    api  always gauge     WS_OUTBOX_MEMORY = "ws_outbox_memory_bytes" [worker] "Memory that these take: what waits for many sockets counts once.";
+    api  later  counter   WS_ANSWERS_REFUSED = "ws_answers_refused_total" [] "Answers over sockets that were not sent, as too many waited to be read.";
     api  always histogram WS_FANOUT_LAG = "ws_fanout_lag_seconds" [] "Time from a publication to the thread that gives it to its sockets; of some publications.";
     api  always counter   WS_FRAMES_SENT = "ws_frames_sent_total" [] "Frames written to sockets.";
     api  always counter   WS_BYTES_IN = "ws_received_bytes_total" [] "Bytes read from sockets.";

@@ -107,9 +107,8 @@ impl Connection {
     }
 
     pub(super) fn answer<T: Serialize>(&self, id: u32, method: &'static str, outcome: Result<T, Failure>) {
-        match outcome {
-            Ok(result) => self.send(reply::success(id, method, &result)),
-            Err(failure) => self.fail(id, failure),
+        if let Err(failure) = outcome.and_then(|result| self.send_answer(reply::success(id, method, &result))) {
+            self.fail(id, failure);
         }
     }
 

@@ -4,11 +4,14 @@ use super::{
     Connection, Phase,
     commands::{Failure, Outcome},
 };
-use crate::socket::protocol::{
-    close,
-    command::Connect,
-    error::Refusal,
-    reply::{self, Connected, Expiry},
+use crate::socket::{
+    memory::Holding,
+    protocol::{
+        close,
+        command::Connect,
+        error::Refusal,
+        reply::{self, Connected, Expiry},
+    },
 };
 use shared::channels::{self, Action, Admission, Channel, ClientInfo, Position, Subject, TokenError, connections::Entry};
 use std::{collections::HashMap, rc::Rc, sync::Arc};
@@ -21,6 +24,8 @@ pub(super) const VERSION: &str = concat!("Millrace ", env!("CARGO_PKG_VERSION"))
 pub(in crate::socket) struct Holder {
     pub(in crate::socket) subject: Subject,
     pub(in crate::socket) info: ClientInfo,
+    /// What waits for them, on all of their sockets of this thread.
+    pub(in crate::socket) holding: Rc<Holding>,
 }
 
 /// A `connect` that outlives the message it came in.
@@ -64,7 +69,8 @@ impl Connection {
             conn_info: subject.conn_info.clone(),
             chan_info: None,
         };
-        *self.holder.borrow_mut() = Some(Rc::new(Holder { subject, info }));
+        let holding = self.hub.memory.holding(&subject.user);
+        *self.holder.borrow_mut() = Some(Rc::new(Holder { subject, info, holding }));
         self.enter_user().await?;
         let given = self.hear_given(subscriptions, request.positions).await?;
         if self.phase() != Phase::Connecting {
@@ -81,7 +87,7 @@ impl Connection {
             .iter()
             .map(|(name, begun, data)| (name.as_str(), begun.answer(Expiry::default(), data.as_deref()), begun.missed()))
             .collect();
-        self.send(reply::connected(id, &connected, &subs));
+        self.send_answer(reply::connected(id, &connected, &subs)).inspect_err(|_| self.phase.set(Phase::Connecting))?;
         begun.iter().for_each(|(_, begun, _)| self.release(begun));
         self.expect_pings();
         self.expect_expiry(expiry.0);

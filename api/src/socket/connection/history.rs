@@ -47,7 +47,6 @@ impl Connection {
         self.permit(&channel, Action::ReadHistory).await?;
         let history = channels::history(ctx, &self.holder().subject.reader(), &channel, &request.filter).await?;
         let read = HistoryRead { epoch: &history.position.epoch, offset: history.position.offset };
-        self.send(reply::history(id, &read, &history.publications));
-        Ok(())
+        self.send_answer(reply::history(id, &read, &history.publications))
     }
 }

@@ -125,7 +125,7 @@ impl Connection {
             return;
         }
         Meters::closed(code);
-        let frame = frames::close(code, reason);
+        let frame = self.framed(frames::close(code, reason));
         self.hub.meters.frame_queued(frame.len());
         self.outbox.borrow_mut().push_last(frame);
         self.expect_goodbye();
@@ -139,7 +139,8 @@ impl Connection {
     /// The transport is gone.
     pub(super) fn ended(&self) {
         self.phase.set(Phase::Closing);
-        self.drop_frames();
+        // All of them: what is half written will never be whole.
+        self.hub.meters.frames_dropped(self.outbox.take().bytes());
         self.wire.end();
         self.leave_all();
         self.leave_user();

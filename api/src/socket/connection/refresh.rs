@@ -46,7 +46,8 @@ impl Connection {
         }
         let expiry = Expiry(self.ttl_s(admission.subject.expires_at));
         let info = channels::ClientInfo { conn_info: admission.subject.conn_info.clone(), ..before.info.clone() };
-        *self.holder.borrow_mut() = Some(Rc::new(Holder { subject: admission.subject, info }));
+        let holding = Rc::clone(&before.holding);
+        *self.holder.borrow_mut() = Some(Rc::new(Holder { subject: admission.subject, info, holding }));
         self.expect_expiry(expiry.0);
         Ok(Refreshed { client: self.id, version: VERSION, expiry })
     }

@@ -83,6 +83,9 @@ impl Connection {
         if let Some(refusal) = verdict.and_then(|verdict| verdict.refusal()) {
             return Err(refusal.into());
         }
+        if class == Class::Write {
+            self.require_room(self.hub.rules.message_max_bytes)?;
+        }
         match method {
             Method::Time => time(&self.hub),
             Method::SubmitJob(job) => {

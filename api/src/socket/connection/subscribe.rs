@@ -112,7 +112,10 @@ impl Connection {
             return Err(Refusal::UNRECOVERABLE_POSITION.into());
         }
         let expiry = self.expire_subscription(&begun.channel, grant.expires_at);
-        self.send(reply::subscribed(id, &begun.answer(expiry, None), begun.missed()));
+        if let Err(failure) = self.send_answer(reply::subscribed(id, &begun.answer(expiry, None), begun.missed())) {
+            self.leave(begun.channel.name());
+            return Err(failure);
+        }
         self.release(&begun);
         self.appear(&begun.channel).await;
         Ok(())

@@ -1,15 +1,23 @@
 //! From the outbox to the socket. A write costs more than all else that a frame costs, so frames are collected first: by the
 //! task that serves the connection, over a turn of it, and by the hub, over what it hears at once.
 
-use super::{Connection, Phase};
+use super::{
+    Connection, Phase,
+    commands::{Failure, Outcome},
+};
 use crate::socket::{
-    outbox::Full,
-    protocol::close::{self, CloseReason},
+    outbox::{Frame, Full},
+    protocol::{
+        close::{self, CloseReason},
+        error::Refusal,
+    },
 };
 use bytes::Bytes;
+use shared::{Code, Error, telemetry::metrics::WS_ANSWERS_REFUSED};
 use std::{
     io::{self, IoSlice},
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll, Waker, ready},
 };
 
@@ -17,6 +25,8 @@ use std::{
 const FRAMES_AT_ONCE: usize = 64;
 /// Answers that are put together before they are written, while there are commands to carry out.
 const WRITE_AT_BYTES: usize = 32 << 10;
+/// An answer up to this is sent whatever waits for others: to refuse it would take hardly less.
+const SMALL_ANSWER_BYTES: usize = 1 << 10;
 
 /// Who will write what is put into the outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,15 +54,48 @@ impl Connection {
         self.writer.set(Writer::Nobody);
     }
 
+    /// A frame for this connection alone.
+    pub(in crate::socket) fn framed(&self, bytes: Bytes) -> Frame {
+        let n_bytes = bytes.len();
+        let claim = match &*self.holder.borrow() {
+            Some(holder) => holder.holding.claim(n_bytes),
+            None => self.hub.memory.holding(&Arc::default()).claim(n_bytes),
+        };
+        Frame::new(bytes, claim)
+    }
+
     /// Puts a frame into the outbox. Who is too far behind is closed; who is closing gets nothing more.
     pub(in crate::socket) fn send(&self, frame: Bytes) {
-        if self.put(frame) {
+        if self.put(self.framed(frame)) {
             self.hurry_to_write();
         }
     }
 
+    /// The same for what was asked for. Where too much waits already, it fails for who has read everything before, and may ask again later;
+    /// who has not is closed.
+    pub(super) fn send_answer(&self, answer: Bytes) -> Outcome {
+        let frame = self.framed(answer);
+        if frame.len() > SMALL_ANSWER_BYTES && !frame.fits() && self.phase.get() != Phase::Closing {
+            if !self.wire.is_blocked() {
+                self.write_or_wake();
+            }
+            if self.outbox.borrow().is_empty() {
+                return Err(no_room());
+            }
+            self.close_at_once(close::SLOW);
+        } else if self.put(frame) {
+            self.hurry_to_write();
+        }
+        Ok(())
+    }
+
+    /// Fails where an answer of `n_bytes` would: for what cannot be asked for again once it is done.
+    pub(super) fn require_room(&self, n_bytes: usize) -> Outcome {
+        if self.holder().holding.has_room(n_bytes) { Ok(()) } else { Err(no_room()) }
+    }
+
     /// The same for a frame that goes to many: the hub writes when it has told all of them, and gets those to write to.
-    pub(in crate::socket) fn send_with_others(self: &Rc<Self>, frame: Bytes, unwritten: &mut Vec<Rc<Self>>) {
+    pub(in crate::socket) fn send_with_others(self: &Rc<Self>, frame: Frame, unwritten: &mut Vec<Rc<Self>>) {
         if self.put(frame) && self.writer.get() == Writer::Nobody {
             self.writer.set(Writer::Hub);
             unwritten.push(Rc::clone(self));
@@ -60,7 +103,7 @@ impl Connection {
     }
 
     /// Whether the frame was taken.
-    fn put(&self, frame: Bytes) -> bool {
+    fn put(&self, frame: Frame) -> bool {
         if self.phase.get() == Phase::Closing {
             return false;
         }
@@ -83,12 +126,8 @@ impl Connection {
 
     /// Closes with what waits thrown away: for those who do not read.
     fn close_at_once(&self, reason: CloseReason) {
-        self.drop_frames();
-        self.close(reason);
-    }
-
-    pub(super) fn drop_frames(&self) {
         self.hub.meters.frames_dropped(self.outbox.borrow_mut().clear());
+        self.close(reason);
     }
 
     pub(super) fn hurry_to_write(&self) {
@@ -110,6 +149,9 @@ impl Connection {
         }
         if !self.wire.is_blocked() {
             self.write_or_wake();
+            if self.wire.is_blocked() && self.phase.get() != Phase::Closing && !self.outbox.borrow().last_fits() {
+                self.close_at_once(close::SLOW);
+            }
         }
     }
 
@@ -151,4 +193,9 @@ impl Connection {
         }
         Ok(())
     }
+}
+
+fn no_room() -> Failure {
+    metrics::counter!(WS_ANSWERS_REFUSED).increment(1);
+    Refusal::from(Error::new(Code::Overloaded, "Too many answers wait for those who asked for them.")).into()
 }

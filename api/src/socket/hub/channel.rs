@@ -1,6 +1,6 @@
 //! One channel as a thread sees it: who is subscribed, and where each stands.
 
-use crate::socket::connection::Connection;
+use crate::socket::{connection::Connection, memory::Memory, outbox::Frame};
 use bytes::Bytes;
 use shared::channels::{Channel, Position, Publication, recovery::Buffered};
 use std::{
@@ -181,13 +181,22 @@ impl HubChannel {
         self.subscribers.borrow().iter().filter(is_behind).map(|subscriber| Rc::clone(&subscriber.connection)).collect()
     }
 
+    /// A frame for all subscribers. Of one alone it is theirs, and they may have it wait longer where there is little room.
+    pub(super) fn framed(&self, bytes: Bytes, memory: &Rc<Memory>) -> Frame {
+        if let [only] = &self.subscribers.borrow()[..] {
+            return only.connection.framed(bytes);
+        }
+        let claim = memory.claim(bytes.len());
+        Frame::new(bytes, claim)
+    }
+
     /// Gives a publication to every subscriber that has not had it; they are written to later. Who has missed one before it is
     /// given back.
     pub(super) fn spread(
         &self,
         epoch: &Arc<str>,
         publication: &Publication,
-        frame: &Bytes,
+        frame: &Frame,
         unwritten: &mut Vec<Rc<Connection>>,
     ) -> Vec<Rc<Connection>> {
         let offset = publication.offset;
@@ -211,7 +220,7 @@ impl HubChannel {
     }
 
     /// Tells of a join or leave those who asked for it.
-    pub(super) fn spread_presence(&self, frame: &Bytes, unwritten: &mut Vec<Rc<Connection>>) {
+    pub(super) fn spread_presence(&self, frame: &Frame, unwritten: &mut Vec<Rc<Connection>>) {
         for subscriber in self.subscribers.borrow().iter().filter(|subscriber| subscriber.hears_presence) {
             subscriber.connection.send_with_others(frame.clone(), unwritten);
         }

@@ -141,6 +141,7 @@ impl Hub {
         match broadcast {
             Broadcast::Publication { channel, epoch, publication, frame } => {
                 if let Some(channel) = self.heard_channel(&channel) {
+                    let frame = channel.framed(frame, &self.memory);
                     for connection in channel.spread(&epoch, &publication, &frame, unwritten) {
                         connection.fell_behind(&channel);
                     }
@@ -148,7 +149,7 @@ impl Hub {
             }
             Broadcast::Presence { channel, frame } => {
                 if let Some(channel) = self.heard_channel(&channel) {
-                    channel.spread_presence(&frame, unwritten);
+                    channel.spread_presence(&channel.framed(frame, &self.memory), unwritten);
                 }
             }
             Broadcast::Listening { channel, is_confirmed: true } => {

@@ -29,6 +29,7 @@ use super::{
     connection::{Connection, Wire},
     fanout::HubId,
     limits::Place,
+    memory::Memory,
     meters::Meters,
     rules::Rules,
 };
@@ -54,6 +55,8 @@ pub struct Hub {
     pub(super) state: Data<AppState>,
     pub(super) rules: Rules,
     pub(super) meters: Meters,
+    /// What waits for all of its sockets.
+    pub(super) memory: Rc<Memory>,
     connections: RefCell<Registry>,
     channels: Channels,
     /// When to look whether something of a channel was missed.
@@ -73,11 +76,14 @@ pub struct Hub {
 impl Hub {
     /// Starts the hub of the thread called `worker`; call it on the thread, inside its runtime.
     pub fn start(state: Data<AppState>, worker: String) -> Rc<Self> {
-        let rules = Rules::of(&state.ctx.settings());
+        let settings = state.ctx.settings();
+        let rules = Rules::of(&settings);
+        let memory = Memory::of_thread(settings.ws_outboxes_max_bytes.0, settings.api_workers());
         let (id, batches) = state.sockets.fanout().register();
         let hub = Rc::new(Self {
             id,
             meters: Meters::new(worker),
+            memory,
             connections: RefCell::default(),
             channels: Channels::default(),
             looks: Rounds::new(rules.position_check_every),
@@ -151,7 +157,7 @@ impl Hub {
             self.forget_channels();
             self.check_positions();
             self.refresh_presence();
-            self.meters.observe(self.connections.borrow().len());
+            self.meters.observe(self.connections.borrow().len(), self.memory.taken());
         }
     }
 }

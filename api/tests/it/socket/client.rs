@@ -64,11 +64,15 @@ impl Socket {
 
     /// Upgraded, for a client whose system takes and keeps little for it.
     pub(crate) async fn narrow(app: &TestApp) -> Self {
+        Self::narrow_at(app.address).await
+    }
+
+    pub(crate) async fn narrow_at(address: SocketAddr) -> Self {
         let narrow = TcpSocket::new_v4().unwrap();
         narrow.set_recv_buffer_size(4_096).unwrap();
         narrow.set_send_buffer_size(4_096).unwrap();
-        let mut socket = Self::over(narrow.connect(app.address).await.unwrap());
-        socket.send_bytes(handshake_request(app.address, "/connection/websocket", "").as_bytes()).await;
+        let mut socket = Self::over(narrow.connect(address).await.unwrap());
+        socket.send_bytes(handshake_request(address, "/connection/websocket", "").as_bytes()).await;
         assert_eq!(socket.head().await.status, 101);
         socket
     }

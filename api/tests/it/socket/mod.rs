@@ -13,4 +13,5 @@ mod recovery;
 mod rpc;
 mod tokens;
 mod two_processes;
+mod unread;
 mod upgrade;

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 const SECRET: &str = "a secret that is longer than 32 bytes";
 
-fn sign(claims: &Value) -> String {
+pub(super) fn sign(claims: &Value) -> String {
     jsonwebtoken::encode(&Header::default(), claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()
 }
 
