@@ -28,6 +28,7 @@ use shared::{
     limits::{Class, Principal, Verdict},
     pg,
     telemetry::metrics::HTTP_DURATION,
+    turns::Turn,
 };
 use std::{
     any::Any,
@@ -240,7 +241,10 @@ where
                     if let Some(proof) = proof {
                         request.extensions_mut().insert(proof);
                     }
-                    let response = service.run(request, &state, needs_postgres).await?;
+                    let response = match service.turn(&state, proof.filter(|_| needs_postgres), request.request()).await {
+                        Ok(_turn) => service.run(request, &state, needs_postgres).await?,
+                        Err(error) => request.error_response(ApiError::from(error)),
+                    };
                     if needs_postgres && response.status().is_success() && service.path != TELLS_NOTHING {
                         state.health.postgres.answered();
                     }
@@ -268,6 +272,14 @@ where
         // Answers to keys are kept in PostgreSQL.
         let asks_for_it = self.gate.class == Some(Class::Ingest) && request.query_string().contains("durability=postgres");
         asks_for_it || self.needs_postgres && (!may_be_volatile || request.headers().contains_key("idempotency-key"))
+    }
+
+    /// Held while something is read from PostgreSQL, so that the slow reads of one user leave connections to others. What changes something is
+    /// short, or has turns of its own. Waits as long as for a connection.
+    async fn turn(&self, state: &AppState, proof: Option<Proof>, request: &HttpRequest) -> Result<Option<Turn>> {
+        let Some(proof) = proof.filter(|_| self.gate.class == Some(Class::Read)) else { return Ok(None) };
+        let patience = Duration::from_millis(state.ctx.settings().db_acquire_timeout_ms);
+        state.ctx.reads.within(proof.caller.user_id, patience, &*RequestScope::from_request(request)).await.map(Some)
     }
 
     /// The handler within its deadline; its panic is its own.

@@ -14,6 +14,7 @@ use crate::{
     pg::{self, Replica},
     points::LocalPoints,
     redis::Redis,
+    turns::Turns as UserTurns,
 };
 use arc_swap::ArcSwap;
 use sqlx::PgPool;
@@ -44,6 +45,8 @@ pub struct Context {
     pub jobs: Arc<LocalJobs>,
     /// Persisted channels that this process has published on lately.
     pub registered: Arc<Registered>,
+    /// Whose turn it is to read from PostgreSQL: as many as `pg` has connections.
+    pub reads: Arc<UserTurns>,
     /// Whose turn it is to read of history.
     pub history_turns: Arc<HistoryTurns>,
     /// Lists of those who are present that are being read.
@@ -92,9 +95,11 @@ impl Context {
         let jobs = Arc::new(LocalJobs::new(&settings, &pg, &redis));
         let (files, storage) = (Arc::new(LocalFiles::new(&settings)), Storage::new(&settings));
         let points = Arc::new(LocalPoints::new(&settings));
+        let reads = turns_of(of_threads.as_ref().unwrap_or(&pg));
         Ok(Self {
             settings: Arc::new(ArcSwap::from_pointee(settings)),
             pg,
+            reads,
             of_threads,
             pg_breaker: Breaker::new("postgres"),
             replica,
@@ -118,18 +123,19 @@ impl Context {
     /// size is dealt out over `n_workers`.
     pub fn for_worker(&self, n_workers: usize) -> Result<Self> {
         let settings = self.settings();
-        let (pg, replica) = match &self.of_threads {
-            Some(of_threads) => (of_threads.clone(), self.replica.clone()),
+        let (pg, replica, reads) = match &self.of_threads {
+            Some(of_threads) => (of_threads.clone(), self.replica.clone(), Arc::clone(&self.reads)),
             None => {
                 let pg = pg::open_thread_pool(&settings, n_workers)?.unwrap_or_else(|| self.pg.clone());
                 let replica = self.replica.as_ref().map(|replica| replica.beside(&settings, &pg)).transpose()?;
-                (pg, replica)
+                let reads = turns_of(&pg);
+                (pg, replica, reads)
             }
         };
         // Where connections are few, the threads share the process's one.
         let own = settings.redis_max_connections >= CONNECTIONS_OF_WORKER * n_workers + CONNECTIONS_BESIDE;
         let redis = if own { self.redis.with_own_connection(&settings)? } else { self.redis.clone() };
-        Ok(Self { pg, replica, redis, lookups: Arc::default(), storage: self.storage.for_runtime(), ..self.clone() })
+        Ok(Self { pg, replica, reads, redis, lookups: Arc::default(), storage: self.storage.for_runtime(), ..self.clone() })
     }
 
     /// The same with the connections of the process, for work that outlives the worker thread it began on.
@@ -191,6 +197,11 @@ impl Context {
         settings.take_reloadable(fresh);
         self.settings.store(Arc::new(settings));
     }
+}
+
+/// As many turns as the pool has connections.
+fn turns_of(pg: &PgPool) -> Arc<UserTurns> {
+    Arc::new(UserTurns::all_but_a_quarter(pg.options().get_max_connections() as usize, "Too much is being read at once."))
 }
 
 #[cfg(test)]

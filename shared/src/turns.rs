@@ -12,7 +12,7 @@ use tokio::{
 };
 
 /// One turn in so many is one user's, at most, and as many are kept for those who have none: whoever takes all of theirs, and is slow with
-/// them, leaves room for others.
+/// them, leaves room for others. Where whoever is alone is to have most of it, one in so many is kept, and the rest may be one user's.
 const SHARE: usize = 4;
 
 /// So many wait at most: they have nothing but their connections, and what a request is.
@@ -59,10 +59,20 @@ pub struct Turn {
 impl Turns {
     pub fn new(n_turns: usize, busy: &'static str) -> Self {
         let n_kept = n_turns / SHARE;
+        Self::keeping(n_kept, n_turns - n_kept, n_kept, busy)
+    }
+
+    /// One user may have all but a quarter of them.
+    pub fn all_but_a_quarter(n_turns: usize, busy: &'static str) -> Self {
+        let n_kept = (n_turns / SHARE).max(1).min(n_turns.saturating_sub(1));
+        Self::keeping(n_kept, n_turns - n_kept, n_turns - n_kept, busy)
+    }
+
+    fn keeping(n_kept: usize, n_common: usize, n_of_each: usize, busy: &'static str) -> Self {
         Self {
-            common: Arc::new(Semaphore::new(n_turns - n_kept)),
+            common: Arc::new(Semaphore::new(n_common)),
             kept: Arc::new(Semaphore::new(n_kept)),
-            n_of_each: n_kept.max(1),
+            n_of_each: n_of_each.max(1),
             by_user: Mutex::default(),
             waiting: Shares::up_to(WAITING_MAX),
             busy,
@@ -158,6 +168,18 @@ mod tests {
         taken.push(turns.at_once(first).unwrap());
         assert!(turns.at_once(first).is_err(), "those that are kept are first ones");
         taken.push(turns.within(second, Duration::from_mins(1), &()).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn what_most_of_is_for_whoever_comes_has_turns_left_for_others() {
+        for (n_turns, n_of_one) in [(16, 12), (4, 3), (3, 2), (2, 1)] {
+            let turns = Turns::all_but_a_quarter(n_turns, "busy");
+            let one = UserId::new();
+            let of_one: Vec<Turn> = std::iter::from_fn(|| turns.at_once(one).ok()).collect();
+            assert_eq!(of_one.len(), n_of_one);
+            turns.at_once(UserId::new()).unwrap();
+        }
+        Turns::all_but_a_quarter(1, "busy").at_once(UserId::new()).unwrap();
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! Connections to PostgreSQL, as the server counts them: how many a process opens, and when.
 
 use crate::{
-    auth::{register_admin, token},
+    auth::{register, register_admin, token},
     support::{TestApp, send},
 };
 use futures_util::future::join_all;
@@ -101,5 +101,28 @@ async fn creations_at_once_get_through_where_the_threads_share_two_connections()
     let answers = join_all((0..24).map(|n| send(create(n)))).await;
     for (status, answer) in answers {
         assert_eq!(status, 201, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn one_users_slow_reads_leave_connections_to_others() {
+    let patient =
+        [("DB_LOCK_TIMEOUT_MS", "30000"), ("DB_STATEMENT_TIMEOUT_MS", "60000"), ("REQUEST_TIMEOUT_MS", "60000"), ("RATE_LIMITS", "off")];
+    let app = TestApp::start_with(&patient).await;
+    let (greedy, other) = (register(&app, "greedy@example.org").await, register(&app, "other@example.org").await);
+    let mut looker = Looker::at(&app.state.ctx.pg).await;
+    let mut lock = looker.0.begin().await.unwrap();
+    lock.execute("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let slow: Vec<_> = (0..12).map(|_| tokio::spawn(send(app.get("/api/v1/jobs").bearer_auth(token(&greedy))))).collect();
+    let waiting =
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let until_slow = async { while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut *lock).await.unwrap() < 3 {} };
+    timeout(Duration::from_secs(30), until_slow).await.expect("three of the four connections wait for the lock");
+    for _ in 0..8 {
+        assert_eq!(send(app.get("/api/v1/tracks").bearer_auth(token(&other))).await.0, 200, "the fourth is for others");
+    }
+    lock.rollback().await.unwrap();
+    for answer in join_all(slow).await {
+        assert_eq!(answer.unwrap().0, 200, "and who waited gets what they asked for");
     }
 }

@@ -18,15 +18,12 @@ use sqlx::PgConnection;
 use std::time::Duration;
 
 pub async fn get_me(accounts: &Accounts, caller: &Caller) -> Result<User> {
-    find(accounts, caller.user_id).await
+    let row = store::users::by_id(&accounts.ctx.pg, caller.user_id).await?;
+    row.map(UserRow::into_user).ok_or_else(left)
 }
 
 pub async fn get_user(accounts: &Accounts, caller: &Caller, id: UserId) -> Result<User> {
     caller.require(Scope::Admin)?;
-    find(accounts, id).await
-}
-
-async fn find(accounts: &Accounts, id: UserId) -> Result<User> {
     let row = store::users::by_id(&accounts.ctx.pg, id).await?;
     row.map(UserRow::into_user).ok_or_else(|| Error::not_found("user"))
 }
@@ -83,7 +80,8 @@ pub async fn delete_me(accounts: &Accounts, caller: &Caller, origin: &Origin) ->
     caller.require_session()?;
     let (id, now) = (caller.user_id, accounts.ctx.clock.now());
     let mut tx = accounts.ctx.pg.begin().await?;
-    let (_, admins) = lock_with_admins(&mut tx, id).await?;
+    let locked = lock_with_admins(&mut tx, id).await;
+    let (_, admins) = locked.map_err(|error| if error.code == Code::NotFound { left() } else { error })?;
     keep_an_admin(&admins, id)?;
     store::removal::delete(&mut tx, id, now).await?;
     let revocation = Revocation::deleted_user(id, now);
@@ -93,6 +91,11 @@ pub async fn delete_me(accounts: &Accounts, caller: &Caller, origin: &Origin) ->
     accounts.announce(&[revocation]).await;
     removal::begin(&accounts.ctx, id).await;
     Ok(())
+}
+
+/// What somebody is told who was let in, and has been deleted since.
+fn left() -> Error {
+    Error::new(Code::InvalidToken, "This account is gone.")
 }
 
 /// A user, locked, and with an administrator who can sign in all those: locked too, and before, in the order of their ids.

@@ -24,6 +24,11 @@ use uuid::Uuid;
 
 /// Jobs that one page looks at for a kind or a tag, or an owner's for a queue.
 const SCANNED_MAX: i64 = 5_000;
+/// The same for a state that no index knows, where that alone is asked for. More, since who has no more than these finds all on one page.
+const SCANNED_FOR_STATE_MAX: i64 = 20_000;
+/// What jobs may be that have not ended, as stored.
+const LIVE: [&str; 2] = ["pending", "waiting"];
+const ENDED: [&str; 4] = ["succeeded", "dead", "cancelled", "expired"];
 /// The same in one queue, where up to as many of each of five states are read to find the newest.
 const SCANNED_OF_QUEUE_MAX: i64 = SCANNED_MAX / 5;
 /// Jobs of a batch that one page looks at.
@@ -50,7 +55,7 @@ pub struct ListJobs {
     #[serde(default, with = "crate::instant")]
     pub created_before: Option<OffsetDateTime>,
     /// Items per page: 1 or more, cut to 1000; 50 when absent. A page of large jobs may be shorter and still have a next one;
-    /// so may one of a rare `kind`, `tag` or `queue`, or of a batch, down to no job at all.
+    /// so may one of a rare `kind`, `tag`, `queue` or `state`, or of a batch, down to no job at all.
     #[param(minimum = 1, example = 50)]
     pub limit: Option<i64>,
     /// `next_cursor` of the page before.
@@ -75,13 +80,13 @@ pub async fn list(ctx: &Context, caller: &Caller, query: &ListJobs) -> Result<Pa
         Way::Indexed => {
             let read = async |below: Option<Uuid>, limit| {
                 let rest = PageFilter { below: below.into_iter().chain(filter.below).min(), ..filter };
-                jobs_page(&ctx.pg, &rest, now, limit).try_collect().await
+                jobs_page(&ctx.pg, &rest, limit).try_collect().await
             };
             fill_page(ctx, &request, read).await?
         }
-        Way::Scan => {
-            let found = scan(&ctx.pg, &filter, now, (SCANNED_MAX, request.fetch())).await?;
-            found_page(ctx, found, SCANNED_MAX, &request).await?
+        Way::Scan { among, scan_max } => {
+            let found = scan(&ctx.pg, &filter, among, now, (scan_max, request.fetch())).await?;
+            found_page(ctx, found, scan_max, &request).await?
         }
         Way::ScanQueue(queue, scan_max) => {
             let scan_max = scan_max.unwrap_or(request.fetch());
@@ -188,8 +193,8 @@ fn first_id(at: OffsetDateTime) -> Uuid {
 enum Way<'a> {
     /// An index has them in order.
     Indexed,
-    /// No index knows all that is asked for: so many jobs are looked at and no further.
-    Scan,
+    /// No index knows all that is asked for: so many jobs are looked at, of these states where no index knows the state, and no further.
+    Scan { among: Option<&'static [&'static str]>, scan_max: i64 },
     /// A queue's jobs in whatever state; of a rare kind or tag so many are looked at, and else those of the page.
     ScanQueue(&'a str, Option<i64>),
 }
@@ -197,12 +202,24 @@ enum Way<'a> {
 impl<'a> Way<'a> {
     fn of(filter: &PageFilter<'a>) -> Self {
         let is_rare = filter.kind.is_some() || filter.tag.is_some();
+        let among = among(filter);
         match (filter.owner_id, filter.queue, filter.state) {
             (None, Some(queue), None) => Self::ScanQueue(queue, is_rare.then_some(SCANNED_OF_QUEUE_MAX)),
-            (Some(_), Some(_), _) => Self::Scan,
-            (_, None, _) | (None, Some(_), Some(_)) if is_rare => Self::Scan,
+            (Some(_), Some(_), _) => Self::Scan { among, scan_max: SCANNED_MAX },
+            (_, None, _) | (None, Some(_), Some(_)) if is_rare => Self::Scan { among, scan_max: SCANNED_MAX },
+            (_, None, _) | (None, Some(_), Some(_)) if among.is_some() => Self::Scan { among, scan_max: SCANNED_FOR_STATE_MAX },
             (_, None, _) | (None, Some(_), Some(_)) => Self::Indexed,
         }
+    }
+}
+
+/// All states of jobs that are where those of the filter's state are; `None` where an index finds these, or none is asked for.
+fn among(filter: &PageFilter<'_>) -> Option<&'static [&'static str]> {
+    let is_of_queue = filter.owner_id.is_none() && filter.queue.is_some();
+    match filter.state? {
+        state if LIVE.contains(&state) => Some(&LIVE),
+        "succeeded" if !is_of_queue => Some(&ENDED),
+        _ => None,
     }
 }
 

@@ -4,9 +4,12 @@ use super::{
     aftermath::Aftermath, coalesce::Coalescer, engine::remote::desk::Desk, events::Follows, lookup::Lookups, outage::Outage,
     queues::QueueCache, volatile::VolatileQueues, wait::Waiters,
 };
-use crate::{config::Settings, redis::Redis};
+use crate::{config::Settings, redis::Redis, turns::Turns};
 use sqlx::PgPool;
 use tokio::runtime::Handle;
+
+/// Requests that requeue or delete many dead letters at once: one of each user. Each holds a connection for seconds.
+const DEAD_LETTERS_MAX: usize = 4;
 
 #[derive(Debug)]
 pub struct LocalJobs {
@@ -20,6 +23,8 @@ pub struct LocalJobs {
     pub(super) lookups: Lookups,
     pub(super) desk: Desk,
     pub(super) aftermath: Aftermath,
+    /// Whose turn it is to requeue or delete dead letters.
+    pub(super) dead_letters: Turns,
     /// Where work goes on that must outlive the request, and the server thread, that began it.
     pub(crate) runtime: Handle,
     pg: PgPool,
@@ -40,6 +45,7 @@ impl LocalJobs {
             lookups: Lookups::default(),
             desk: Desk::default(),
             aftermath: Aftermath::default(),
+            dead_letters: Turns::new(DEAD_LETTERS_MAX, "Dead letters are being dealt with already."),
             runtime: Handle::current(),
             pg: pg.clone(),
             redis: redis.clone(),

@@ -1,7 +1,7 @@
 //! The read replica (`DATABASE_READ_URL`): what lists and stats ask instead of the primary, while it answers. It is a moment behind, so nothing
 //! is decided by it; and nothing is lost without it: whatever it does not answer the primary does.
 
-use super::{BY_INDEX, Probe, connect_options, pool_options};
+use super::{Probe, open_for_requests_at};
 use crate::{Code, Result, breaker::Breaker, config::Settings, telemetry::metrics::DB_REPLICA_FALLBACKS};
 use secrecy::ExposeSecret;
 use sqlx::PgPool;
@@ -18,7 +18,7 @@ pub struct Replica {
 impl Replica {
     /// `None` where there is none. Connects when it must, and to no more than `max` connections.
     pub fn open(settings: &Settings, max: u32) -> Result<Option<Self>> {
-        let open = |url: &str| Ok(Self { pg: open(settings, url, 0, max)?, breaker: Breaker::new("replica") });
+        let open = |url: &str| Ok(Self { pg: open_for_requests_at(settings, url, 0, max)?, breaker: Breaker::new("replica") });
         settings.database_read_url.as_ref().map(|url| open(url.expose_secret())).transpose()
     }
 
@@ -26,7 +26,7 @@ impl Replica {
     pub(crate) fn beside(&self, settings: &Settings, pg: &PgPool) -> Result<Self> {
         let Some(url) = &settings.database_read_url else { return Ok(self.clone()) };
         let (min, max) = (pg.options().get_min_connections(), pg.options().get_max_connections());
-        Ok(Self { pg: open(settings, url.expose_secret(), min, max)?, breaker: self.breaker.clone() })
+        Ok(Self { pg: open_for_requests_at(settings, url.expose_secret(), min, max)?, breaker: self.breaker.clone() })
     }
 
     /// Finds out, for as long as the process lives, whether the replica answers.
@@ -71,11 +71,4 @@ impl Replica {
         metrics::counter!(DB_REPLICA_FALLBACKS, "reason" => reason).increment(1);
         None
     }
-}
-
-fn open(settings: &Settings, url: &str, min: u32, max: u32) -> Result<PgPool> {
-    // Signing in counts too: less patience than for the primary, and one that is far away would never be asked.
-    let patience = Duration::from_millis(settings.db_acquire_timeout_ms);
-    let options = connect_options(settings, url)?.options(BY_INDEX);
-    Ok(pool_options(min, max).acquire_timeout(patience).connect_lazy_with(options))
 }

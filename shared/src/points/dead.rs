@@ -178,6 +178,7 @@ async fn deal(ctx: &Context, caller: &Caller, which: &SelectDeadPoints, (deal, o
     caller.require(Scope::TracksWrite)?;
     which.validate()?;
     check_one(which)?;
+    let _turn = ctx.points.dead_letters_turn(caller.user_id).await?;
     let began = Instant::now();
     let mut selection = Which {
         submitter: caller.owner_filter(),

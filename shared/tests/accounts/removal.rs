@@ -7,7 +7,7 @@ use shared::{
         Origin, Session,
         input::UserChange,
         removal::remove_deleted,
-        users::{change_user, delete_me, get_user, list_users},
+        users::{change_user, delete_me, get_me, get_user, list_users},
     },
     ids::UserId,
     page::page_request,
@@ -165,6 +165,17 @@ async fn who_is_being_removed_is_gone_for_everybody_and_holds_up_nobody() {
         leaving.hold.rollback().await.unwrap();
         leaving.request.await.unwrap().unwrap();
     }
+}
+
+#[tokio::test]
+async fn who_deletes_an_account_twice_at_once_is_told_the_second_time_that_it_is_gone() {
+    let world = World::new().await;
+    let ada = world.register("ada@example.org").await;
+    let (caller, origin) = (world.caller(&ada).await, Origin::default());
+    let (one, other) = tokio::join!(delete_me(&world.accounts, &caller, &origin), delete_me(&world.accounts, &caller, &origin));
+    let refusals: Vec<Code> = [one, other].into_iter().filter_map(Result::err).map(|error| error.code).collect();
+    assert_eq!(refusals, [Code::InvalidToken]);
+    assert_eq!(get_me(&world.accounts, &caller).await.unwrap_err().code, Code::InvalidToken);
 }
 
 #[tokio::test]

@@ -22,6 +22,8 @@ use validator::Validate;
 const STEP: i64 = 500;
 /// How long one request goes on; what is left then is for the next.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Shorter than clients wait for an answer.
+const TURN_WITHIN: Duration = Duration::from_secs(3);
 /// Groups of one page, and jobs counted of each: what a page costs at most.
 const GROUPS_MAX: i64 = 50;
 const COUNT_MAX: i64 = 1_000;
@@ -184,6 +186,7 @@ async fn deal(
     which.validate()?;
     let mut selector = Selector::of(which)?;
     known(ctx, name).await?;
+    let _turn = ctx.jobs.dead_letters.within(caller.user_id, TURN_WITHIN, &()).await?;
     let began = Instant::now();
     let mut n_done = 0;
     let more = loop {

@@ -89,11 +89,10 @@ pub(in crate::jobs) async fn live_jobs_by_ids(executor: impl PgExecutor<'_>, ids
     .await
 }
 
-/// Jobs from the newest to the oldest, as they come from the server.
+/// Jobs from the newest to the oldest, as they come from the server: those of the filter's owner, range, queue and state.
 pub(in crate::jobs) fn jobs_page<'a>(
     executor: impl PgExecutor<'a> + 'a,
     filter: &PageFilter<'_>,
-    now: OffsetDateTime,
     limit: i64,
 ) -> impl Stream<Item = sqlx::Result<JobRow>> + 'a {
     sqlx::query_as!(
@@ -110,18 +109,13 @@ pub(in crate::jobs) fn jobs_page<'a>(
             AND ($3::uuid IS NULL OR id >= $3)
             AND ($4::text IS NULL OR queue = $4)
             AND ($5::text IS NULL OR state = $5)
-            AND ($6::boolean IS NULL OR (run_at <= $7) = $6)
-            AND ($8::boolean IS NULL OR (failures > 0) = $8)
         ORDER BY id DESC
-        LIMIT $9"#,
+        LIMIT $6"#,
         filter.owner_id as Option<UserId>,
         filter.below,
         filter.from,
         filter.queue,
         filter.state,
-        filter.due,
-        now,
-        filter.failed_before,
         limit,
     )
     .fetch(executor)
@@ -193,13 +187,18 @@ pub(in crate::jobs) struct Scan {
 }
 
 /// Looks at the newest `scan_max` jobs that the filter's indexed parts let through, and returns up to `limit` of those that have
-/// its kind and tag, and of an owner's its queue, which no index knows.
+/// its kind and tag, what it says of their time and failures, and of an owner's its queue, which no index knows.
+///
+/// An index knows of states those of jobs that ended without success; what is asked for of another is sought `among` all states
+/// of its table.
 pub(in crate::jobs) async fn scan(
     executor: impl PgExecutor<'_>,
     filter: &PageFilter<'_>,
+    among: Option<&[&str]>,
     now: OffsetDateTime,
     (scan_max, limit): (i64, i64),
 ) -> sqlx::Result<Scan> {
+    let among = among.map(|among| among.iter().map(|state| (*state).to_owned()).collect::<Vec<_>>());
     sqlx::query_as!(
         Scan,
         r#"WITH scanned AS MATERIALIZED (
@@ -207,23 +206,26 @@ pub(in crate::jobs) async fn scan(
                 id,
                 ($4::text IS NULL OR queue = $4)
                     AND ($5::text IS NULL OR kind = $5)
-                    AND ($6::text IS NULL OR $6 = ANY (tags)) AS is_match
+                    AND ($6::text IS NULL OR $6 = ANY (tags))
+                    AND ($7::text IS NULL OR state = $7)
+                    AND ($8::boolean IS NULL OR (run_at <= $9) = $8)
+                    AND ($10::boolean IS NULL OR (failures > 0) = $10) AS is_match
             FROM jobs_all
             WHERE ($1::uuid IS NULL OR owner_id = $1)
                 AND ($2::uuid IS NULL OR id < $2)
                 AND ($3::uuid IS NULL OR id >= $3)
                 -- Of everybody's jobs an index knows the queue.
                 AND ($1::uuid IS NOT NULL OR $4::text IS NULL OR queue = $4)
-                AND ($7::text IS NULL OR state = $7)
-                AND ($8::boolean IS NULL OR (run_at <= $9) = $8)
-                AND ($10::boolean IS NULL OR (failures > 0) = $10)
+                AND ($11::text[] IS NOT NULL OR $7::text IS NULL OR state = $7)
+                -- Leaves a table out.
+                AND ($11::text[] IS NULL OR state = ANY ($11))
             ORDER BY id DESC
-            LIMIT $11
+            LIMIT $12
         )
         SELECT
             (SELECT count(*) FROM scanned) AS "n_scanned!",
             (SELECT id FROM scanned ORDER BY id LIMIT 1) AS last,
-            ARRAY (SELECT id FROM scanned WHERE is_match ORDER BY id DESC LIMIT $12) AS "ids!""#,
+            ARRAY (SELECT id FROM scanned WHERE is_match ORDER BY id DESC LIMIT $13) AS "ids!""#,
         filter.owner_id as Option<UserId>,
         filter.below,
         filter.from,
@@ -234,6 +236,7 @@ pub(in crate::jobs) async fn scan(
         filter.due,
         now,
         filter.failed_before,
+        among.as_deref() as Option<&[String]>,
         scan_max,
         limit,
     )

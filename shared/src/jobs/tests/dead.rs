@@ -158,6 +158,19 @@ async fn a_selector_is_exactly_one_and_bounded() {
 }
 
 #[tokio::test]
+async fn one_request_of_an_operator_deals_with_dead_letters_at_a_time() {
+    let fixture = Fixture::new().await;
+    fixture.dead("x").await;
+    let operator = caller(Role::Operator);
+    let all = serde_json::from_value(json!({"all": true})).unwrap();
+    let turn = fixture.ctx.jobs.dead_letters.at_once(operator.user_id).unwrap();
+    let refusal = queues::requeue_dead(&fixture.ctx, &operator, &default_queue(), &all, &From::default()).await.unwrap_err();
+    assert_eq!(refusal.code, Code::Overloaded);
+    drop(turn);
+    assert_eq!(queues::requeue_dead(&fixture.ctx, &operator, &default_queue(), &all, &From::default()).await.unwrap().requeued, 1);
+}
+
+#[tokio::test]
 async fn dead_letters_outlive_their_queue() {
     let fixture = Fixture::new().await;
     let id = fixture.dead("x").await;

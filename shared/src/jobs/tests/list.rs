@@ -208,6 +208,53 @@ async fn a_rare_kind_is_found_page_by_page_and_no_page_looks_at_everything() {
     assert_eq!((full.items.len(), full.next_cursor.is_some()), (2, true));
 }
 
+#[rstest]
+#[case::retrying("retrying", "pending", 1, "1 hour")]
+#[case::waiting("waiting", "waiting", 0, "0")]
+#[case::queued("queued", "pending", 0, "-1 hour")]
+#[tokio::test]
+async fn a_state_that_few_have_is_found_page_by_page_too(
+    #[case] state: &str,
+    #[case] stored: &str,
+    #[case] failures: i32,
+    #[case] due_in: &str,
+) {
+    let fixture = Fixture::new().await;
+    let few = fixture.echo(json!({})).await;
+    let other = fixture.echo(json!({"delay_ms": 3_600_000})).await;
+    let change = sqlx::query("UPDATE jobs SET state = $2, failures = $3, run_at = now() + $4::interval WHERE id = $1");
+    change.bind(few.id.0).bind(stored).bind(failures).bind(due_in).execute(&fixture.ctx.pg).await.unwrap();
+    many_like(&fixture, other.id, 25_000).await;
+    for of in [&fixture.user, &caller(Role::Operator)] {
+        let first = page(&fixture, of, json!({"state": state})).await;
+        assert_eq!((first.items.len(), first.next_cursor.is_some()), (0, true), "it ends before it has looked at all");
+        let second = page(&fixture, of, json!({"state": state, "cursor": first.next_cursor})).await;
+        assert_eq!((second.items[0].id, second.items.len(), second.next_cursor), (few.id, 1, None));
+        let in_queue = page(&fixture, of, json!({"state": state, "queue": "default"})).await;
+        assert_eq!((in_queue.items.len(), in_queue.next_cursor.is_some()), (0, true));
+    }
+}
+
+#[tokio::test]
+async fn jobs_that_ended_are_not_looked_at_for_one_that_has_not() {
+    let fixture = Fixture::new().await;
+    let retrying = fixture.echo(json!({"delay_ms": 3_600_000})).await;
+    sqlx::query("UPDATE jobs SET failures = 1 WHERE id = $1").bind(retrying.id.0).execute(&fixture.ctx.pg).await.unwrap();
+    let ended = fixture.echo(json!({})).await;
+    many_like(&fixture, ended.id, 25_000).await;
+    let end = "WITH gone AS (DELETE FROM jobs WHERE id <> $1 RETURNING *)
+        INSERT INTO jobs_ended (id, owner_id, kind, queue, state, priority, payload, run_at, max_attempts, retry_base_ms, retry_max_ms, attempt,
+            failures, snoozes, tags, created_at, finished_at)
+        SELECT id, owner_id, kind, queue, 'succeeded', priority, payload, run_at, max_attempts, retry_base_ms, retry_max_ms, 1, 0, 0, tags,
+            created_at, now()
+        FROM gone";
+    sqlx::query(end).bind(retrying.id.0).execute(&fixture.ctx.pg).await.unwrap();
+    for of in [&fixture.user, &caller(Role::Operator)] {
+        let found = page(&fixture, of, json!({"state": "retrying"})).await;
+        assert_eq!((found.items[0].id, found.items.len(), found.next_cursor), (retrying.id, 1, None));
+    }
+}
+
 #[tokio::test]
 async fn of_a_deep_queue_the_figures_are_those_of_redis() {
     let fixture = Fixture::new().await;

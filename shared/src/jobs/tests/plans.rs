@@ -1,7 +1,8 @@
 //! Which index a statement may go by, whatever the statistics say when it is planned.
 
 use super::Fixture;
-use crate::pg;
+use crate::{Context, jobs::list, pg};
+use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
 /// What workers write with, on connections whose plans are made once and kept; with their numbers of parameters.
@@ -31,6 +32,22 @@ async fn no_index_but_the_primary_key_answers_a_look_up_by_id() {
         // Dear as that is made here, there is no other way: no index (queue, id) is read from end to end.
         assert!(plan[0].starts_with("Seq Scan"), "{plan:?}");
     }
+}
+
+#[tokio::test]
+async fn what_requests_ask_is_planned_for_what_each_asks_with() {
+    let fixture = Fixture::new().await;
+    // Of so few one connection is the thread's.
+    let process = Context::open_beside_workers(fixture.stores.settings(&[("DB_POOL_MAX", "4")]), 1).unwrap();
+    let thread = process.for_worker(1).unwrap();
+    for query in [json!({}), json!({"state": "retrying"}), json!({"state": "dead"})] {
+        for _ in 0..20 {
+            list::list(&thread, &fixture.user, &serde_json::from_value(query.clone()).unwrap()).await.unwrap();
+        }
+    }
+    let plans = "SELECT min(custom_plans), sum(generic_plans)::bigint FROM pg_prepared_statements WHERE parameter_types <> '{}'";
+    let (n_custom, n_generic): (i64, i64) = sqlx::query_as(plans).fetch_one(&thread.pg).await.unwrap();
+    assert!(n_custom >= 20 && n_generic == 0, "{n_custom} plans for the values asked with, {n_generic} for all");
 }
 
 #[tokio::test]

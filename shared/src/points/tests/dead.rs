@@ -2,7 +2,7 @@
 
 use super::{Fixture, account, origin, point};
 use crate::{
-    Role,
+    Code, Role,
     ids::TrackId,
     points::{
         dead::{self, ListDeadPoints, RequeuedPoints, SelectDeadPoints},
@@ -62,8 +62,9 @@ async fn letters_that_many_send_again_at_once_are_sent_once() {
     fixture.send(&(0..1_000).map(|n| point(missing, n)).collect::<Vec<_>>()).await;
     fixture.drain().await;
     let (which, origin) = (all(), origin());
+    let operators = join_all((0..4).map(|_| account(&fixture.ctx, Role::Operator))).await;
     for _ in 0..3 {
-        let requeued = join_all((0..10).map(|_| dead::requeue(&fixture.ctx, &operator, &which, &origin))).await;
+        let requeued = join_all(operators.iter().map(|operator| dead::requeue(&fixture.ctx, operator, &which, &origin))).await;
         let requeued: Vec<RequeuedPoints> = requeued.into_iter().collect::<Result<_, _>>().unwrap();
         assert_eq!(requeued.iter().map(|requeued| requeued.requeued).sum::<u64>(), 1_000);
         assert!(requeued.iter().all(|requeued| !requeued.more), "{requeued:?}");
@@ -72,12 +73,26 @@ async fn letters_that_many_send_again_at_once_are_sent_once() {
         assert_eq!(fixture.count("points_dead").await, 1_000, "they have died again, each once");
     }
     // Whoever deletes meets those that are being sent again as little.
-    let requeue = dead::requeue(&fixture.ctx, &operator, &which, &origin);
+    let requeue = dead::requeue(&fixture.ctx, &operators[0], &which, &origin);
     let (requeued, removed) = tokio::join!(requeue, dead::delete(&fixture.ctx, &operator, &which, &origin));
     let (requeued, removed) = (requeued.unwrap().requeued, removed.unwrap().removed);
     assert_eq!(requeued + removed, 1_000);
     fixture.drain().await;
     assert_eq!(fixture.count("points_dead").await, requeued as i64);
+}
+
+#[tokio::test]
+async fn one_request_of_a_user_deals_with_letters_at_a_time() {
+    let fixture = Fixture::new().await;
+    let other = account(&fixture.ctx, Role::User).await;
+    fixture.send(&[point(TrackId::new(), 1)]).await;
+    fixture.drain().await;
+    let turn = fixture.ctx.points.dead_letters_turn(fixture.user.user_id).await.unwrap();
+    let refusal = dead::requeue(&fixture.ctx, &fixture.user, &all(), &origin()).await.unwrap_err();
+    assert_eq!(refusal.code, Code::Overloaded);
+    assert_eq!(dead::delete(&fixture.ctx, &other, &all(), &origin()).await.unwrap().removed, 0);
+    drop(turn);
+    assert_eq!(dead::requeue(&fixture.ctx, &fixture.user, &all(), &origin()).await.unwrap().requeued, 1);
 }
 
 #[tokio::test]
