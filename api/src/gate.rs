@@ -241,7 +241,7 @@ where
                     if let Some(proof) = proof {
                         request.extensions_mut().insert(proof);
                     }
-                    let response = match service.turn(&state, proof.filter(|_| needs_postgres), request.request()).await {
+                    let response = match service.turn(&state, proof.filter(|_| needs_postgres)).await {
                         Ok(_turn) => service.run(request, &state, needs_postgres).await?,
                         Err(error) => request.error_response(ApiError::from(error)),
                     };
@@ -275,11 +275,11 @@ where
     }
 
     /// Held while something is read from PostgreSQL, so that the slow reads of one user leave connections to others. What changes something is
-    /// short, or has turns of its own. Waits as long as for a connection.
-    async fn turn(&self, state: &AppState, proof: Option<Proof>, request: &HttpRequest) -> Result<Option<Turn>> {
+    /// short, or has turns of its own. Waits as long as for a connection, and in flight as for a connection: the limit bounds how many do.
+    async fn turn(&self, state: &AppState, proof: Option<Proof>) -> Result<Option<Turn>> {
         let Some(proof) = proof.filter(|_| self.gate.class == Some(Class::Read)) else { return Ok(None) };
         let patience = Duration::from_millis(state.ctx.settings().db_acquire_timeout_ms);
-        state.ctx.reads.within(proof.caller.user_id, patience, &*RequestScope::from_request(request)).await.map(Some)
+        state.ctx.reads.within(proof.caller.user_id, patience, &()).await.map(Some)
     }
 
     /// The handler within its deadline; its panic is its own.

@@ -228,13 +228,15 @@ async fn a_pool_that_is_used_up_is_no_absence_and_serves_again_when_it_is_given_
     let mut lock = lock.begin().await.unwrap();
     lock.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let me = || app.get("/api/v1/auth/me").bearer_auth(token(&session));
-    let held = tokio::spawn(me().send());
+    // Who reads takes turns besides, of which there is one too.
+    let other = json!({"email": "other@example.org", "password": "correct horse battery staple", "display_name": "Other"});
+    let held = tokio::spawn(app.post("/api/v1/auth/register").json(&other).send());
     let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     let reaches_the_lock = async { while sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut *lock).await.unwrap() == 0 {} };
     timeout(Duration::from_secs(10), reaches_the_lock).await.expect("the request reaches the lock");
     assert_eq!(answer(me()).await, refused("database_unavailable"), "there is no connection left");
     assert!(!app.state.health.postgres.is_open());
     lock.rollback().await.unwrap();
-    assert_eq!(held.await.unwrap().unwrap().status(), 200);
+    assert_eq!(held.await.unwrap().unwrap().status(), 201);
     assert_eq!(answer(me()).await.0, 200);
 }

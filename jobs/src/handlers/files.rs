@@ -11,7 +11,7 @@ use shared::{
 /// no use trying again.
 pub async fn inspect(turns: ImageTurns, context: JobContext, inspect: Inspect) -> Outcome {
     let job = &context.job;
-    match context.until_stopped(inspect.run(&context.ctx, &turns, job.id(), job.owner_id)).await {
+    match context.until_stopped(Box::pin(inspect.run(&context.ctx, &turns, job.id(), job.owner_id))).await {
         None => Outcome::Cancelled,
         Some(Ok(report)) => match to_raw_value(&report) {
             Ok(result) => Outcome::Done(result),
