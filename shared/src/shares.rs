@@ -6,8 +6,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// Holders who have more than one part in so many find the rest kept for others.
-const FAIR: usize = 4;
+/// Of so many parts of all there is the last is kept for holders who have no more than such a part: whoever has all they may leave it free.
+pub const PARTS: usize = 4;
+
+/// Whether of `max`, the last `kept` of which are for such holders, there may be taken `n_taken`, and by one of them `n_of_holder`.
+pub fn may_be_taken(max: usize, kept: usize, n_taken: usize, n_of_holder: usize) -> bool {
+    n_taken <= max && (n_taken <= max - kept || n_of_holder <= max / PARTS)
+}
 
 /// So many units of a process.
 #[derive(Debug)]
@@ -35,12 +40,12 @@ pub struct Share<H: Eq + Hash> {
 impl<H: Eq + Hash + Clone> Shares<H> {
     /// The last quarter is kept.
     pub fn up_to(max: usize) -> Arc<Self> {
-        Self::keeping(max, max / FAIR)
+        Self::keeping(max, max / PARTS)
     }
 
     /// Keeps less than a quarter where one part may be larger than what that leaves.
     pub fn of_parts_up_to(max: usize, largest: usize) -> Arc<Self> {
-        Self::keeping(max, (max / FAIR).min(max.saturating_sub(largest)))
+        Self::keeping(max, (max / PARTS).min(max.saturating_sub(largest)))
     }
 
     fn keeping(max: usize, kept: usize) -> Arc<Self> {
@@ -59,9 +64,8 @@ impl<H: Eq + Hash + Clone> Shares<H> {
     }
 
     fn fits(&self, taken: &Taken<H>, holder: &H, n: usize) -> bool {
-        let n_after = taken.n.saturating_add(n);
         let n_of_holder = taken.by_holder.get(holder).copied().unwrap_or(0);
-        n_after <= self.max && (n_after <= self.max - self.kept || n_of_holder + n <= self.max / FAIR)
+        may_be_taken(self.max, self.kept, taken.n.saturating_add(n), n_of_holder.saturating_add(n))
     }
 }
 

@@ -1,6 +1,10 @@
 //! What takes a while, of which a process does so much at once, and of which no one user has all.
 
-use crate::{Code, Error, Result, ids::UserId, shares::Shares};
+use crate::{
+    Code, Error, Result,
+    ids::UserId,
+    shares::{PARTS, Shares},
+};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
@@ -10,10 +14,6 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
-
-/// One turn in so many is one user's, at most, and as many are kept for those who have none: whoever takes all of theirs, and is slow with
-/// them, leaves room for others. Where whoever is alone is to have most of it, one in so many is kept, and the rest may be one user's.
-const SHARE: usize = 4;
 
 /// So many wait at most: they have nothing but their connections, and what a request is.
 const WAITING_MAX: usize = 1_024;
@@ -57,14 +57,15 @@ pub struct Turn {
 }
 
 impl Turns {
+    /// One user has one part of them at most, and as many are kept for those who have none.
     pub fn new(n_turns: usize, busy: &'static str) -> Self {
-        let n_kept = n_turns / SHARE;
+        let n_kept = n_turns / PARTS;
         Self::keeping(n_kept, n_turns - n_kept, n_kept, busy)
     }
 
     /// One user may have all but a quarter of them.
     pub fn all_but_a_quarter(n_turns: usize, busy: &'static str) -> Self {
-        let n_kept = (n_turns / SHARE).max(1).min(n_turns.saturating_sub(1));
+        let n_kept = (n_turns / PARTS).max(1).min(n_turns.saturating_sub(1));
         Self::keeping(n_kept, n_turns - n_kept, n_turns - n_kept, busy)
     }
 

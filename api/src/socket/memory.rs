@@ -3,6 +3,7 @@
 //!
 //! A frame that goes to many sockets is one buffer, and counts once for as long as any of them keeps it.
 
+use shared::shares::{PARTS, may_be_taken};
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
@@ -10,8 +11,6 @@ use std::{
     sync::Arc,
 };
 
-/// Whoever has more than one part in so many of all there is finds the last of these parts kept for others.
-const FAIR: usize = 4;
 /// A thread has room for so much, however many there are: the largest answers have to fit, also into what is kept for those who have little.
 const THREAD_BYTES_LEAST: usize = 8 << 20;
 /// What a frame takes besides its bytes: its place in the outbox, its claim, and what the allocator adds to each.
@@ -72,10 +71,10 @@ impl Memory {
         Claim::new(self, None, frame_len)
     }
 
-    /// Up to the part that is kept there is room for everybody; in that, for those who have no more than such a part.
+    /// What goes to many is nobody's, and has nothing of what is kept.
     fn has_room(&self, holding: Option<&Holding>, n_more: usize) -> bool {
-        let (taken, part) = (self.taken.get() + n_more, self.max / FAIR);
-        taken <= self.max - part || (taken <= self.max && holding.is_some_and(|holding| holding.taken.get() + n_more <= part))
+        let of_holder = holding.map_or(usize::MAX, |holding| holding.taken.get() + n_more);
+        may_be_taken(self.max, self.max / PARTS, self.taken.get() + n_more, of_holder)
     }
 }
 

@@ -1,7 +1,10 @@
 //! Reading is done in turns: what everybody who comes back after an outage asks for together would hold up what all the others ask of
 //! Redis, until that takes longer than anyone waits. And nobody has all of the turns: one user's crowd waits behind itself.
 
-use crate::{Code, Error, Result};
+use crate::{
+    Code, Error, Result,
+    shares::{PARTS, may_be_taken},
+};
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -16,8 +19,6 @@ use tokio::{
 const LARGE_AT_ONCE: usize = 4;
 /// Small ones: Redis is done with all of them within milliseconds, and over a network it is never idle between them.
 const SMALL_AT_ONCE: usize = 64;
-/// Readers who have more than one turn in so many leave the rest to others.
-const FAIR: usize = 4;
 /// Shorter than clients wait for an answer.
 const WITHIN: Duration = Duration::from_secs(3);
 
@@ -126,9 +127,8 @@ impl Turns {
     }
 
     fn fits(&self, queue: &Queue, reader: &Reader) -> bool {
-        let (n_turns, n_after) = (self.0.n_turns, queue.n_taken + 1);
-        let of_reader = queue.readers.get(reader).map_or(0, |of| of.n_taken) + 1;
-        n_after <= n_turns && (n_after <= n_turns - n_turns / FAIR || of_reader <= n_turns / FAIR)
+        let of_reader = queue.readers.get(reader).map_or(0, |of| of.n_taken);
+        may_be_taken(self.0.n_turns, self.0.n_turns / PARTS, queue.n_taken + 1, of_reader + 1)
     }
 
     fn turn(&self, reader: Reader) -> Turn {

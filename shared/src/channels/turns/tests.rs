@@ -52,9 +52,9 @@ async fn whoever_has_taken_all_of_theirs_leaves_some_to_others() {
         let turns = Turns::new(n_turns, "");
         let (one, other) = (user("1"), user("2"));
         let of_one = take_all(&turns, &one).await;
-        assert_eq!(of_one.len(), n_turns - n_turns / FAIR, "alone one has nearly all");
+        assert_eq!(of_one.len(), n_turns - n_turns / PARTS, "alone one has nearly all");
         let _waiting = waiting(&turns, &one).await;
-        assert_eq!(take_all(&turns, &other).await.len(), n_turns / FAIR);
+        assert_eq!(take_all(&turns, &other).await.len(), n_turns / PARTS);
     }
     assert_eq!(take_all(&Turns::new(1, ""), &user("1")).await.len(), 1);
 }
