@@ -11,7 +11,7 @@ use crate::{
     jobs::{LocalJobs, LookupBatch},
     keys::Keys,
     outbound::{Guard, Outbound},
-    pg::{self, Replica},
+    pg::{self, ByValues, Replica},
     points::LocalPoints,
     redis::Redis,
     turns::Turns as UserTurns,
@@ -164,6 +164,11 @@ impl Context {
             }
         }
         read(self).await
+    }
+
+    /// What lists are read from: planned for the values they are asked with.
+    pub(crate) fn by_values(&self) -> ByValues<&PgPool> {
+        ByValues(&self.pg)
     }
 
     /// Whether the threads have one pool together: the process fills it.

@@ -71,7 +71,7 @@ fn check(caller: &Caller, new: &NewApiKey, now: OffsetDateTime) -> Result<Scopes
 /// The caller's keys that are not revoked, newest first.
 pub async fn list_api_keys(accounts: &Accounts, caller: &Caller, page: &PageRequest) -> Result<Page<ApiKey>> {
     caller.require_session()?;
-    let rows = store::api_keys::page(&accounts.ctx.pg, caller.user_id, page).await?;
+    let rows = store::api_keys::page(accounts.ctx.by_values(), caller.user_id, page).await?;
     Ok(Page::from_rows(rows, page, |row| row.id.0).map(view))
 }
 

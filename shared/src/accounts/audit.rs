@@ -188,6 +188,6 @@ pub(crate) async fn record(db: impl PgExecutor<'_>, now: OffsetDateTime, deed: D
 /// Newest first; administrators only.
 pub async fn list_audit(accounts: &Accounts, caller: &Caller, page: &PageRequest) -> Result<Page<Entry>> {
     caller.require(Scope::Admin)?;
-    let entries = store::audit::page(&accounts.ctx.pg, page).await?;
+    let entries = store::audit::page(accounts.ctx.by_values(), page).await?;
     Ok(Page::from_rows(entries, page, |entry| entry.id.0))
 }

@@ -80,7 +80,10 @@ impl Accounts {
             return Ok(false);
         }
         let all = PageRequest { limit: MAX_LIMIT, before: None };
-        Ok(store::sessions::page(&self.ctx.pg, caller.user_id, &all, self.ctx.clock.now()).await?.iter().any(|session| session.id == id))
+        Ok(store::sessions::page(self.ctx.by_values(), caller.user_id, &all, self.ctx.clock.now())
+            .await?
+            .iter()
+            .any(|session| session.id == id))
     }
 
     /// As [`authenticate`](Self::authenticate), without I/O; `None` when that is an API key that must be looked up.

@@ -78,7 +78,7 @@ fn seconds(seconds: u64) -> Duration {
 /// The caller's sessions that have not ended, newest first.
 pub async fn list_sessions(accounts: &Accounts, caller: &Caller, page: &PageRequest) -> Result<Page<ListedSession>> {
     let current = caller.require_session()?;
-    let rows = store::sessions::page(&accounts.ctx.pg, caller.user_id, page, accounts.ctx.clock.now()).await?;
+    let rows = store::sessions::page(accounts.ctx.by_values(), caller.user_id, page, accounts.ctx.clock.now()).await?;
     Ok(Page::from_rows(rows, page, |row| row.id.0).map(|row| ListedSession {
         id: row.id,
         current: row.id == current,

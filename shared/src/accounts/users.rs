@@ -31,7 +31,7 @@ pub async fn get_user(accounts: &Accounts, caller: &Caller, id: UserId) -> Resul
 /// Newest first; administrators only.
 pub async fn list_users(accounts: &Accounts, caller: &Caller, page: &PageRequest) -> Result<Page<User>> {
     caller.require(Scope::Admin)?;
-    let rows = store::users::page(&accounts.ctx.pg, page).await?;
+    let rows = store::users::page(accounts.ctx.by_values(), page).await?;
     Ok(Page::from_rows(rows, page, |row| row.id.0).map(UserRow::into_user))
 }
 

@@ -82,7 +82,7 @@ async fn checked_url(ctx: &Context, url: &str) -> Result<String> {
 
 pub async fn list(ctx: &Context, caller: &Caller, request: &PageRequest) -> Result<Page<Endpoint>> {
     caller.require(Scope::JobsRead)?;
-    let rows = store::page(&ctx.pg, caller.owner_filter(), request).await?;
+    let rows = store::page(ctx.by_values(), caller.owner_filter(), request).await?;
     let page = Page::from_rows(rows, request, |row| row.id.0);
     let names: Vec<String> = page.items.iter().map(|row| row.id.to_string()).collect();
     let breakers = breaker::look(ctx, &names).await.unwrap_or_else(|_| names.iter().map(|_| breaker::Breaker::CLOSED).collect());

@@ -4,6 +4,7 @@ use super::{EndpointSettings, EndpointState, Headers};
 use crate::{
     ids::{EndpointId, JobId, UserId},
     page::PageRequest,
+    pg::ByValues,
 };
 use serde_json::value::RawValue;
 use sqlx::{PgConnection, PgExecutor, types::Json};
@@ -92,7 +93,11 @@ pub(super) async fn lock(tx: &mut PgConnection, id: EndpointId, owner_id: Option
     .await
 }
 
-pub(super) async fn page(db: impl PgExecutor<'_>, owner_id: Option<UserId>, page: &PageRequest) -> sqlx::Result<Vec<EndpointRow>> {
+pub(super) async fn page(
+    db: ByValues<impl PgExecutor<'_>>,
+    owner_id: Option<UserId>,
+    page: &PageRequest,
+) -> sqlx::Result<Vec<EndpointRow>> {
     sqlx::query_as!(
         EndpointRow,
         r#"SELECT id AS "id: EndpointId", name, url, headers AS "headers: Json<Headers>", timeout_ms, max_rate,

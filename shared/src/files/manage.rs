@@ -24,7 +24,7 @@ pub async fn get(ctx: &Context, caller: &Caller, id: FileId) -> Result<File> {
 pub async fn list(ctx: &Context, caller: &Caller, query: &IdPageQuery) -> Result<Page<File>> {
     caller.require(Scope::FilesRead)?;
     let request = query.parse()?;
-    let files = store::page(&ctx.pg, caller.owner_filter(), &request).await?;
+    let files = store::page(ctx.by_values(), caller.owner_filter(), &request).await?;
     Ok(Page::from_rows(files, &request, |file| file.id.0))
 }
 

@@ -80,17 +80,17 @@ pub async fn list(ctx: &Context, caller: &Caller, query: &ListJobs) -> Result<Pa
         Way::Indexed => {
             let read = async |below: Option<Uuid>, limit| {
                 let rest = PageFilter { below: below.into_iter().chain(filter.below).min(), ..filter };
-                jobs_page(&ctx.pg, &rest, limit).try_collect().await
+                jobs_page(ctx.by_values(), &rest, limit).try_collect().await
             };
             fill_page(ctx, &request, read).await?
         }
         Way::Scan { among, scan_max } => {
-            let found = scan(&ctx.pg, &filter, among, now, (scan_max, request.fetch())).await?;
+            let found = scan(ctx.by_values(), &filter, among, now, (scan_max, request.fetch())).await?;
             found_page(ctx, found, scan_max, &request).await?
         }
         Way::ScanQueue(queue, scan_max) => {
             let scan_max = scan_max.unwrap_or(request.fetch());
-            let found = scan_queue(&ctx.pg, queue, &filter, (scan_max, request.fetch())).await?;
+            let found = scan_queue(ctx.by_values(), queue, &filter, (scan_max, request.fetch())).await?;
             found_page(ctx, found, scan_max, &request).await?
         }
     };
@@ -139,7 +139,7 @@ async fn named_page(ctx: &Context, mut ids: Vec<Uuid>, filter: &PageFilter<'_>, 
         if rest.is_empty() {
             return Ok(Vec::new());
         }
-        named_jobs_page(&ctx.pg, rest, filter, now, limit).try_collect().await
+        named_jobs_page(ctx.by_values(), rest, filter, now, limit).try_collect().await
     };
     fill_page(ctx, request, read).await
 }

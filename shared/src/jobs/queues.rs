@@ -33,7 +33,7 @@ use std::{sync::Arc, time::Duration};
 /// The queues by name, with their stats.
 pub async fn list(ctx: &Context, caller: &Caller, request: &PageRequest<String>) -> Result<Page<Queue>> {
     caller.require(Scope::JobsRead)?;
-    let rows = store::queues::queues_page(&ctx.pg, request.before.as_deref(), request.fetch()).await?;
+    let rows = store::queues::queues_page(ctx.by_values(), request.before.as_deref(), request.fetch()).await?;
     let page = Page::from_rows(rows, request, |row| row.name.clone());
     let items = stats::queues(ctx, page.items).await?;
     Ok(Page { items, next_cursor: page.next_cursor })

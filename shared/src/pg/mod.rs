@@ -1,5 +1,6 @@
 //! PostgreSQL: the pool with its deadlines, and the migrations built into the binary.
 
+mod by_values;
 mod migrate;
 mod replica;
 mod store;
@@ -16,6 +17,7 @@ use crate::{
         page::Page,
     },
 };
+pub(crate) use by_values::ByValues;
 use futures_util::future::try_join_all;
 pub use migrate::{Applied, MIGRATIONS, migrate, pending_migrations};
 pub use replica::Replica;
@@ -35,10 +37,6 @@ pub const TRUSTED_FOR: Duration = Duration::from_secs(1);
 /// to end when it is long, once for each key asked for; and what compiling a plan costs, a short one never earns back.
 const BY_INDEX: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];
 
-/// What a request asks is planned for the values that it asks with. A plan that is kept serves all values, and who asks often enough for what
-/// costs much has that one made for everybody: a list that is read along the index of all owners (docs/adr/0034).
-const BY_VALUES: [(&str, &str); 1] = [("plan_cache_mode", "force_custom_plan")];
-
 /// Parameters of a URL that name files.
 const CERTIFICATE_FILES: [&str; 6] = ["sslrootcert", "ssl-root-cert", "ssl-ca", "sslcert", "ssl-cert", "sslkey"];
 
@@ -56,7 +54,7 @@ pub fn open_process_pool(settings: &Settings, n_threads: usize) -> Result<PgPool
 /// The part of one thread; `None` where the threads have one pool together.
 pub fn open_thread_pool(settings: &Settings, n_threads: usize) -> Result<Option<PgPool>> {
     match dealt(settings, n_threads) {
-        (min, OfApi { threads: OfThreads::Each(max), .. }) => open_for_requests(settings, min.min(max), max).map(Some),
+        (min, OfApi { threads: OfThreads::Each(max), .. }) => open(settings, min.min(max), max).map(Some),
         (_, OfApi { threads: OfThreads::Together(_), .. }) => Ok(None),
     }
 }
@@ -64,7 +62,7 @@ pub fn open_thread_pool(settings: &Settings, n_threads: usize) -> Result<Option<
 /// What the threads have together; `None` where each has a pool of its own.
 pub fn open_pool_of_threads(settings: &Settings, n_threads: usize) -> Result<Option<PgPool>> {
     match dealt(settings, n_threads).1.threads {
-        OfThreads::Together(max) => open_for_requests(settings, settings.db_pool_min().min(max), max).map(Some),
+        OfThreads::Together(max) => open(settings, settings.db_pool_min().min(max), max).map(Some),
         OfThreads::Each(_) => Ok(None),
     }
 }
@@ -83,25 +81,19 @@ pub fn open_spare_pool(settings: &Settings, max: u32) -> Result<PgPool> {
 /// The same for jobs, which have time: they wait as long as the statement that another of them may have before theirs, instead of failing.
 pub fn open_pool_of_handlers(settings: &Settings, max: u32) -> Result<PgPool> {
     let patience = settings.db_acquire_timeout_ms.max(settings.db_statement_timeout_ms);
-    open_with(settings, pool_options(0, max).acquire_timeout(Duration::from_millis(patience)))
+    open_with(settings, settings.database_url.expose_secret(), pool_options(0, max).acquire_timeout(Duration::from_millis(patience)))
 }
 
 fn open(settings: &Settings, min: u32, max: u32) -> Result<PgPool> {
-    open_with(settings, pool_options(min, max).acquire_timeout(Duration::from_millis(settings.db_acquire_timeout_ms)))
+    open_at(settings, settings.database_url.expose_secret(), min, max)
 }
 
-fn open_with(settings: &Settings, options: PgPoolOptions) -> Result<PgPool> {
-    Ok(options.connect_lazy_with(connect_options(settings, settings.database_url.expose_secret())?.options(BY_INDEX)))
+fn open_at(settings: &Settings, url: &str, min: u32, max: u32) -> Result<PgPool> {
+    open_with(settings, url, pool_options(min, max).acquire_timeout(Duration::from_millis(settings.db_acquire_timeout_ms)))
 }
 
-fn open_for_requests(settings: &Settings, min: u32, max: u32) -> Result<PgPool> {
-    open_for_requests_at(settings, settings.database_url.expose_secret(), min, max)
-}
-
-fn open_for_requests_at(settings: &Settings, url: &str, min: u32, max: u32) -> Result<PgPool> {
-    let options = connect_options(settings, url)?.options(BY_INDEX).options(BY_VALUES);
-    let patience = Duration::from_millis(settings.db_acquire_timeout_ms);
-    Ok(pool_options(min, max).acquire_timeout(patience).connect_lazy_with(options))
+fn open_with(settings: &Settings, url: &str, options: PgPoolOptions) -> Result<PgPool> {
+    Ok(options.connect_lazy_with(connect_options(settings, url)?.options(BY_INDEX)))
 }
 
 fn pool_options(min: u32, max: u32) -> PgPoolOptions {

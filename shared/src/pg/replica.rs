@@ -1,7 +1,7 @@
 //! The read replica (`DATABASE_READ_URL`): what lists and stats ask instead of the primary, while it answers. It is a moment behind, so nothing
 //! is decided by it; and nothing is lost without it: whatever it does not answer the primary does.
 
-use super::{Probe, open_for_requests_at};
+use super::{Probe, open_at};
 use crate::{Code, Result, breaker::Breaker, config::Settings, telemetry::metrics::DB_REPLICA_FALLBACKS};
 use secrecy::ExposeSecret;
 use sqlx::PgPool;
@@ -18,7 +18,7 @@ pub struct Replica {
 impl Replica {
     /// `None` where there is none. Connects when it must, and to no more than `max` connections.
     pub fn open(settings: &Settings, max: u32) -> Result<Option<Self>> {
-        let open = |url: &str| Ok(Self { pg: open_for_requests_at(settings, url, 0, max)?, breaker: Breaker::new("replica") });
+        let open = |url: &str| Ok(Self { pg: open_at(settings, url, 0, max)?, breaker: Breaker::new("replica") });
         settings.database_read_url.as_ref().map(|url| open(url.expose_secret())).transpose()
     }
 
@@ -26,7 +26,7 @@ impl Replica {
     pub(crate) fn beside(&self, settings: &Settings, pg: &PgPool) -> Result<Self> {
         let Some(url) = &settings.database_read_url else { return Ok(self.clone()) };
         let (min, max) = (pg.options().get_min_connections(), pg.options().get_max_connections());
-        Ok(Self { pg: open_for_requests_at(settings, url.expose_secret(), min, max)?, breaker: self.breaker.clone() })
+        Ok(Self { pg: open_at(settings, url.expose_secret(), min, max)?, breaker: self.breaker.clone() })
     }
 
     /// Finds out, for as long as the process lives, whether the replica answers.

@@ -17,6 +17,7 @@ use crate::{
     clock::{from_unix_ms, unix_ms},
     ids::{TrackId, UserId},
     page::{Page, page_request},
+    pg::ByValues,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -152,7 +153,7 @@ pub async fn list(ctx: &Context, caller: &Caller, query: &ListDeadPoints) -> Res
     caller.require(Scope::TracksRead)?;
     let request = page_request::<Uuid>(query.limit, query.cursor.as_deref())?;
     let code = query.error_code.as_deref();
-    let rows = store::dead::page(&ctx.pg, caller.owner_filter(), code, request.before, request.fetch()).await?;
+    let rows = store::dead::page(ctx.by_values(), caller.owner_filter(), code, request.before, request.fetch()).await?;
     Ok(Page::from_rows(rows, &request, |row| row.id).map(DeadLetter::from))
 }
 
@@ -217,7 +218,7 @@ fn check_one(which: &SelectDeadPoints) -> Result<()> {
 /// deals with each letter.
 async fn step(ctx: &Context, which: &mut Which<'_>, deal: Deal) -> Result<Option<u64>> {
     let mut tx = ctx.pg.begin().await?;
-    let rows = store::dead::claim(&mut *tx, *which).await?;
+    let rows = store::dead::claim(ByValues(&mut *tx), *which).await?;
     let Some(last) = rows.last() else { return Ok(None) };
     which.after = last.id;
     // In a task of its own: callers who go away in the middle of it must not have points sent and kept.
@@ -245,7 +246,7 @@ async fn conclude(ctx: &Context, mut tx: Transaction<'static, Postgres>, rows: &
 
 /// Whether there are some that nobody is dealing with.
 async fn is_left(ctx: &Context, which: Which<'_>) -> Result<bool> {
-    Ok(!store::dead::claim(&ctx.pg, Which { limit: 1, ..which }).await?.is_empty())
+    Ok(!store::dead::claim(ctx.by_values(), Which { limit: 1, ..which }).await?.is_empty())
 }
 
 /// What can be sent again; the others stay.

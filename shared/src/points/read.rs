@@ -70,8 +70,8 @@ pub async fn list(ctx: &Context, caller: &Caller, track_id: TrackId, query: &Lis
     let range = Range { track_id, from, to, limit: request.fetch() };
     let beyond = request.before.map(|beyond| beyond.0);
     let rows = match query.order {
-        Order::Asc => store::read::oldest(&ctx.pg, range, beyond).await?,
-        Order::Desc => store::read::newest(&ctx.pg, range, beyond).await?,
+        Order::Asc => store::read::oldest(ctx.by_values(), range, beyond).await?,
+        Order::Desc => store::read::newest(ctx.by_values(), range, beyond).await?,
     };
     Ok(Page::from_rows(rows, &request, |row| Beyond(row.recorded_at)).map(PointView::from))
 }

@@ -127,7 +127,7 @@ pub async fn of_track(ctx: &Context, caller: &Caller, track_id: TrackId, query: 
     let buckets = query.buckets()?;
     manage::require_readable(ctx, caller, track_id).await?;
     let _turn = ctx.points.stats_turn(caller.user_id, waiter).await?;
-    let rows = store::read::stats(&ctx.pg, track_id, buckets).await?;
+    let rows = store::read::stats(ctx.by_values(), track_id, buckets).await?;
     Ok(Stats { bucket: query.bucket, items: rows.into_iter().map(HourStats::from).collect() })
 }
 
@@ -139,7 +139,7 @@ pub(crate) async fn rows_of(
     from: OffsetDateTime,
     to: OffsetDateTime,
 ) -> Result<Vec<HourRow>> {
-    store::read::stats(&ctx.pg, track_id, Buckets { width: bucket.width(), from, to, limit: BUCKETS_MAX }).await
+    store::read::stats(ctx.by_values(), track_id, Buckets { width: bucket.width(), from, to, limit: BUCKETS_MAX }).await
 }
 
 /// Of all tracks of the caller together; operators have everybody's.
@@ -147,7 +147,7 @@ pub async fn of_all(ctx: &Context, caller: &Caller, query: &StatsQuery, waiter: 
     caller.require(Scope::TracksRead)?;
     let buckets = query.buckets()?;
     let _turn = ctx.points.stats_turn(caller.user_id, waiter).await?;
-    let rows = store::read::stats_of_all(&ctx.pg, caller.owner_filter(), buckets).await?;
+    let rows = store::read::stats_of_all(ctx.by_values(), caller.owner_filter(), buckets).await?;
     Ok(Stats { bucket: query.bucket, items: rows.into_iter().map(HourStats::from).collect() })
 }
 

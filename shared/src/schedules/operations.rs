@@ -72,7 +72,7 @@ pub async fn get(ctx: &Context, caller: &Caller, id: ScheduleId) -> Result<Sched
 pub async fn list(ctx: &Context, caller: &Caller, request: &PageRequest) -> Result<Page<Schedule>> {
     caller.require(Scope::JobsRead)?;
     let look = |schedule: &Schedule| (schedule.id.0, serde_json::to_string(schedule).map_or(0, |text| text.len()));
-    let read = async |below, limit| store::page(&ctx.pg, caller.owner_filter(), below, limit).await;
+    let read = async |below, limit| store::page(ctx.by_values(), caller.owner_filter(), below, limit).await;
     page::fill(request, ctx.settings().max_body_bytes.0, look, read).await
 }
 

@@ -5,6 +5,7 @@ use crate::{
     Result, Role,
     ids::{JobId, ScheduleId, UserId},
     jobs::{JobError, QueueName},
+    pg::ByValues,
 };
 use serde_json::value::RawValue;
 use sqlx::{PgConnection, PgExecutor, types::Json};
@@ -92,7 +93,12 @@ pub(super) async fn lock(tx: &mut PgConnection, id: ScheduleId, owner: Option<Us
 }
 
 /// Newest first.
-pub(super) async fn page(db: impl PgExecutor<'_>, owner: Option<UserId>, below: Option<Uuid>, limit: i64) -> Result<Vec<Schedule>> {
+pub(super) async fn page(
+    db: ByValues<impl PgExecutor<'_>>,
+    owner: Option<UserId>,
+    below: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<Schedule>> {
     let rows = sqlx::query_as!(
         ScheduleRow,
         r#"SELECT id AS "id: ScheduleId", owner_id AS "owner_id: UserId", name, kind, queue, payload AS "payload: Json<Box<RawValue>>",

@@ -50,7 +50,7 @@ pub async fn list(ctx: &Context, caller: &Caller, query: &ListTracks) -> Result<
     caller.require(Scope::TracksRead)?;
     let request = query.page()?;
     let beside = Beside { latest: query.latest, hour: query.hour };
-    let tracks = store::page(&ctx.pg, caller.owner_filter(), query.external_id.as_deref(), beside, &request).await?;
+    let tracks = store::page(ctx.by_values(), caller.owner_filter(), query.external_id.as_deref(), beside, &request).await?;
     Ok(Page::from_rows(tracks, &request, |listed| listed.track.id.0))
 }
 

@@ -5,6 +5,7 @@ use crate::{
     Result,
     ids::{TrackId, UserId},
     page::PageRequest,
+    pg::ByValues,
     points::{HourRow, HourStats, PointRow, PointView},
 };
 use serde_json::value::RawValue;
@@ -84,7 +85,7 @@ pub(super) async fn is_operator(db: impl PgExecutor<'_>, id: UserId) -> Result<b
 
 /// The names of tracks that `owner` may see (`None` sees all): those of `ids`, or all of them; `limit` at most.
 pub(super) async fn names(
-    db: impl PgExecutor<'_>,
+    db: ByValues<impl PgExecutor<'_>>,
     owner: Option<UserId>,
     ids: Option<&[uuid::Uuid]>,
     limit: usize,
@@ -115,7 +116,7 @@ pub(crate) async fn owners(db: impl PgExecutor<'_>, ids: &[uuid::Uuid]) -> Resul
 
 /// Newest first. The hour of the latest point says which point that is: one look at each track's hours, and one at the point.
 pub(super) async fn page(
-    db: impl PgExecutor<'_>,
+    db: ByValues<impl PgExecutor<'_>>,
     owner: Option<UserId>,
     external_id: Option<&str>,
     beside: Beside,

@@ -4,6 +4,7 @@ use crate::{
     Result, Role,
     ids::{ApiKeyId, UserId},
     page::PageRequest,
+    pg::ByValues,
 };
 use sqlx::{PgConnection, PgExecutor};
 use time::OffsetDateTime;
@@ -87,7 +88,7 @@ pub(in crate::accounts) async fn revoke(tx: &mut PgConnection, (user_id, id): (U
     Ok(done.execute(tx).await?.rows_affected() == 1)
 }
 
-pub(in crate::accounts) async fn page(db: impl PgExecutor<'_>, user_id: UserId, page: &PageRequest) -> Result<Vec<ApiKeyRow>> {
+pub(in crate::accounts) async fn page(db: ByValues<impl PgExecutor<'_>>, user_id: UserId, page: &PageRequest) -> Result<Vec<ApiKeyRow>> {
     let rows = sqlx::query_as!(
         ApiKeyRow,
         r#"SELECT id AS "id: ApiKeyId", name, prefix, scopes, expires_at, last_used_at, created_at

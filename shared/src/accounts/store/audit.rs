@@ -5,6 +5,7 @@ use crate::{
     accounts::audit::Entry,
     ids::{AuditId, UserId},
     page::PageRequest,
+    pg::ByValues,
 };
 use sqlx::{PgExecutor, types::Json};
 use std::net::IpAddr;
@@ -28,7 +29,7 @@ pub(in crate::accounts) async fn insert(db: impl PgExecutor<'_>, entry: &Entry) 
     Ok(())
 }
 
-pub(in crate::accounts) async fn page(db: impl PgExecutor<'_>, page: &PageRequest) -> Result<Vec<Entry>> {
+pub(in crate::accounts) async fn page(db: ByValues<impl PgExecutor<'_>>, page: &PageRequest) -> Result<Vec<Entry>> {
     let rows = sqlx::query!(
         r#"SELECT id AS "id: AuditId", actor_id AS "actor_id: UserId", action, subject_kind, subject_id,
                   detail AS "detail: Json<serde_json::Value>", request_id, address AS "address: IpAddr", created_at

@@ -4,6 +4,7 @@ use crate::{
     Result, Role,
     ids::{SessionId, UserId},
     page::PageRequest,
+    pg::ByValues,
 };
 use sqlx::{PgConnection, PgExecutor};
 use std::net::IpAddr;
@@ -220,7 +221,7 @@ pub(in crate::accounts) async fn revoke_oldest(
 }
 
 pub(in crate::accounts) async fn page(
-    db: impl PgExecutor<'_>,
+    db: ByValues<impl PgExecutor<'_>>,
     user_id: UserId,
     page: &PageRequest,
     now: OffsetDateTime,

@@ -1,6 +1,6 @@
 //! Statements on `users`. Those that were deleted and are being removed are found by [`removal`](super::removal) alone.
 
-use crate::{Result, Role, accounts::User, ids::UserId, page::PageRequest};
+use crate::{Result, Role, accounts::User, ids::UserId, page::PageRequest, pg::ByValues};
 use sqlx::{PgConnection, PgExecutor};
 use time::OffsetDateTime;
 
@@ -140,7 +140,7 @@ pub(in crate::accounts) async fn change(
     Ok(row.fetch_one(tx).await?)
 }
 
-pub(in crate::accounts) async fn page(db: impl PgExecutor<'_>, page: &PageRequest) -> Result<Vec<UserRow>> {
+pub(in crate::accounts) async fn page(db: ByValues<impl PgExecutor<'_>>, page: &PageRequest) -> Result<Vec<UserRow>> {
     let rows = sqlx::query_as!(
         UserRow,
         r#"SELECT id AS "id: UserId", email, display_name, password_hash, role AS "role: Role", disabled, token_version, created_at

@@ -7,6 +7,7 @@ use crate::{
     Result,
     ids::{FileId, JobId, UserId},
     page::PageRequest,
+    pg::ByValues,
 };
 use sqlx::{PgConnection, PgExecutor};
 use time::OffsetDateTime;
@@ -194,7 +195,7 @@ pub(super) async fn is_stored(db: impl PgExecutor<'_>, id: FileId) -> Result<boo
 }
 
 /// Newest first.
-pub(super) async fn page(db: impl PgExecutor<'_>, owner: Option<UserId>, request: &PageRequest) -> Result<Vec<File>> {
+pub(super) async fn page(db: ByValues<impl PgExecutor<'_>>, owner: Option<UserId>, request: &PageRequest) -> Result<Vec<File>> {
     let rows = sqlx::query_as!(
         FileRow,
         r#"SELECT id AS "id: FileId", owner_id AS "owner_id: UserId", name, content_type, size_bytes, sha256 AS "sha256!", created_at

@@ -117,7 +117,7 @@ pub async fn get(ctx: &Context, caller: &Caller, id: BatchId) -> Result<Batch> {
 /// Newest first.
 pub async fn list(ctx: &Context, caller: &Caller, request: &PageRequest) -> Result<Page<Batch>> {
     caller.require(Scope::JobsRead)?;
-    let batches = store::page(&ctx.pg, caller.owner_filter(), request).await?;
+    let batches = store::page(ctx.by_values(), caller.owner_filter(), request).await?;
     let batches = with_running(ctx, batches).await?;
     Ok(Page::from_rows(batches, request, |batch| batch.id.0))
 }

@@ -8,6 +8,7 @@ use crate::{
     ids::{BatchId, JobId, UserId},
     jobs::{JobError, QueueName},
     page::PageRequest,
+    pg::ByValues,
 };
 use serde_json::value::RawValue;
 use sqlx::{PgConnection, PgExecutor, PgPool, types::Json};
@@ -132,7 +133,7 @@ pub(super) async fn by_id(db: impl PgExecutor<'_>, id: BatchId, owner: Option<Us
 }
 
 /// Newest first.
-pub(super) async fn page(pg: &PgPool, owner: Option<UserId>, request: &PageRequest) -> sqlx::Result<Vec<Batch>> {
+pub(super) async fn page(db: ByValues<impl PgExecutor<'_>>, owner: Option<UserId>, request: &PageRequest) -> sqlx::Result<Vec<Batch>> {
     let rows = sqlx::query_as!(
         BatchRow,
         r#"SELECT id AS "id: BatchId", owner_id AS "owner_id: UserId", name, closed,
@@ -156,7 +157,7 @@ pub(super) async fn page(pg: &PgPool, owner: Option<UserId>, request: &PageReque
         request.before,
         request.fetch(),
     );
-    Ok(rows.fetch_all(pg).await?.into_iter().map(Batch::from).collect())
+    Ok(rows.fetch_all(db).await?.into_iter().map(Batch::from).collect())
 }
 
 /// How many of `job_ids` each of these batches has.

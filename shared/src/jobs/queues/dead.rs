@@ -126,7 +126,7 @@ pub async fn list_dead(ctx: &Context, caller: &Caller, name: &QueueName, query: 
             let request = page_request::<Uuid>(query.limit, query.cursor.as_deref())?;
             let read = async |below: Option<Uuid>, limit| {
                 let below = below.unwrap_or(Uuid::max());
-                store::dead::dead_page(&ctx.pg, name.as_str(), error_code.as_deref(), below, limit).try_collect().await
+                store::dead::dead_page(ctx.by_values(), name.as_str(), error_code.as_deref(), below, limit).try_collect().await
             };
             let page = list::fill_page(ctx, &request, read).await?;
             let now = ctx.clock.now();
@@ -144,7 +144,7 @@ async fn known(ctx: &Context, name: &QueueName) -> Result<()> {
 
 async fn groups(ctx: &Context, name: &QueueName, request: &PageRequest<String>) -> Result<Page<DeadGroup>> {
     let after = request.before.as_deref().unwrap_or("");
-    let rows = store::dead::dead_groups(&ctx.pg, name.as_str(), after, COUNT_MAX, request.fetch()).await?;
+    let rows = store::dead::dead_groups(ctx.by_values(), name.as_str(), after, COUNT_MAX, request.fetch()).await?;
     let page = Page::from_rows(rows, request, |row| row.code.clone());
     Ok(page.map(|row| DeadGroup {
         code: row.code,
@@ -229,15 +229,15 @@ impl<'a> Selector<'a> {
                 let step = usize::try_from(STEP).expect("a step is a few hundred");
                 let (now, later) = ids.split_at(ids.len().min(step));
                 *ids = later;
-                Ok(store::dead::dead_among(&ctx.pg, queue, now).await?)
+                Ok(store::dead::dead_among(ctx.by_values(), queue, now).await?)
             }
             Self::Error { code, after } => {
-                let ids = store::dead::dead_ids_of_error(&ctx.pg, queue, code, *after, STEP).await?;
+                let ids = store::dead::dead_ids_of_error(ctx.by_values(), queue, code, *after, STEP).await?;
                 *after = ids.last().copied().unwrap_or(*after);
                 Ok(ids)
             }
             Self::All { after } => {
-                let ids = store::dead::dead_ids(&ctx.pg, queue, *after, STEP).await?;
+                let ids = store::dead::dead_ids(ctx.by_values(), queue, *after, STEP).await?;
                 *after = ids.last().copied().unwrap_or(*after);
                 Ok(ids)
             }

@@ -95,7 +95,7 @@ async fn purge_live(ctx: &Context, name: &QueueName, filter: LiveFilter) -> Resu
     let now = ctx.clock.now();
     let (mut removed, mut after) = (0, Uuid::nil());
     while began.elapsed() < PATIENCE {
-        let rows = store::change::live_of(&ctx.pg, name.as_str(), &filter, now, after, STEP).await?;
+        let rows = store::change::live_of(ctx.by_values(), name.as_str(), &filter, now, after, STEP).await?;
         let Some((last, _)) = rows.last() else { break };
         after = last.0;
         removed += remove(ctx, name, &rows).await?;

@@ -27,15 +27,18 @@ pub(in crate::jobs) async fn ended_days(executor: impl PgExecutor<'_>) -> sqlx::
 pub(in crate::jobs) fn lookup_sql(day: &str) -> Arc<str> {
     const SHARED: &str = "id, owner_id, kind, queue, state, priority, payload, run_at, expires_at, max_attempts, attempt, failures, \
         error_code, error_message, unique_key, tags, request_id, created_at";
+    // The planner counts ten ids behind a SELECT, always. It counts those of `ANY ($1)`, finds a plan for one or two cheaper than one for all
+    // and makes it anew each time: 84 µs of PostgreSQL in place of 21.
+    const WANTED: &str = "ANY ((SELECT $1::uuid[])::uuid[])";
     assert!(day.bytes().all(|byte| byte.is_ascii_digit()), "days come from the names of our own partitions");
     format!(
         "SELECT {SHARED}, NULL::json AS result, NULL::text AS worker_id, NULL::timestamptz AS started_at, NULL::timestamptz AS finished_at
         FROM jobs
-        WHERE id = ANY ($1)
+        WHERE id = {WANTED}
         UNION ALL
         SELECT {SHARED}, result, worker_id, started_at, finished_at
         FROM jobs_ended_{day}
-        WHERE id = ANY ($1)"
+        WHERE id = {WANTED}"
     )
     .into()
 }

@@ -1,7 +1,10 @@
 //! Changing single jobs on a caller's behalf: cancel, requeue, delete. Each guards itself against what a worker concludes meanwhile.
 //! Rows are found by `= ANY (ARRAY[…])` for the reason that `conclude.sql` gives.
 
-use crate::ids::{BatchId, JobId, UserId};
+use crate::{
+    ids::{BatchId, JobId, UserId},
+    pg::ByValues,
+};
 use serde_json::value::RawValue;
 use sqlx::{PgExecutor, types::Json};
 use time::OffsetDateTime;
@@ -186,7 +189,7 @@ pub(in crate::jobs) struct LiveFilter {
 
 /// A queue's live jobs with the attempt they stand at, in the order of their ids.
 pub(in crate::jobs) async fn live_of(
-    executor: impl PgExecutor<'_>,
+    executor: ByValues<impl PgExecutor<'_>>,
     queue: &str,
     filter: &LiveFilter,
     now: OffsetDateTime,

@@ -1,7 +1,10 @@
 //! Dead letters of one queue: by page, by group, and the next few to be requeued or deleted.
 
 use super::read::JobRow;
-use crate::ids::{JobId, UserId};
+use crate::{
+    ids::{JobId, UserId},
+    pg::ByValues,
+};
 use futures_util::{Stream, StreamExt, future::Either};
 use serde_json::value::RawValue;
 use sqlx::{PgExecutor, types::Json};
@@ -12,7 +15,7 @@ use uuid::Uuid;
 ///
 /// Two statements, because one with an optional condition would be planned without the index that serves it.
 pub(in crate::jobs) fn dead_page<'a>(
-    executor: impl PgExecutor<'a> + 'a,
+    executor: ByValues<impl PgExecutor<'a> + 'a>,
     queue: &str,
     error_code: Option<&str>,
     below: Uuid,
@@ -74,7 +77,7 @@ pub(in crate::jobs) struct GroupRow {
 ///
 /// It jumps from one code to the next in the index, so that its cost is that of the groups and not of the jobs.
 pub(in crate::jobs) async fn dead_groups(
-    executor: impl PgExecutor<'_>,
+    executor: ByValues<impl PgExecutor<'_>>,
     queue: &str,
     after: &str,
     count_max: i64,
@@ -144,7 +147,12 @@ pub(in crate::jobs) async fn dead_groups(
 }
 
 /// The next dead jobs of a queue after `after`, in the order of their ids.
-pub(in crate::jobs) async fn dead_ids(executor: impl PgExecutor<'_>, queue: &str, after: Uuid, limit: i64) -> sqlx::Result<Vec<Uuid>> {
+pub(in crate::jobs) async fn dead_ids(
+    executor: ByValues<impl PgExecutor<'_>>,
+    queue: &str,
+    after: Uuid,
+    limit: i64,
+) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
         "SELECT id
         FROM jobs_ended
@@ -163,7 +171,7 @@ pub(in crate::jobs) async fn dead_ids(executor: impl PgExecutor<'_>, queue: &str
 
 /// The same, of those that died of one error.
 pub(in crate::jobs) async fn dead_ids_of_error(
-    executor: impl PgExecutor<'_>,
+    executor: ByValues<impl PgExecutor<'_>>,
     queue: &str,
     error_code: &str,
     after: Uuid,
@@ -188,7 +196,7 @@ pub(in crate::jobs) async fn dead_ids_of_error(
 }
 
 /// Those of `ids` that are dead and of this queue, in the order of their ids.
-pub(in crate::jobs) async fn dead_among(executor: impl PgExecutor<'_>, queue: &str, ids: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
+pub(in crate::jobs) async fn dead_among(executor: ByValues<impl PgExecutor<'_>>, queue: &str, ids: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
         "SELECT id
         FROM jobs_ended

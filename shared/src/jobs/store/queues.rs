@@ -3,6 +3,7 @@
 use crate::{
     ids::UserId,
     jobs::queues::{Durability, QueueSettings},
+    pg::ByValues,
 };
 use sqlx::PgExecutor;
 use time::OffsetDateTime;
@@ -94,7 +95,7 @@ pub(in crate::jobs) async fn lock_creation(executor: impl PgExecutor<'_>) -> sql
 }
 
 pub(in crate::jobs) async fn queues_page(
-    executor: impl PgExecutor<'_>,
+    executor: ByValues<impl PgExecutor<'_>>,
     after: Option<&str>,
     limit: i64,
 ) -> sqlx::Result<Vec<QueueSettings>> {

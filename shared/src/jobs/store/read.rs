@@ -1,6 +1,9 @@
 //! Reading jobs: by id, by page, and the attempts that did not succeed.
 
-use crate::ids::{JobId, UserId};
+use crate::{
+    ids::{JobId, UserId},
+    pg::ByValues,
+};
 use futures_util::Stream;
 use serde_json::value::RawValue;
 use sqlx::{PgExecutor, types::Json};
@@ -91,7 +94,7 @@ pub(in crate::jobs) async fn live_jobs_by_ids(executor: impl PgExecutor<'_>, ids
 
 /// Jobs from the newest to the oldest, as they come from the server: those of the filter's owner, range, queue and state.
 pub(in crate::jobs) fn jobs_page<'a>(
-    executor: impl PgExecutor<'a> + 'a,
+    executor: ByValues<impl PgExecutor<'a> + 'a>,
     filter: &PageFilter<'_>,
     limit: i64,
 ) -> impl Stream<Item = sqlx::Result<JobRow>> + 'a {
@@ -125,7 +128,7 @@ pub(in crate::jobs) fn jobs_page<'a>(
 ///
 /// Each is looked up: with `id = ANY (…)` all jobs from the newest on could be read until those asked for have come by.
 pub(in crate::jobs) fn named_jobs_page<'a>(
-    executor: impl PgExecutor<'a> + 'a,
+    executor: ByValues<impl PgExecutor<'a> + 'a>,
     ids: &[Uuid],
     filter: &PageFilter<'_>,
     now: OffsetDateTime,
@@ -192,7 +195,7 @@ pub(in crate::jobs) struct Scan {
 /// An index knows of states those of jobs that ended without success; what is asked for of another is sought `among` all states
 /// of its table.
 pub(in crate::jobs) async fn scan(
-    executor: impl PgExecutor<'_>,
+    executor: ByValues<impl PgExecutor<'_>>,
     filter: &PageFilter<'_>,
     among: Option<&[&str]>,
     now: OffsetDateTime,
@@ -249,7 +252,7 @@ pub(in crate::jobs) async fn scan(
 /// No index has a queue's ended jobs in the order of their ids, but one has those of each state. By comparing rows the statement
 /// leaves no other way: with `queue = …` all jobs could be searched for the few of this queue, newest first.
 pub(in crate::jobs) async fn scan_queue(
-    executor: impl PgExecutor<'_>,
+    executor: ByValues<impl PgExecutor<'_>>,
     queue: &str,
     filter: &PageFilter<'_>,
     (scan_max, limit): (i64, i64),

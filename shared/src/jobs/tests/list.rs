@@ -8,6 +8,7 @@ use crate::{
         store::read::{PageFilter, Scan, named_jobs_page},
     },
     page::Page,
+    pg::ByValues,
 };
 use futures_util::TryStreamExt;
 use rstest::rstest;
@@ -275,7 +276,7 @@ async fn jobs_that_are_known_by_id_are_looked_up() {
     let read = || sqlx::query_scalar::<_, i64>("SELECT sum(seq_tup_read + idx_tup_fetch)::bigint FROM pg_stat_xact_user_tables");
     let n_before = read().fetch_one(&mut *transaction).await.unwrap();
     let now = fixture.ctx.clock.now();
-    let rows: Vec<_> = named_jobs_page(&mut *transaction, &known, &PageFilter::default(), now, 8).try_collect().await.unwrap();
+    let rows: Vec<_> = named_jobs_page(ByValues(&mut *transaction), &known, &PageFilter::default(), now, 8).try_collect().await.unwrap();
     let n_read = read().fetch_one(&mut *transaction).await.unwrap() - n_before;
     assert_eq!(rows.iter().map(|row| row.id).collect::<Vec<_>>(), ids);
     assert!(n_read < 100, "{n_read} rows read for {}", ids.len());

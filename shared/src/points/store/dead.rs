@@ -3,6 +3,7 @@
 use crate::{
     Result,
     ids::{TrackId, UserId},
+    pg::ByValues,
     points::dead::{DeadPoint, DeadRow},
 };
 use serde_json::value::RawValue;
@@ -44,7 +45,7 @@ pub(crate) async fn insert(db: impl PgExecutor<'_>, dead: &[DeadPoint]) -> Resul
 
 /// Newest first, of `submitter` alone unless that is `None`.
 pub(crate) async fn page(
-    pg: &PgPool,
+    db: ByValues<impl PgExecutor<'_>>,
     submitter: Option<UserId>,
     code: Option<&str>,
     before: Option<Uuid>,
@@ -65,7 +66,7 @@ pub(crate) async fn page(
         before,
         limit,
     );
-    Ok(rows.fetch_all(pg).await?)
+    Ok(rows.fetch_all(db).await?)
 }
 
 /// Which dead letters a step is about.
@@ -81,7 +82,7 @@ pub(crate) struct Which<'a> {
 }
 
 /// The next of them, oldest first: nobody else's until the transaction ends, and those that are somebody else's now are passed over.
-pub(crate) async fn claim(db: impl PgExecutor<'_>, which: Which<'_>) -> Result<Vec<DeadRow>> {
+pub(crate) async fn claim(db: ByValues<impl PgExecutor<'_>>, which: Which<'_>) -> Result<Vec<DeadRow>> {
     let rows = sqlx::query_as!(
         DeadRow,
         r#"SELECT id, track_id AS "track_id: TrackId", point AS "point: Json<Box<RawValue>>", code, detail,

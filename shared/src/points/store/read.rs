@@ -3,9 +3,10 @@
 use crate::{
     Result,
     ids::{TrackId, UserId},
+    pg::ByValues,
     points::{HourRow, PointRow},
 };
-use sqlx::{PgPool, postgres::types::PgInterval};
+use sqlx::{PgExecutor, PgPool, postgres::types::PgInterval};
 use std::time::Duration;
 use time::OffsetDateTime;
 
@@ -20,7 +21,7 @@ pub(crate) struct Range {
 }
 
 /// Those from `from` (or after `after`) until before `to`, oldest first.
-pub(crate) async fn oldest(pg: &PgPool, range: Range, after: Option<OffsetDateTime>) -> Result<Vec<PointRow>> {
+pub(crate) async fn oldest(db: ByValues<impl PgExecutor<'_>>, range: Range, after: Option<OffsetDateTime>) -> Result<Vec<PointRow>> {
     let rows = sqlx::query_as!(
         PointRow,
         r#"SELECT track_id AS "track_id: TrackId", recorded_at, lat, lon, altitude_m, speed_mps, heading_deg, accuracy_m, attributes
@@ -37,11 +38,11 @@ pub(crate) async fn oldest(pg: &PgPool, range: Range, after: Option<OffsetDateTi
         after,
         range.limit,
     );
-    Ok(rows.fetch_all(pg).await?)
+    Ok(rows.fetch_all(db).await?)
 }
 
 /// The same, newest first and before `before`.
-pub(crate) async fn newest(pg: &PgPool, range: Range, before: Option<OffsetDateTime>) -> Result<Vec<PointRow>> {
+pub(crate) async fn newest(db: ByValues<impl PgExecutor<'_>>, range: Range, before: Option<OffsetDateTime>) -> Result<Vec<PointRow>> {
     let rows = sqlx::query_as!(
         PointRow,
         r#"SELECT track_id AS "track_id: TrackId", recorded_at, lat, lon, altitude_m, speed_mps, heading_deg, accuracy_m, attributes
@@ -56,7 +57,7 @@ pub(crate) async fn newest(pg: &PgPool, range: Range, before: Option<OffsetDateT
         [before, range.to].into_iter().flatten().min(),
         range.limit,
     );
-    Ok(rows.fetch_all(pg).await?)
+    Ok(rows.fetch_all(db).await?)
 }
 
 /// The hours say when it was recorded, and so in which partition it is.
@@ -94,7 +95,7 @@ impl Buckets {
 }
 
 /// Of one track, oldest first.
-pub(crate) async fn stats(pg: &PgPool, track_id: TrackId, buckets: Buckets) -> Result<Vec<HourRow>> {
+pub(crate) async fn stats(db: ByValues<impl PgExecutor<'_>>, track_id: TrackId, buckets: Buckets) -> Result<Vec<HourRow>> {
     let rows = sqlx::query_as!(
         HourRow,
         r#"SELECT start AS "start!", count, speed_count, speed_sum, speed_min, speed_max, distance_m, west, south, east, north
@@ -117,13 +118,13 @@ pub(crate) async fn stats(pg: &PgPool, track_id: TrackId, buckets: Buckets) -> R
         buckets.to,
         buckets.limit,
     );
-    Ok(rows.fetch_all(pg).await?)
+    Ok(rows.fetch_all(db).await?)
 }
 
 /// Of all tracks of `owner` together, oldest first; `None` takes everybody's.
 ///
 /// `OFFSET 0` keeps the order of the result from reaching the sums: in buckets by a hash they take half of what sorting all hours does.
-pub(crate) async fn stats_of_all(pg: &PgPool, owner: Option<UserId>, buckets: Buckets) -> Result<Vec<HourRow>> {
+pub(crate) async fn stats_of_all(db: ByValues<impl PgExecutor<'_>>, owner: Option<UserId>, buckets: Buckets) -> Result<Vec<HourRow>> {
     let rows = sqlx::query_as!(
         HourRow,
         r#"SELECT start AS "start!", count, speed_count, speed_sum, speed_min, speed_max, distance_m, west, south, east, north
@@ -150,5 +151,5 @@ pub(crate) async fn stats_of_all(pg: &PgPool, owner: Option<UserId>, buckets: Bu
         buckets.to,
         buckets.limit,
     );
-    Ok(rows.fetch_all(pg).await?)
+    Ok(rows.fetch_all(db).await?)
 }

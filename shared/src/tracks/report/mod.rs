@@ -188,7 +188,7 @@ pub(crate) async fn check(ctx: &Context, caller: &Caller, payload: Option<&RawVa
     let asked: ReportTracks = json_words::parse_at(payload.get(), "/payload")?;
     asked.check(ctx.clock.now())?;
     let Some(ids) = asked.ids() else { return Ok(()) };
-    let readable = store::names(&ctx.pg, caller.owner_filter(), Some(&ids), TRACKS_MAX).await?;
+    let readable = store::names(ctx.by_values(), caller.owner_filter(), Some(&ids), TRACKS_MAX).await?;
     match ids.iter().position(|id| !readable.iter().any(|(readable, _)| readable.0 == *id)) {
         Some(index) => {
             Err(Error::invalid(format!("/payload/track_ids/{index}"), "unknown_track", "names no track, or one that is not yours"))

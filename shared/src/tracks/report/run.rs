@@ -57,7 +57,7 @@ async fn tracks(ctx: &Context, owner_id: UserId, asked: &ReportTracks) -> Result
     let ids = asked.ids();
     let is_for_all = ids.is_some() && manage::owner_sees_all(ctx, owner_id).await?;
     let owner = (!is_for_all).then_some(owner_id);
-    let found = store::names(&ctx.pg, owner, ids.as_deref(), TRACKS_MAX + 1).await?;
+    let found = store::names(ctx.by_values(), owner, ids.as_deref(), TRACKS_MAX + 1).await?;
     if found.len() > TRACKS_MAX {
         let detail = format!("There are more than {TRACKS_MAX} tracks: name those that the report is of.");
         return Err(Error::new(Code::ValidationFailed, detail));
