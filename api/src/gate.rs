@@ -67,6 +67,9 @@ const SUBMITS: [&str; 2] = ["/jobs", "/jobs/bulk"];
 /// The route that takes `Prefer: wait`, when it is posted to.
 const WAITS: &str = "/jobs";
 
+/// Those whose reading has turns of its own, of which a user has one: who waits for it would hold turns that others' reads want.
+const HAVE_TURNS: [&str; 2] = ["/points/stats", "/tracks/{id}/stats"];
+
 /// What a route asks of a request before its handler sees it.
 #[derive(Debug, Clone, Copy)]
 pub struct Gate {
@@ -277,7 +280,8 @@ where
     /// Held while something is read from PostgreSQL, so that the slow reads of one user leave connections to others. What changes something is
     /// short, or has turns of its own. Waits as long as for a connection, and in flight as for a connection: the limit bounds how many do.
     async fn turn(&self, state: &AppState, proof: Option<Proof>) -> Result<Option<Turn>> {
-        let Some(proof) = proof.filter(|_| self.gate.class == Some(Class::Read)) else { return Ok(None) };
+        let takes_turn = self.gate.class == Some(Class::Read) && !HAVE_TURNS.contains(&self.path);
+        let Some(proof) = proof.filter(|_| takes_turn) else { return Ok(None) };
         let patience = Duration::from_millis(state.ctx.settings().db_acquire_timeout_ms);
         state.ctx.reads.within(proof.caller.user_id, patience, &()).await.map(Some)
     }

@@ -126,3 +126,24 @@ async fn one_users_slow_reads_leave_connections_to_others() {
         assert_eq!(answer.unwrap().0, 200, "and who waited gets what they asked for");
     }
 }
+
+#[tokio::test]
+async fn who_waits_for_stats_keeps_no_turn_from_other_reads() {
+    let app = TestApp::start_with(&[("DB_LOCK_TIMEOUT_MS", "30000"), ("DB_STATEMENT_TIMEOUT_MS", "60000"), ("RATE_LIMITS", "off")]).await;
+    let user = register(&app, "user@example.org").await;
+    let mut looker = Looker::at(&app.state.ctx.pg).await;
+    let mut lock = looker.0.begin().await.unwrap();
+    lock.execute("LOCK TABLE point_hours IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let stats: Vec<_> = (0..12).map(|_| tokio::spawn(send(app.get("/api/v1/points/stats").bearer_auth(token(&user))))).collect();
+    let waiting =
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let until_slow = async { while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut *lock).await.unwrap() < 1 {} };
+    timeout(Duration::from_secs(30), until_slow).await.expect("one reads stats");
+    for _ in 0..8 {
+        assert_eq!(send(app.get("/api/v1/auth/me").bearer_auth(token(&user))).await.0, 200);
+    }
+    lock.rollback().await.unwrap();
+    for answer in join_all(stats).await {
+        assert!(matches!(answer.unwrap().0.as_u16(), 200 | 503), "it comes, or another's turn took too long");
+    }
+}

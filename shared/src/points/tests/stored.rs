@@ -189,6 +189,21 @@ async fn connections_to_postgres_that_end_in_between_cost_nothing() {
 }
 
 #[tokio::test]
+async fn who_waits_for_another_to_make_a_month_finds_it_made() {
+    let fixture = Fixture::new().await;
+    let add = "SELECT points_add_month('2010-01-01')";
+    let mut first = fixture.ctx.pg.begin().await.unwrap();
+    assert!(sqlx::query_scalar::<_, bool>(add).fetch_one(&mut *first).await.unwrap());
+    let pg = fixture.ctx.pg.clone();
+    let second = tokio::spawn(async move { sqlx::query_scalar::<_, bool>(add).fetch_one(&pg).await });
+    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    until("the second waits", async || sqlx::query_scalar::<_, i64>(waiting).fetch_one(&fixture.ctx.pg).await.unwrap() == 1).await;
+    first.commit().await.unwrap();
+    assert!(!second.await.unwrap().unwrap());
+}
+
+#[tokio::test]
 async fn months_have_partitions_and_old_ones_go() {
     let fixture = Fixture::with(&[("POINT_RETENTION_MONTHS", "3")]).await;
     let track = fixture.track().await;
